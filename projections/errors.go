@@ -1,0 +1,54 @@
+package projections
+
+import "tidemark.dev/events"
+
+// The codes of the read side.
+const (
+	// ErrInvalidProjection: a projection whose definition breaks a rule.
+	ErrInvalidProjection = events.Code("invalid-projection")
+	// ErrUnknownProjection: no projection of that name in this region.
+	ErrUnknownProjection = events.Code("unknown-projection")
+	// ErrDefinitionChanged: the projection's definition changed and its version did not.
+	ErrDefinitionChanged = events.Code("definition-changed")
+	// ErrVersionLowered: the read model was built by a higher version of the projection.
+	ErrVersionLowered = events.Code("version-lowered")
+	// ErrInvalidKey: a document key that is empty, too long or not UTF-8.
+	ErrInvalidKey = events.Code("invalid-key")
+	// ErrFenced: another projector owns the read model under a newer lease; nothing was written.
+	ErrFenced = events.Code("fenced")
+	// ErrLeaseLost: the lease ran out or was taken over.
+	ErrLeaseLost = events.Code("lease-lost")
+	// ErrUnavailable: the read model is missing, building or retired, so no answer about a document can be given.
+	ErrUnavailable = events.Code("unavailable")
+	// ErrNotReached: the read model did not reach the wanted position in time.
+	ErrNotReached = events.Code("not-reached")
+	// ErrNoDocument: the read model is complete at its position and has no document of that key.
+	ErrNoDocument = events.Code("no-document")
+	// ErrInvalidCursor: a cursor that is malformed or of another query.
+	ErrInvalidCursor = events.Code("invalid-cursor")
+	// ErrInvalidQuery: a limit or another parameter out of bounds.
+	ErrInvalidQuery = events.Code("invalid-query")
+	// ErrReplayRunning: a replay of the projection is running already.
+	ErrReplayRunning = events.Code("replay-running")
+	// ErrWrongType: a key of the read model holds a value of another type; nothing was written.
+	ErrWrongType = events.Code("wrong-type")
+	// ErrNamespaceTaken: the store's namespace belongs to another installation.
+	ErrNamespaceTaken = events.Code("namespace-taken")
+	// ErrStoreUnreachable: the store did not answer, or refused for a reason of its own (read-only, out of memory, busy).
+	ErrStoreUnreachable = events.Code("store-unreachable")
+	// ErrDocumentDamaged: a stored document does not match its digest.
+	ErrDocumentDamaged = events.Code("document-damaged")
+	// ErrRevision: a key of the region's key-value store is not at the expected revision.
+	ErrRevision = events.Code("wrong-revision")
+	// ErrNoKey: the region's key-value store has no such key.
+	ErrNoKey = events.Code("no-key")
+)
+
+// Codes lists every code of this package.
+func Codes() []events.Code {
+	return []events.Code{
+		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
+		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrInvalidQuery, ErrReplayRunning, ErrWrongType,
+		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrRevision, ErrNoKey, ErrMoved, Delete,
+	}
+}

@@ -1,0 +1,162 @@
+package projections
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"tidemark.dev/events"
+)
+
+// Event is an event together with its decoded payload.
+type Event[P any] struct {
+	*events.Record
+	Data *P
+}
+
+// DataDecoder may be implemented by a pointer to a payload type that decodes itself faster than encoding/json does. It is given a zero value.
+type DataDecoder interface {
+	DecodeData(data []byte) error
+}
+
+// Handler says what a projection over documents of type D does with one type of event. On and OnKey make them.
+type Handler[D any] struct {
+	handles Handles
+	route   func(r *events.Record, op *Op)
+	fold    func(d D, r *events.Record, op *Op) (D, error)
+}
+
+// On folds events of a type about entities of a type into the document whose key is the entity's id.
+//
+// The fold gets the document as it was (the zero D when there is none) and returns it as it is now. It must be pure. It returns
+// Delete to remove the document; any other error parks the document at this event.
+// The payload is JSON, decoded into P; one that cannot be decoded parks the document too.
+func On[D, P any](entityType, eventType string, fold func(D, Event[P]) (D, error)) Handler[D] {
+	return handler(entityType, eventType, nil, fold)
+}
+
+// OnKey is On for a document whose key is computed from the event.
+func OnKey[D, P any](entityType, eventType string, key func(Event[P]) string, fold func(D, Event[P]) (D, error)) Handler[D] {
+	return handler(entityType, eventType, key, fold)
+}
+
+func handler[D, P any](entityType, eventType string, key func(Event[P]) string, fold func(D, Event[P]) (D, error)) Handler[D] {
+	return Handler[D]{
+		handles: Handles{EntityType: entityType, EventType: eventType, ByEntity: key == nil},
+		route: func(r *events.Record, op *Op) {
+			p, ok := op.payload.(*P)
+			if !ok {
+				p = new(P)
+				op.payload = p
+			}
+			op.Key, op.Err = "", decode(r, p)
+			switch {
+			case key == nil:
+				op.Key = r.Event.Entity.ID
+			case op.Err == nil:
+				op.Key = key(Event[P]{Record: r, Data: p})
+				op.Err = ValidateKey(op.Key)
+			}
+			if op.Err != nil && key != nil {
+				op.Key = ""
+			}
+		},
+		fold: func(d D, r *events.Record, op *Op) (D, error) {
+			return fold(d, Event[P]{Record: r, Data: op.payload.(*P)})
+		},
+	}
+}
+
+func decode[P any](r *events.Record, p *P) error {
+	var zero P
+	*p = zero
+	var err error
+	if fast, ok := any(p).(DataDecoder); ok {
+		err = fast.DecodeData(r.Event.Data)
+	} else {
+		err = json.Unmarshal(r.Event.Data, p)
+	}
+	if err != nil {
+		return fmt.Errorf("the data of %s cannot be read: %w", r.Event.Type, err)
+	}
+	return nil
+}
+
+// Typed is a projection over documents of type D: a struct whose exported fields are integers, strings or booleans. A field is
+// stored under the name of its json tag. Floats, slices, maps and pointers are refused.
+type Typed[D any] struct {
+	definition Definition
+	layout     layout
+	handlers   []Handler[D]
+	byType     map[string][]int // event type -> handlers
+}
+
+// New makes a projection from handlers. It returns ErrInvalidProjection.
+func New[D any](name string, version int, handlers ...Handler[D]) (*Typed[D], error) {
+	l, err := layoutOf(reflect.TypeFor[D]())
+	if err != nil {
+		return nil, events.Errorf(ErrInvalidProjection, "projection %q: %w", name, err)
+	}
+	t := &Typed[D]{
+		definition: Definition{Name: name, Version: version, Fields: l.fields()},
+		layout:     l, handlers: handlers, byType: make(map[string][]int),
+	}
+	for i, h := range handlers {
+		t.definition.Handles = append(t.definition.Handles, h.handles)
+		t.byType[h.handles.EventType] = append(t.byType[h.handles.EventType], i)
+	}
+	return t, t.definition.Validate()
+}
+
+// Definition describes the projection.
+func (t *Typed[D]) Definition() *Definition { return &t.definition }
+
+// Route appends an operation for each handler of the event.
+func (t *Typed[D]) Route(r *events.Record, at int, ops *Ops) {
+	for _, i := range t.byType[r.Event.Type] {
+		h := &t.handlers[i]
+		if h.handles.EntityType != "" && h.handles.EntityType != r.Event.Entity.Type {
+			continue
+		}
+		op := ops.next()
+		op.At, op.handler = at, i
+		h.route(r, op)
+	}
+}
+
+// NewState returns the zero document.
+func (t *Typed[D]) NewState() State { return &typedState[D]{layout: &t.layout} }
+
+// Fold applies an operation.
+func (t *Typed[D]) Fold(s State, r *events.Record, op *Op) error {
+	st := s.(*typedState[D])
+	next, err := t.handlers[op.handler].fold(st.doc, r, op)
+	if err != nil {
+		return err
+	}
+	st.doc = next
+	return nil
+}
+
+type typedState[D any] struct {
+	layout *layout
+	doc    D
+}
+
+func (s *typedState[D]) AppendFields(values []string) []string {
+	return s.layout.append(values, reflect.ValueOf(&s.doc).Elem())
+}
+
+func (s *typedState[D]) SetFields(values []string) error {
+	return s.layout.set(reflect.ValueOf(&s.doc).Elem(), values)
+}
+
+// Decode reads a document as it is stored or answered: field values in the order of the schema of D.
+func Decode[D any](values []string) (D, error) {
+	var d D
+	l, err := layoutOf(reflect.TypeFor[D]())
+	if err == nil {
+		err = l.set(reflect.ValueOf(&d).Elem(), values)
+	}
+	return d, err
+}
