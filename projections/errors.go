@@ -49,6 +49,6 @@ func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
 		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrInvalidQuery, ErrReplayRunning, ErrWrongType,
-		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrRevision, ErrNoKey, ErrMoved, Delete,
+		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

@@ -1,0 +1,22 @@
+package flights
+
+import (
+	"bytes"
+	"compress/gzip"
+	_ "embed"
+	"io"
+)
+
+// The real flights; see data/README.md for their source.
+//
+//go:embed data/flights-20k.ndjson.gz
+var compressed []byte //nolint:gochecknoglobals // go:embed needs a variable
+
+// Count is the number of flights in Data.
+const Count = 20_000
+
+// Data returns the flights as compressed lines of JSON (NDJSON, gzip).
+func Data() []byte { return bytes.Clone(compressed) }
+
+// Lines returns a reader of the flights as lines of JSON.
+func Lines() (io.Reader, error) { return gzip.NewReader(bytes.NewReader(compressed)) }

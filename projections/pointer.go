@@ -1,0 +1,68 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"tidemark.dev/events"
+)
+
+// Pointer says which generation of a projection is live in a region. It is kept in the region's KV under PointerKey and changes by
+// compare-and-set only: a reader sees the old generation or the new one.
+type Pointer struct {
+	Generation uint32 `json:"generation"` // the live one; 0: none yet
+	Partitions int    `json:"partitions"` // of the live one
+	Version    int    `json:"version"`    // of the definition it was built with
+	Definition string `json:"definition"` // fingerprint of that definition
+	// Fields of the live generation's documents: a reader needs no code of the projection.
+	Fields []Field `json:"fields"`
+	// Highest is the largest generation number given out, so that no number is used twice.
+	Highest uint32 `json:"highest"`
+	// Retired are generations that wait to be dropped.
+	Retired []Retiree `json:"retired,omitempty"`
+}
+
+// Retiree is a generation that is no longer live.
+type Retiree struct {
+	Generation uint32 `json:"generation"`
+	Partitions int    `json:"partitions"`
+}
+
+// PointerKey is the pointer's key.
+func PointerKey(projection string) string { return "live." + projection }
+
+// Live returns the live generation.
+func (p Pointer) Live(projection string) Generation {
+	return Generation{Projection: projection, Number: p.Generation, Partitions: p.Partitions}
+}
+
+// ReadPointer returns the pointer and its revision: a zero pointer at revision 0 when there is none.
+func ReadPointer(ctx context.Context, kv KV, projection string) (Pointer, uint64, error) {
+	return ReadJSON[Pointer](ctx, kv, PointerKey(projection))
+}
+
+// ReadJSON reads a JSON value from the region's KV: the zero value at revision 0 when there is none.
+func ReadJSON[T any](ctx context.Context, kv KV, key string) (T, uint64, error) {
+	var v T
+	e, err := kv.Get(ctx, key)
+	if errors.Is(err, ErrNoKey) {
+		return v, 0, nil
+	}
+	if err != nil {
+		return v, 0, err
+	}
+	if err := json.Unmarshal(e.Value, &v); err != nil {
+		return v, 0, events.Errorf(ErrUnavailable, "the record %s of this region cannot be read: %w", key, err)
+	}
+	return v, e.Revision, nil
+}
+
+// WriteJSON writes a JSON value if the key is at revision (0: it does not exist), and returns the new revision, or ErrRevision.
+func WriteJSON(ctx context.Context, kv KV, key string, v any, revision uint64) (uint64, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return 0, err
+	}
+	return kv.Put(ctx, key, text, revision)
+}

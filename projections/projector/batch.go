@@ -1,0 +1,296 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// batch is the working memory of one batch, used again for the next.
+type batch struct {
+	ops     projections.Ops
+	targets []*entry // of each operation; nil: nothing to do
+	missing []*entry
+	refs    []projections.Ref
+	dirty   []*entry
+	values  []string
+	commits []projections.Commit
+	order   []int
+}
+
+// smallBatch is the number of records up to which partitions that no event touched keep their checkpoint for the moment.
+const smallBatch = 500
+
+// apply folds a batch of records and commits it. On any error nothing is remembered of it.
+func (e *engine) apply(ctx context.Context, records []events.Record) error {
+	work, upto := e.whole.take(records)
+	if upto == nil {
+		return nil
+	}
+	e.begin()
+	for i, r := range work {
+		switch r.Kind {
+		case events.KindEvent:
+			e.proj.Route(r, i, &e.batch.ops)
+		case events.KindMalformed:
+			e.unrouted(r.Subject, r, r.Reason)
+		case events.KindControl:
+			if r.Control.Name == events.ControlTerm {
+				info, err := e.log.Info(ctx)
+				if err != nil {
+					return err
+				}
+				e.terms = info.Terms
+			}
+		}
+	}
+	e.target(work)
+	if err := e.fetch(ctx); err != nil {
+		return err
+	}
+	e.fold(work)
+	e.collect()
+	if len(records) >= smallBatch {
+		for i := range e.parts {
+			e.parts[i].touched = true
+		}
+	}
+	if upto.Sequence > e.tip.seq {
+		e.tip = tip{
+			seq: upto.Sequence, at: events.At(e.terms.Point(e.log.Origin(), upto.Sequence)),
+			seen: upto.Fingerprint(), applied: upto.Time,
+		}
+	}
+	if err := e.commit(ctx); err != nil {
+		return err
+	}
+	e.head.Store(max(e.head.Load(), upto.Sequence))
+	e.cache.shrink()
+	return nil
+}
+
+// begin empties the working memory.
+func (e *engine) begin() {
+	b := &e.batch
+	b.ops.Reset()
+	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
+	for i := range e.parts {
+		p := &e.parts[i]
+		p.next, p.writes, p.touched = p.head, p.writes[:0], false
+	}
+}
+
+// unrouted counts an event whose document cannot be told, in the partition that its name hashes to.
+func (e *engine) unrouted(name string, r *events.Record, reason string) {
+	p := &e.parts[projections.PartitionOf(name, len(e.parts))]
+	if r.Sequence <= p.seq {
+		return
+	}
+	p.touched = true
+	p.next.Unrouted++
+	p.next.UnroutedLast = e.place(r.Sequence) + " " + clip(reason)
+}
+
+// target finds the document of each operation.
+func (e *engine) target(work []*events.Record) {
+	b := &e.batch
+	list := b.ops.List()
+	for i := range list {
+		op, r := &list[i], work[list[i].At]
+		var target *entry
+		if op.Key == "" {
+			e.unrouted(r.Event.Entity.String(), r, op.Err.Error())
+		} else if n := projections.PartitionOf(op.Key, len(e.parts)); r.Sequence > e.parts[n].seq {
+			target = e.cache.get(op.Key)
+			target.partition = n
+			if !target.loaded {
+				target.loaded = true
+				b.missing = append(b.missing, target)
+				b.refs = append(b.refs, projections.Ref{Partition: n, Key: op.Key})
+			}
+		}
+		b.targets = append(b.targets, target)
+	}
+}
+
+// fetch loads the missing documents in one round trip and checks each against its digest.
+func (e *engine) fetch(ctx context.Context) error {
+	b := &e.batch
+	if len(b.missing) == 0 {
+		return nil
+	}
+	documents, err := e.store.Load(ctx, e.gen, e.def, b.refs)
+	if err != nil {
+		e.cache.clear() // holds entries that look loaded
+		return err
+	}
+	for i, target := range b.missing {
+		target.state = e.proj.NewState()
+		d := documents[i]
+		if d == nil {
+			continue
+		}
+		if err := e.adopt(target, d); err != nil {
+			e.options.Logger.Warn("a stored document does not match its digest: folding it again from the log",
+				"projection", e.def.Name, "generation", e.gen.Number, "partition", target.partition, "key", target.key, "reason", err.Error())
+			if err := e.refold(ctx, target); err != nil {
+				e.cache.clear()
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// adopt takes over a stored document, or says what is wrong with it.
+func (e *engine) adopt(target *entry, d *projections.Document) error {
+	if d.Values == nil {
+		return events.Errorf(projections.ErrDocumentDamaged, "its fields are not those of the definition")
+	}
+	if got := e.hasher.Stored(d); got != d.Digest {
+		return events.Errorf(projections.ErrDocumentDamaged, "its digest is %s, its content's %s", d.Digest, got)
+	}
+	if err := target.state.SetFields(d.Values); err != nil {
+		return events.Errorf(projections.ErrDocumentDamaged, "%w", err)
+	}
+	target.at, target.parked, target.digest = d.At, d.Parked, d.Digest
+	target.stored, target.counted, target.exists, target.parkedOld = true, true, true, d.Parked != ""
+	return nil
+}
+
+// fold applies the operations in the order of the log.
+func (e *engine) fold(work []*events.Record) {
+	b := &e.batch
+	list := b.ops.List()
+	for i, target := range b.targets {
+		if target == nil || !e.step(target, work[list[i].At], &list[i]) || target.dirty {
+			continue
+		}
+		target.dirty = true
+		b.dirty = append(b.dirty, target)
+	}
+}
+
+// step applies one operation to a document and reports whether it changed.
+func (e *engine) step(target *entry, r *events.Record, op *projections.Op) bool {
+	if target.parked != "" {
+		return false // its fold stopped earlier
+	}
+	err := op.Err
+	if err == nil {
+		err = e.proj.Fold(target.state, r, op)
+	}
+	switch {
+	case err == nil:
+		target.exists = true
+	case errors.Is(err, projections.Delete):
+		target.exists = false
+		target.state = e.proj.NewState()
+	default:
+		target.exists = true
+		target.parked = e.place(r.Sequence) + " " + clip(err.Error())
+	}
+	target.at = e.place(r.Sequence)
+	return true
+}
+
+// place returns the text form of the position of a sequence.
+func (e *engine) place(seq uint64) string { return e.terms.Point(e.log.Origin(), seq).String() }
+
+// collect turns the changed documents into writes, and counts them into the headers.
+func (e *engine) collect() {
+	b := &e.batch
+	for _, d := range b.dirty {
+		d.dirty = false
+		p := &e.parts[d.partition]
+		if !d.exists && !d.stored {
+			continue
+		}
+		from := len(b.values)
+		b.values = d.state.AppendFields(b.values)
+		values := b.values[from:len(b.values):len(b.values)]
+		w := projections.Write{Create: !d.stored || d.repaired, Remove: !d.exists}
+		w.Document = projections.Document{Key: d.key, At: d.at, Parked: d.parked, Values: values}
+		next := &p.next
+		if d.counted {
+			next.Digest = next.Digest.Sub(d.digest)
+			next.Documents--
+		}
+		if d.parkedOld {
+			next.Parked--
+		}
+		if d.exists {
+			w.Digest = e.hasher.Stored(&w.Document)
+			next.Digest = next.Digest.Add(w.Digest)
+			next.Documents++
+			if d.parked != "" {
+				next.Parked++
+			}
+		}
+		p.touched = true
+		p.writes = append(p.writes, w)
+		d.digest, d.stored, d.counted, d.parkedOld = w.Digest, d.exists, d.exists, d.exists && d.parked != ""
+		d.repaired = false
+	}
+}
+
+// commit executes one atomic step on each touched partition, which moves its checkpoint to the tip.
+func (e *engine) commit(ctx context.Context) error {
+	b := &e.batch
+	b.commits, b.order = b.commits[:0], b.order[:0]
+	for i := range e.parts {
+		p := &e.parts[i]
+		if !p.touched || p.seq >= e.tip.seq {
+			continue
+		}
+		p.next.Owner, p.next.Checkpoint, p.next.Seen, p.next.Applied = e.owner, e.tip.at, e.tip.seen, e.tip.applied
+		if p.next.State == projections.Building && e.covers(p.next.Target) {
+			p.next.State = projections.Live
+		}
+		b.commits = append(b.commits, projections.Commit{Partition: i, Expect: p.head.Checkpoint, Next: p.next, Writes: p.writes})
+		b.order = append(b.order, i)
+	}
+	if len(b.commits) == 0 {
+		return nil
+	}
+	for i, err := range e.store.Apply(ctx, e.gen, e.def, b.commits) {
+		if err != nil {
+			return e.refusal(err)
+		}
+		p := &e.parts[b.order[i]]
+		p.head, p.seq = p.next, e.tip.seq
+	}
+	e.report()
+	return nil
+}
+
+// covers reports whether the tip covers a position.
+func (e *engine) covers(p events.Position) bool {
+	return events.Histories{e.log.Origin(): e.terms}.Covers(e.tip.at, p) == events.Yes
+}
+
+// refusal decides what a failed commit means. Some partitions may have been committed: everything is read again.
+func (e *engine) refusal(err error) error {
+	e.cache.clear()
+	if errors.Is(err, projections.ErrMoved) {
+		return resync("%s", err)
+	}
+	return err
+}
+
+// clip bounds a reason that is stored.
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = s[:most]
+	}
+	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, s), "?")
+}

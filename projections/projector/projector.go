@@ -1,0 +1,244 @@
+// Package projector keeps the read models of a region equal to the fold of the log.
+//
+// A Projector owns one projection in one region: it takes the lease, follows the log with the live generation, and
+// executes replays, which build a new generation beside the live one. The work on one generation is in engine.go.
+package projector
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// Options of a projector. The zero value works.
+type Options struct {
+	// Partitions of a new generation; default projections.DefaultPartitions.
+	Partitions int
+	// Batch bounds the records folded at once; default events.DefaultReadBatch.
+	Batch int
+	// CacheDocuments bounds the documents kept in memory; default 100,000.
+	CacheDocuments int
+	// EvenInterval is how long a partition that no event touches may stay behind; default 20 ms.
+	EvenInterval time.Duration
+	// CheckInterval is how often the stored checkpoints are compared with the remembered ones; default 1 s.
+	CheckInterval time.Duration
+	// RetireDelay is how long a generation that was replaced is kept for readers that still hold it; default 5 s.
+	RetireDelay time.Duration
+	// Holder names this process to whoever waits for its lease; default "projector".
+	Holder string
+	// Logger gets one line per change of state; default: none.
+	Logger *slog.Logger
+}
+
+const (
+	defaultCache       = 100_000
+	defaultEven        = 20 * time.Millisecond
+	defaultCheck       = time.Second
+	defaultRetireDelay = 5 * time.Second
+
+	// Waiting for a server that does not answer starts at minWait and doubles up to maxWait.
+	minWait = 50 * time.Millisecond
+	maxWait = 5 * time.Second
+	// refusedWait is how often a projector that refused looks whether its reason is gone.
+	refusedWait = 5 * time.Second
+)
+
+func (o Options) withDefaults() Options {
+	if o.Partitions == 0 {
+		o.Partitions = projections.DefaultPartitions
+	}
+	if o.Batch == 0 {
+		o.Batch = events.DefaultReadBatch
+	}
+	if o.CacheDocuments == 0 {
+		o.CacheDocuments = defaultCache
+	}
+	if o.EvenInterval == 0 {
+		o.EvenInterval = defaultEven
+	}
+	if o.CheckInterval == 0 {
+		o.CheckInterval = defaultCheck
+	}
+	if o.RetireDelay == 0 {
+		o.RetireDelay = defaultRetireDelay
+	}
+	if o.Holder == "" {
+		o.Holder = "projector"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Projector owns one projection in one region.
+type Projector struct {
+	proj    projections.Projection
+	def     *projections.Definition
+	log     events.Reader
+	store   projections.Store
+	kv      projections.KV
+	leases  projections.Leases
+	options Options
+	status  statusWriter
+	jobs    sync.WaitGroup // the goroutines of the current turn
+}
+
+// New returns a projector. It returns ErrInvalidProjection, or events.ErrInvalidBatch for options out of bounds.
+func New(p projections.Projection, log events.Reader, store projections.Store, kv projections.KV, leases projections.Leases, o Options) (*Projector, error) {
+	def := p.Definition()
+	if err := def.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	if o.Partitions < 1 || o.Partitions > projections.MaxPartitions {
+		return nil, events.Errorf(projections.ErrInvalidProjection, "projection %q: %d partitions, outside 1 to %d", def.Name, o.Partitions, projections.MaxPartitions)
+	}
+	return &Projector{
+		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o,
+		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger},
+	}, nil
+}
+
+// Run keeps the read model up to date until ctx ends, and then returns nil. Servers that do not answer are waited for; a
+// lost lease is waited for again; a history that is not ours is refused, shown in the status, and looked at again from time to time.
+func (p *Projector) Run(ctx context.Context) error {
+	wait := minWait
+	for ctx.Err() == nil {
+		err := p.turn(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		pause := wait
+		if refuses(err) {
+			p.status.set(ctx, projections.ProjectorRefused, 0, err)
+			pause = refusedWait
+		} else {
+			p.status.set(ctx, projections.ProjectorWaiting, 0, err)
+			wait = min(2*wait, maxWait)
+		}
+		sleep(ctx, pause)
+	}
+	return nil
+}
+
+// turn takes the lease and works until the lease is lost or something fails.
+func (p *Projector) turn(ctx context.Context) (err error) {
+	lease, err := p.leases.Acquire(ctx, "projector-"+p.def.Name, p.options.Holder)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = lease.Release(end) // it runs out by itself otherwise
+	}()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) })
+	defer stop()
+	err = p.own(ctx, lease.Token())
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// own works under a lease: the live generation in the background, replays in front.
+func (p *Projector) own(ctx context.Context, token uint64) error {
+	pointer, err := p.pointer(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.upgrade(ctx, pointer); err != nil {
+		return err
+	}
+	live := &follower{p: p}
+	if pointer.Definition == p.def.Fingerprint() {
+		live.engine = p.engine(pointer.Live(p.def.Name), token)
+	}
+	defer p.jobs.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.jobs.Go(func() { p.dropRetired(ctx) })
+	live.start(ctx, 0)
+	defer live.stop()
+	return p.watch(ctx, token, live)
+}
+
+// watch executes the replays that are asked for, and returns the live engine's error when that ends.
+func (p *Projector) watch(ctx context.Context, token uint64, live *follower) error {
+	requests := make(chan error)
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.jobs.Go(func() {
+		var failure error
+		for _, err := range p.kv.Watch(watching, projections.ReplayKey(p.def.Name)) {
+			if failure = err; err != nil {
+				break
+			}
+			select {
+			case requests <- nil:
+			case <-watching.Done():
+				return
+			}
+		}
+		select {
+		case requests <- failure:
+		case <-watching.Done():
+		}
+	})
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-requests:
+			if err != nil {
+				return err
+			}
+			if err := p.replay(ctx, token, live); err != nil {
+				return err
+			}
+		case <-live.done:
+			err := live.err
+			if !refuses(err) {
+				return err
+			}
+			// A replay is what mends a refusal, so the lease is kept.
+			p.status.set(ctx, projections.ProjectorRefused, live.engine.gen.Number, err)
+			live.stop()
+			live.start(ctx, refusedWait)
+		}
+	}
+}
+
+func (p *Projector) engine(gen projections.Generation, token uint64) *engine {
+	return newEngine(p.proj, p.log, p.store, gen, token, p.options)
+}
+
+// refuses reports whether an error stays until a person decides: going on would fold what must not be folded.
+func refuses(err error) bool {
+	for _, code := range [...]events.Code{
+		events.ErrForeignHistory, events.ErrHole, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition,
+		projections.ErrDefinitionChanged, projections.ErrVersionLowered, projections.ErrNamespaceTaken, projections.ErrWrongType,
+	} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

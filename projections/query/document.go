@@ -1,0 +1,59 @@
+package query
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"tidemark.dev/projections"
+)
+
+// Document is a document's fields in the order of the definition. As JSON it is an object in that order: integers are numbers,
+// booleans are booleans.
+type Document struct {
+	Fields []projections.Field
+	Values []string
+}
+
+// Field returns the stored value of a field.
+func (d Document) Field(name string) (string, bool) {
+	for i := range d.Fields {
+		if d.Fields[i].Name == name && i < len(d.Values) {
+			return d.Values[i], true
+		}
+	}
+	return "", false
+}
+
+// MarshalJSON writes the object.
+func (d Document) MarshalJSON() ([]byte, error) {
+	if d.Values == nil {
+		return []byte("null"), nil
+	}
+	b := append(make([]byte, 0, 32*len(d.Fields)), '{')
+	for i, f := range d.Fields {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '"')
+		b = append(b, f.Name...) // [a-z0-9_]
+		b = append(b, '"', ':')
+		if f.Kind == projections.KindString {
+			text, err := quote(d.Values[i])
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, text...)
+		} else {
+			b = append(b, d.Values[i]...)
+		}
+	}
+	return append(b, '}'), nil
+}
+
+func quote(s string) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(s)
+	return bytes.TrimRight(buf.Bytes(), "\n"), err
+}

@@ -1,0 +1,129 @@
+package query
+
+import (
+	"context"
+	"strings"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// Overview is how a region does.
+type Overview struct {
+	Region string `json:"region"`
+	// Head is the log's last position; empty when the log does not answer.
+	Head        events.Position `json:"head"`
+	Projections []ModelStatus   `json:"projections"`
+}
+
+// ModelStatus is how one read model does.
+type ModelStatus struct {
+	Name string `json:"name"`
+	// State is live, building, retired, empty, or mixed when partitions differ; unknown when the store does not answer.
+	State      string                     `json:"state"`
+	Generation uint32                     `json:"generation"`
+	Version    int                        `json:"version"`
+	Partitions int                        `json:"partitions"`
+	Position   events.Position            `json:"position"` // the lowest checkpoint of all partitions
+	Lag        *Lag                       `json:"lag"`      // nil: unknown
+	Documents  uint64                     `json:"documents"`
+	Parked     uint64                     `json:"parked"`
+	Unrouted   uint64                     `json:"unrouted"`
+	Digest     string                     `json:"digest,omitempty"` // only when all partitions are at Position
+	Projector  projections.ProjectorState `json:"projector"`
+	Code       string                     `json:"code,omitempty"`
+	Message    string                     `json:"message,omitempty"`
+	Replay     *projections.Replay        `json:"replay,omitempty"`
+}
+
+// Overview returns the state of every projection. A part that does not answer is shown as unknown; it fails only when the region's
+// KV does not answer.
+func (r *Reader) Overview(ctx context.Context) (Overview, error) {
+	o := Overview{Region: r.region, Projections: []ModelStatus{}}
+	if info, err := r.heads.Info(ctx); err == nil {
+		o.Head = info.Head()
+	}
+	names, err := r.Projections(ctx)
+	if err != nil {
+		return o, err
+	}
+	for _, name := range names {
+		s, err := r.model(ctx, name)
+		if err != nil {
+			return o, err
+		}
+		o.Projections = append(o.Projections, s)
+	}
+	return o, nil
+}
+
+// Projections returns the names of the region's projections, sorted.
+func (r *Reader) Projections(ctx context.Context) ([]string, error) {
+	prefix := projections.PointerKey("")
+	keys, err := r.kv.Keys(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	for i := range keys {
+		keys[i] = strings.TrimPrefix(keys[i], prefix)
+	}
+	return keys, nil
+}
+
+func (r *Reader) model(ctx context.Context, name string) (ModelStatus, error) {
+	s := ModelStatus{Name: name, State: "unknown", Projector: "unknown"}
+	pointer, _, err := projections.ReadPointer(ctx, r.kv, name)
+	if err != nil {
+		return s, err
+	}
+	s.Generation, s.Version, s.Partitions = pointer.Generation, pointer.Version, pointer.Partitions
+	status, _, err := projections.ReadJSON[projections.Status](ctx, r.kv, projections.StatusKey(name))
+	if err != nil {
+		return s, err
+	}
+	if status.State != "" {
+		s.Projector, s.Code, s.Message = status.State, status.Code, status.Message
+	}
+	job, revision, err := projections.ReadJSON[projections.Replay](ctx, r.kv, projections.ReplayKey(name))
+	if err != nil {
+		return s, err
+	}
+	if revision != 0 {
+		s.Replay = &job
+	}
+	headers, err := r.store.Headers(ctx, pointer.Live(name))
+	if err != nil {
+		return s, nil //nolint:nilerr // the state stays unknown, and the projector's message says why
+	}
+	r.summarise(ctx, &s, headers)
+	return s, nil
+}
+
+func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projections.Header) {
+	digest, documents, at := projections.Sum(headers)
+	s.Documents = documents
+	if !at.IsZero() {
+		s.Digest = digest.String()
+	}
+	low := headers[0]
+	for i := range headers {
+		h := &headers[i]
+		s.Parked += h.Parked
+		s.Unrouted += h.Unrouted
+		state := string(h.State)
+		if h.State == projections.Absent {
+			state = "empty"
+		}
+		switch {
+		case i == 0:
+			s.State = state
+		case s.State != state:
+			s.State = "mixed"
+		}
+		if sequences(h.Checkpoint) < sequences(low.Checkpoint) {
+			low = *h
+		}
+	}
+	s.Position = low.Checkpoint
+	s.Lag = r.heads.Lag(ctx, low.Checkpoint)
+}
