@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"tidemark.dev/events"
 )
@@ -151,12 +152,15 @@ func (s *typedState[D]) SetFields(values []string) error {
 	return s.layout.set(reflect.ValueOf(&s.doc).Elem(), values)
 }
 
-// Decode reads a document as it is stored or answered: field values in the order of the schema of D.
-func Decode[D any](values []string) (D, error) {
+// Decode reads a document as it is stored or answered into a D. It fails when fields and D do not have the same names and kinds in the same order.
+func Decode[D any](fields []Field, values []string) (D, error) {
 	var d D
 	l, err := layoutOf(reflect.TypeFor[D]())
-	if err == nil {
-		err = l.set(reflect.ValueOf(&d).Elem(), values)
+	if err != nil {
+		return d, err
 	}
-	return d, err
+	if !slices.Equal(l.fields(), fields) {
+		return d, fmt.Errorf("the fields are %v, expected %v", fields, l.fields())
+	}
+	return d, l.set(reflect.ValueOf(&d).Elem(), values)
 }
