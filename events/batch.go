@@ -1,7 +1,16 @@
 package events
 
+import (
+	"fmt"
+	"time"
+)
+
+// MaxTimeAhead is how far the time of an event may be ahead of its writer's clock. An event is in the past: more than time
+// zones and sloppy clocks explain is a mistake.
+const MaxTimeAhead = 24 * time.Hour
+
 // Validate checks a batch before anything is sent: every event, every expectation, the bounds, and that no two events
-// share source and id. It returns ErrInvalidBatch, ErrTooLarge, or the error of the first event that is wrong.
+// share source and id. It returns ErrInvalidBatch, ErrTooLarge, or the error of the first event that is wrong, and says which.
 func (b *Batch) Validate() error {
 	n := len(b.Events) + len(b.Controls)
 	switch {
@@ -18,7 +27,7 @@ func (b *Batch) Validate() error {
 	for i := range b.Events {
 		e := &b.Events[i]
 		if err := e.Validate(); err != nil {
-			return err
+			return b.which(i, err)
 		}
 		bytes += len(e.Data)
 		if seen != nil {
@@ -27,20 +36,43 @@ func (b *Batch) Validate() error {
 	}
 	for entity := range b.Expect {
 		if !seen[entity] {
-			return Errorf(ErrInvalidBatch, "the append expects a sequence of %s but has no event of it; nothing was written", entity)
+			return Errorf(ErrInvalidBatch, "the append expects a sequence of %q but has no event of it; nothing was written", clip(entity.String()))
 		}
 	}
 	for i := range b.Controls {
-		c := &b.Controls[i]
-		if !ValidControlName(c.Name) {
-			return Errorf(ErrInvalidBatch, "%q cannot name a control record; nothing was written", clip(c.Name))
+		if err := b.validateControl(i); err != nil {
+			return err
 		}
-		bytes += len(c.Data)
+		bytes += len(b.Controls[i].Data)
 	}
 	if bytes > MaxBatchBytes {
 		return Errorf(ErrTooLarge, "the append has %d bytes of data, over the bound of %d; nothing was written", bytes, MaxBatchBytes).Hint("Split it.")
 	}
 	return b.uniqueIDs()
+}
+
+// which adds to the error of one event of several which one it is.
+func (b *Batch) which(i int, err error) error {
+	if told, ok := err.(*Error); ok && len(b.Events) > 1 { //nolint:errorlint // Validate wraps nothing
+		told.What = fmt.Sprintf("event %d of %d: %s", i+1, len(b.Events), told.What)
+	}
+	return err
+}
+
+func (b *Batch) validateControl(i int) error {
+	c := &b.Controls[i]
+	if !ValidControlName(c.Name) {
+		return Errorf(ErrInvalidBatch, "%q cannot name a control record; nothing was written", clip(c.Name))
+	}
+	if len(c.Data) > MaxDataBytes {
+		return Errorf(ErrTooLarge, "the control record %s has %d bytes, over the bound of %d; nothing was written", c.Name, len(c.Data), MaxDataBytes)
+	}
+	for j := range i {
+		if b.Controls[j].Name == c.Name {
+			return Errorf(ErrInvalidBatch, "the append has two control records %s; nothing was written", c.Name)
+		}
+	}
+	return nil
 }
 
 func (b *Batch) uniqueIDs() error {
@@ -60,7 +92,8 @@ func (b *Batch) uniqueIDs() error {
 }
 
 // Messages returns the batch's messages in order. Clock gives each record its timestamp; observed turns an expected sequence into
-// the position that the writer had seen.
+// the position that the writer had seen. It returns ErrClockAhead when the clock refuses, or an event's time is further ahead of
+// it than MaxTimeAhead.
 func (b *Batch) Messages(origin string, clock *Clock, observed func(seq uint64) Position) ([]Message, error) {
 	n := len(b.Events) + len(b.Controls)
 	out := make([]Message, 0, n)
@@ -69,6 +102,10 @@ func (b *Batch) Messages(origin string, clock *Clock, observed func(seq uint64) 
 		ts, err := clock.Now()
 		if err != nil {
 			return nil, err
+		}
+		if e.Time.After(ts.Time().Add(MaxTimeAhead)) {
+			return nil, b.which(i, Errorf(ErrClockAhead, "the event's time %s is more than %s ahead of the clock; nothing was written",
+				e.timeText(), MaxTimeAhead))
 		}
 		stamp := Stamp{Time: ts, Tx: place(i, n), Hash: e.ContentHash(), Observed: e.Observed}
 		if seq, exact := b.Expect[e.Entity].Sequence(); exact && seq > 0 && stamp.Observed.IsZero() {

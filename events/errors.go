@@ -34,7 +34,8 @@ const (
 	ErrImpossiblePosition = Code("impossible-position")
 	// ErrConflict: the entity's last sequence is not the expected one; nothing was written. See ConflictError.
 	ErrConflict = Code("conflict")
-	// ErrIDConflict: an event with the same source and id but other content is in the log already; nothing was written.
+	// ErrIDConflict: an event with the same source and id but other content is in the log already, or only some events of an
+	// append are in it already; nothing was written.
 	ErrIDConflict = Code("id-conflict")
 	// ErrUnknownOutcome: the append may or may not be in the log, and it could not be found out in time. Sending the
 	// same events (same ids, same expectation) again is safe and resolves it.
@@ -78,10 +79,14 @@ type Error struct {
 	Err  error  // the cause; may be nil
 }
 
-// Errorf makes an Error with a formatted What. An argument wrapped by %w becomes the cause.
+// Errorf makes an Error with a formatted What. Arguments wrapped by %w become the cause.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, What: err.Error(), Err: errors.Unwrap(err)}
+	cause := errors.Unwrap(err)
+	if _, several := err.(interface{ Unwrap() []error }); several { //nolint:errorlint // asks what this very error is made of
+		cause = err
+	}
+	return &Error{Code: code, What: err.Error(), Err: cause}
 }
 
 // Hint returns e with Next set.
@@ -107,7 +112,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // CodeOf returns the code that err carries, and whether it carries one.
 func CodeOf(err error) (Code, bool) {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil {
 		return e.Code, true
 	}
 	if e, ok := errors.AsType[*ConflictError](err); ok && e != nil {
@@ -119,17 +124,23 @@ func CodeOf(err error) (Code, bool) {
 	return "", false
 }
 
-// ConflictError says that an entity is not where the writer expected it. It is an ErrConflict. Nothing was written.
+// ConflictError says that an entity, or a control record, is not where the writer expected it. It is an ErrConflict.
+// Nothing was written.
 type ConflictError struct {
-	Entity   Entity
-	Expected uint64 // the sequence the writer expected as the entity's last; 0: no event at all
-	Actual   uint64 // the entity's last sequence in the log; 0: it has no event
+	Entity   Entity // zero when it is a control record's expectation that does not hold
+	Control  string // the control record's name; empty when it is an entity's
+	Expected uint64 // the sequence the writer expected as the last; 0: none at all
+	Actual   uint64 // the last sequence in the log; 0: there is none
 }
 
 // Error says what was expected and found.
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("%s: %s is at sequence %d, expected %d; nothing was written. Read it again and decide anew",
-		ErrConflict, e.Entity, e.Actual, e.Expected)
+	name := e.Entity.String()
+	if e.Control != "" {
+		name = e.Control
+	}
+	return fmt.Sprintf("%s: %q is at sequence %d, expected %d; nothing was written. Read it again and decide anew",
+		ErrConflict, clip(name), e.Actual, e.Expected)
 }
 
 // Is reports whether target is ErrConflict.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +77,8 @@ func isJSONType(contentType string) bool {
 	return media == JSONContentType || strings.HasSuffix(media, "+json")
 }
 
-// Validate returns ErrInvalidEvent, ErrInvalidEntity, ErrInvalidData or ErrTooLarge when the event must not be stored.
+// Validate returns ErrInvalidEvent, ErrInvalidEntity, ErrInvalidData, ErrImpossiblePosition or ErrTooLarge when the event must
+// not be stored.
 func (e *Event) Validate() error {
 	if err := e.Entity.Validate(); err != nil {
 		return err
@@ -97,11 +99,14 @@ func (e *Event) Validate() error {
 	if err := attribute("dataschema", e.Schema, MaxAttributeBytes, false); err != nil {
 		return err
 	}
-	if y := e.Time.Year(); !e.Time.IsZero() && (y < 1 || y > 9999) {
+	if y := e.Time.UTC().Year(); y < 1 || y > 9999 { // as it is written
 		return Errorf(ErrInvalidEvent, "the time's year %d cannot be written in RFC 3339", y)
 	}
 	if err := e.validateExtensions(); err != nil {
 		return err
+	}
+	if !e.Observed.valid() {
+		return Errorf(ErrImpossiblePosition, "the observed position %q cannot be one", clip(e.Observed.String()))
 	}
 	if len(e.Data) > MaxDataBytes {
 		return Errorf(ErrTooLarge, "the data has %d bytes, over the bound of %d", len(e.Data), MaxDataBytes).
@@ -117,7 +122,11 @@ func (e *Event) validateExtensions() error {
 	if len(e.Extensions) > MaxExtensions {
 		return Errorf(ErrTooLarge, "the event has %d extension attributes, over the bound of %d", len(e.Extensions), MaxExtensions)
 	}
-	for name, value := range e.Extensions {
+	if len(e.Extensions) == 0 {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) { // of several mistakes, always the same is told
+		value := e.Extensions[name]
 		if !ValidExtensionName(name) {
 			return Errorf(ErrInvalidEvent, "%q cannot be the name of an extension attribute", clip(name)).
 				Hint("Use 1 to %d characters of a-z 0-9 that are not an attribute of CloudEvents itself and do not begin with tm.", maxExtensionName)
@@ -198,16 +207,19 @@ func parseHash(s string) (h Hash, ok bool) {
 
 // ContentHash returns the hash of what the producer said: every attribute, and the payload, each with its length. It leaves out what
 // differs between two attempts to publish the same event: the trace context and the observed position.
-func (e *Event) ContentHash() Hash {
-	var room [1_024]byte
+func (e *Event) ContentHash() Hash { return e.contentHash(e.timeText()) }
+
+// contentHash is ContentHash for a reader, who has the text of the time already.
+func (e *Event) contentHash(timeText string) Hash {
+	var room [1_024]byte // on the stack: most events need no other
 	b := room[:0]
-	for _, s := range [...]string{e.Entity.Type, e.Entity.ID, e.ID, e.Source, e.Type, e.timeText(), e.contentType(), e.Schema} {
+	for _, s := range [...]string{e.Entity.Type, e.Entity.ID, e.ID, e.Source, e.Type, timeText, e.contentType(), e.Schema} {
 		b = appendSized(b, s)
 	}
 	if len(e.Extensions) > 0 {
-		names := make([]string, 0, len(e.Extensions))
+		names := make([]string, 0, MaxExtensions)
 		for name := range e.Extensions {
-			if name != "traceparent" && name != "tracestate" {
+			if name != traceParent && name != traceState {
 				names = append(names, name)
 			}
 		}
@@ -216,10 +228,16 @@ func (e *Event) ContentHash() Hash {
 			b = appendSized(appendSized(b, name), e.Extensions[name])
 		}
 	}
-	b = binary.AppendUvarint(b, 0) // the end of the names: no name is empty
-	b = append(b, e.Data...)
-	sum := sha256.Sum256(b)
-	return Hash(sum[:16])
+	b = append(b, 0) // the end of the names: no name is empty
+	if len(b)+len(e.Data) <= len(room) {
+		sum := sha256.Sum256(append(b, e.Data...))
+		return Hash(sum[:16])
+	}
+	h := sha256.New() // a large payload is not copied
+	h.Write(b)
+	h.Write(e.Data)
+	var sum [sha256.Size]byte
+	return Hash(h.Sum(sum[:0])[:16])
 }
 
 func (e *Event) contentType() string {

@@ -23,12 +23,22 @@ type Log interface {
 }
 
 // Appender writes.
+//
+// An event is known by its source and id, so appending the same again is safe: the answer is a Receipt with Duplicate set, even
+// when the expectation no longer holds, because the first attempt itself moved the entity. That is promised
+//
+//   - within the log's duplicate window, by the broker's time, for every append of events;
+//   - at any age, for an append that expects an exact sequence, or none, of all its entities.
+//
+// Beyond the window an append without expectations is stored a second time. Control records have no id: an append of controls
+// alone is not recognised, and only its expectations tell that it was stored before.
 type Appender interface {
 	// Submit queues an append and returns at once, unless so many appends are unfinished that it has to wait for room.
 	// Appends that one goroutine submits for the same entity are stored in the order in which they were submitted.
 	// An error means that nothing was queued: the batch is invalid (ErrInvalidEvent, ErrInvalidEntity, ErrInvalidData,
-	// ErrInvalidBatch, ErrTooLarge, ErrImpossiblePosition), the log is closed (ErrClosed), or ctx ended while waiting for room.
-	// After Submit returned, ctx no longer matters.
+	// ErrInvalidBatch, ErrTooLarge, ErrImpossiblePosition), a clock is wrong (ErrClockAhead), the log is closed (ErrClosed),
+	// or ctx ended while waiting for room: then the error is the context's cause.
+	// After Submit returned, ctx no longer matters. The batch's data must not be changed until the outcome is known.
 	Submit(ctx context.Context, b Batch) (*Pending, error)
 
 	// Append submits and waits. Beside the errors of Submit it returns those of Pending.Wait.
@@ -83,8 +93,8 @@ type Receipt struct {
 	Position Position
 	// First and Last are the sequences of the first and last record.
 	First, Last uint64
-	// Duplicate says that the same events were in the log already and nothing was written now. First and Last are theirs;
-	// they need not be next to each other when they were appended one by one.
+	// Duplicate says that the same events were in the log already and nothing was written now. First and Last are their
+	// lowest and highest sequences; they need not be next to each other when the events were appended one by one.
 	Duplicate bool
 }
 
@@ -110,9 +120,10 @@ func (p *Pending) Done() <-chan struct{} { return p.done }
 // Wait returns the outcome: a receipt, or one of
 //
 //   - ErrConflict (a *ConflictError): an expectation does not hold; nothing was written.
-//   - ErrIDConflict: an event with the same source and id and other content exists; nothing was written.
+//   - ErrIDConflict: an event with the same source and id and other content exists, or only some of the events
+//     exist; nothing was written. The error names the event.
 //   - ErrUnknownOutcome: it could not be found out in time whether the append is stored. Append the same again.
-//   - ErrUnreachable, ErrUnauthorized, ErrNoLog, ErrTooLarge: nothing was written.
+//   - ErrUnreachable, ErrUnauthorized, ErrNoLog, ErrTooLarge, ErrImpossiblePosition: nothing was written.
 //   - ErrClosed: the log was closed before the append was sent; nothing was written.
 //
 // When ctx ends first, Wait returns ErrUnknownOutcome; the append goes on.
@@ -151,7 +162,8 @@ func (i Info) Head() Position { return i.Position(i.Last) }
 type Range struct {
 	// From is the first sequence; 0 means 1.
 	From uint64
-	// To is the last sequence; 0 means the head at the moment of the call, unless Follow is set.
+	// To is the last sequence; 0 means the head when the iteration begins, unless Follow is set. So does a To beyond the
+	// head, unless Follow is set: then its record is waited for.
 	To uint64
 	// Follow goes on with new records until the context ends.
 	Follow bool
@@ -162,7 +174,8 @@ type Range struct {
 // DefaultReadBatch is the largest number of records that Read yields at once unless told otherwise.
 const DefaultReadBatch = 5_000
 
-// Reader reads. All its methods see the region's own copy of the log.
+// Reader reads. All its methods see the region's own copy of the log. Beside the errors they name, those that take a context
+// return its cause when it ended, ErrUnauthorized, and ErrClosed when the log was closed.
 type Reader interface {
 	// Origin returns the origin's name.
 	Origin() string
@@ -171,17 +184,19 @@ type Reader interface {
 	Info(ctx context.Context) (Info, error)
 
 	// Read yields the records of r in sequence order, without a hole, each content checked, some at a time. When it has reached the end of
-	// what is stored now, it yields what it has without waiting for a full batch. The yielded slice and what it holds are valid
-	// until the next step of the iteration. The iteration ends after r.To, or with one error: ErrHole, ErrDamaged,
-	// ErrForeignHistory (the log ends before r.From-1, or was recreated while reading), ErrUnreachable, ErrNoLog, or the context's cause.
+	// what is stored now, it yields what it has without waiting for a full batch. The yielded slice is valid until the next step of
+	// the iteration; a Record copied from it, and what that refers to, stays valid and must not be changed. The iteration ends after r.To,
+	// or with one error after every record before it was yielded: ErrHole, ErrDamaged, ErrForeignHistory (the log ends before
+	// r.From-1, or was recreated or cut back while reading), ErrUnreachable, ErrNoLog, or the context's cause.
 	Read(ctx context.Context, r Range) iter.Seq2[[]Record, error]
 
-	// Record returns one record: ErrNotFound, ErrDamaged, ErrUnreachable.
+	// Record returns one record: ErrNotFound, ErrDamaged, ErrUnreachable, ErrNoLog.
 	Record(ctx context.Context, seq uint64) (Record, error)
 
-	// History yields an entity's records with sequence >= from, in order, each content checked. Errors end it: ErrInvalidEntity, ErrDamaged, ErrUnreachable.
+	// History yields an entity's records with sequence >= from, in order, each content checked. Errors end it:
+	// ErrInvalidEntity, ErrDamaged, ErrUnreachable, ErrNoLog. It ends at what was stored when it began, or later.
 	History(ctx context.Context, e Entity, from uint64) iter.Seq2[Record, error]
 
-	// LastControl returns the newest control record of a name: ErrNotFound, ErrDamaged, ErrUnreachable.
+	// LastControl returns the newest control record of a name: ErrNotFound, ErrDamaged, ErrUnreachable, ErrNoLog.
 	LastControl(ctx context.Context, name string) (Record, error)
 }

@@ -39,6 +39,8 @@ type Point struct {
 // String returns origin.lineage@term:sequence.
 func (p Point) String() string { return string(p.append(make([]byte, 0, 48))) }
 
+func (p Point) valid() bool { return p.Term > 0 && p.Lineage.Valid() && validOrigin(p.Origin) }
+
 func (p Point) append(b []byte) []byte {
 	b = append(b, p.Origin...)
 	b = append(b, '.')
@@ -53,7 +55,7 @@ func (p Point) append(b []byte) []byte {
 // document, the offset of a replay. It holds at most one Point per origin. It is immutable; the zero value stands before everything.
 //
 // Text form: origin.lineage@term:sequence, joined by commas: eu.09c1@1:77,us.7f3a@1:1042. String writes the points in the
-// order of their origins' names; ParsePosition accepts any order.
+// order of their origins' names; ParsePosition accepts any order, and at most 64 points.
 type Position struct {
 	points []Point // sorted by origin
 }
@@ -115,6 +117,16 @@ func (p Position) String() string {
 	return string(b)
 }
 
+// valid reports whether ParsePosition would read the text form of p.
+func (p Position) valid() bool {
+	for i := range p.points {
+		if !p.points[i].valid() {
+			return false
+		}
+	}
+	return len(p.points) <= maxPoints
+}
+
 // MarshalText returns the text form.
 func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
@@ -133,30 +145,43 @@ func ParsePosition(s string) (Position, error) {
 	if s == "" {
 		return Position{}, nil
 	}
-	var p Position
-	for part := range strings.SplitSeq(s, ",") {
-		pt, ok := parsePoint(part)
-		if _, twice := p.Point(pt.Origin); !ok || twice || len(p.points) == maxPoints {
-			return Position{}, Errorf(ErrInvalidPosition, "%q is not a position", clip(s)).
-				Hint("Pass a position as it was printed, for example us.7f3a@1:1042.")
-		}
-		p = p.With(pt)
+	n := strings.Count(s, ",") + 1
+	ok := n <= maxPoints
+	if !ok {
+		n = 0 // it is refused before anything is made of it
 	}
-	return p, nil
+	points := make([]Point, 0, n)
+	for rest, more := s, ok; more && ok; {
+		var part string
+		var pt Point
+		part, rest, more = strings.Cut(rest, ",")
+		pt, ok = parsePoint(part)
+		points = append(points, pt)
+	}
+	if ok && n > 1 {
+		slices.SortFunc(points, func(a, b Point) int { return strings.Compare(a.Origin, b.Origin) })
+		for i := range points[1:] {
+			ok = ok && points[i].Origin != points[i+1].Origin
+		}
+	}
+	if !ok {
+		return Position{}, Errorf(ErrInvalidPosition, "%q is not a position", clip(s)).
+			Hint("Pass a position as it was printed, for example us.7f3a@1:1042.")
+	}
+	return Position{points: points}, nil
 }
 
 func parsePoint(s string) (Point, bool) {
-	history, place, ok1 := strings.Cut(s, "@")
-	term, seq, ok2 := strings.Cut(place, ":")
-	dot := strings.LastIndexByte(history, '.')
-	if !ok1 || !ok2 || dot < 0 {
+	origin, rest, ok1 := strings.Cut(s, ".")
+	lineage, rest, ok2 := strings.Cut(rest, "@")
+	term, seq, ok3 := strings.Cut(rest, ":")
+	if !ok1 || !ok2 || !ok3 {
 		return Point{}, false
 	}
-	pt := Point{Origin: history[:dot], Lineage: Lineage(history[dot+1:])}
-	t, ok3 := parseCanonical(term, 32)
-	q, ok4 := parseCanonical(seq, 64)
-	pt.Term, pt.Sequence = uint32(t), q //nolint:gosec // parsed with 32 bits
-	return pt, ok3 && ok4 && t > 0 && pt.Lineage.Valid() && ValidateOrigin(pt.Origin) == nil
+	t, ok4 := parseCanonical(term, 32)
+	q, ok5 := parseCanonical(seq, 64)
+	pt := Point{Origin: origin, Lineage: Lineage(lineage), Term: uint32(t), Sequence: q} //nolint:gosec // parsed with 32 bits
+	return pt, ok4 && ok5 && pt.valid()
 }
 
 // parseCanonical reads a decimal number without sign or leading zeros.

@@ -36,16 +36,20 @@ func ControlSubject(origin, name string) string { return controlPrefix + origin 
 
 // ValidateOrigin returns ErrInvalidEvent unless the name is [a-z0-9-]{1,32}.
 func ValidateOrigin(origin string) error {
-	ok := origin != "" && len(origin) <= MaxOriginBytes
-	for i := 0; ok && i < len(origin); i++ {
-		c := origin[i]
-		ok = c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
-	}
-	if !ok {
+	if !validOrigin(origin) {
 		return Errorf(ErrInvalidEvent, "%q is not the name of an origin or a region", clip(origin)).
 			Hint("Use 1 to %d characters of a-z 0-9 -.", MaxOriginBytes)
 	}
 	return nil
+}
+
+func validOrigin(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= MaxOriginBytes
 }
 
 // ValidControlName reports whether name is one or more tokens of [A-Za-z0-9_~%-] joined by dots, at most 200 bytes.
@@ -109,12 +113,11 @@ func EncodeToken(id string) string {
 }
 
 func appendToken(b []byte, id string) []byte {
-	const digits = "0123456789ABCDEF"
 	for i := range len(id) {
 		if c := id[i]; plain(c) {
 			b = append(b, c)
 		} else {
-			b = append(b, '%', digits[c>>4], digits[c&15])
+			b = append(b, '%', upperHex[c>>4], upperHex[c&15])
 		}
 	}
 	return b
@@ -159,14 +162,4 @@ func DecodeToken(token string) (string, bool) {
 
 func plain(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '~'
-}
-
-func unhex(c byte) (byte, bool) {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0', true
-	case c >= 'A' && c <= 'F':
-		return c - 'A' + 10, true
-	}
-	return 0, false
 }

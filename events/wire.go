@@ -2,20 +2,19 @@ package events
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 )
 
 // The wire form. An event is a CloudEvent in the binary mode of the CloudEvents NATS protocol binding: its attributes are
-// ce- headers, its payload is the message's payload, untouched. The entity is in the subject and nowhere else.
-// What this package adds is packed into the one header tm, because reading headers is the dearest part of reading:
+// ce- headers with percent-encoded values, its payload is the message's payload, untouched. The entity is in the subject and
+// nowhere else. What this package adds is packed into the one header tm, because reading headers is the dearest part of reading:
 //
 //	tm: 1;<clock: 16 hex digits>;<content hash: 22 characters of base64url>[;t=<i>/<n>][;o=<position>][;k=<key reference>]
 //
-// content-type is left out when it is application/json. traceparent and tracestate travel under their own names.
+// ce-datacontenttype is left out when it is application/json. traceparent and tracestate travel under their own names only:
+// they belong to the message, not to the event.
 const (
 	HeaderMessageID   = "Nats-Msg-Id"
 	HeaderStamp       = "tm"
@@ -25,10 +24,13 @@ const (
 	headerType        = "ce-type"
 	headerTime        = "ce-time"
 	headerSchema      = "ce-dataschema"
-	headerContentType = "content-type"
+	headerContentType = "ce-datacontenttype"
 	headerExtension   = "ce-"
 	traceParent       = "traceparent"
 	traceState        = "tracestate"
+	// Only read, and only from other clients: the media type by its usual name, and the mark of the structured mode.
+	headerPlainType = "content-type"
+	structuredType  = "application/cloudevents"
 	// SpecVersion is the version of CloudEvents that is read and written.
 	SpecVersion = "1.0"
 
@@ -45,17 +47,19 @@ func (h Header) get(name string) string {
 	return ""
 }
 
-// find is get for names that another client may have written in another case.
+// find is get for names that another client may have written in another case. Of several it takes the first in byte
+// order, so that every reader takes the same.
 func (h Header) find(name string) string {
 	if v := h[name]; len(v) > 0 {
 		return v[0]
 	}
+	var key, value string
 	for k, v := range h {
-		if len(v) > 0 && strings.EqualFold(k, name) {
-			return v[0]
+		if len(k) == len(name) && len(v) > 0 && (key == "" || k < key) && strings.EqualFold(k, name) {
+			key, value = k, v[0]
 		}
 	}
-	return ""
+	return value
 }
 
 // Message is a record before it is stored.
@@ -75,25 +79,25 @@ func EncodeEvent(origin string, e *Event, stamp Stamp) Message {
 	}
 	w := headerWriter{header: make(Header, n+len(e.Extensions)), values: make([]string, 0, n+len(e.Extensions))}
 	w.set(HeaderMessageID, e.MessageID())
-	w.set(HeaderStamp, string(appendStamp(make([]byte, 0, 96), stamp)))
-	w.set(headerID, e.ID)
-	w.set(headerSource, e.Source)
+	w.set(HeaderStamp, stamp.text())
+	w.set(headerID, encodeValue(e.ID))
+	w.set(headerSource, encodeValue(e.Source))
 	w.set(headerSpec, SpecVersion)
 	w.set(headerType, e.Type)
 	if !e.Time.IsZero() {
 		w.set(headerTime, e.timeText())
 	}
 	if e.Schema != "" {
-		w.set(headerSchema, e.Schema)
+		w.set(headerSchema, encodeValue(e.Schema))
 	}
 	if e.contentType() != JSONContentType {
-		w.set(headerContentType, e.ContentType)
+		w.set(headerContentType, encodeValue(e.ContentType))
 	}
 	for name, value := range e.Extensions {
 		if name == traceParent || name == traceState {
-			w.set(name, value)
+			w.set(name, encodeValue(value))
 		} else {
-			w.set(headerExtension+name, value)
+			w.set(headerExtension+name, encodeValue(value))
 		}
 	}
 	return Message{Subject: EventSubject(origin, e.Entity), Header: w.header, Data: e.Data}
@@ -101,9 +105,11 @@ func EncodeEvent(origin string, e *Event, stamp Stamp) Message {
 
 // EncodeControl returns the message of a control record. stamp.Hash must be its content hash.
 func EncodeControl(origin string, c Control, stamp Stamp) Message {
-	w := headerWriter{header: make(Header, 1), values: make([]string, 0, 1)}
-	w.set(HeaderStamp, string(appendStamp(make([]byte, 0, 96), stamp)))
-	return Message{Subject: ControlSubject(origin, c.Name), Header: w.header, Data: c.Data}
+	return Message{
+		Subject: ControlSubject(origin, c.Name),
+		Header:  Header{HeaderStamp: {stamp.text()}},
+		Data:    c.Data,
+	}
 }
 
 // headerWriter keeps all values of a header in one slice.
@@ -127,99 +133,186 @@ func (c Control) ContentHash() Hash {
 
 // Decode reads a stored message into r, which it overwrites. Strings and Data of r share memory with the message. It
 // fails only with ErrDamaged (the content does not match its hash) and ErrForeignHistory (a subject of no record of this origin);
-// a message that is not an event becomes a KindMalformed record.
+// a message that is not an event becomes a KindMalformed record. What it answers is a function of its arguments alone:
+// every region and every replay reads the same record.
 func Decode(r *Record, origin string, seq uint64, stored time.Time, m Message) error {
 	*r = Record{Sequence: seq, Time: stored, Subject: m.Subject}
-	if name, ok := ParseControlSubject(origin, m.Subject); ok {
-		r.Kind, r.Control = KindControl, Control{Name: name, Data: m.Data}
-		if !r.readStamp(m.Header) {
-			r.Kind, r.Reason = KindMalformed, "the tm header cannot be read"
-			return nil
-		}
-		return r.check(r.Control.ContentHash)
+	if name, ok := cutPrefixes(m.Subject, controlPrefix, origin); ok {
+		return r.readControl(name, m)
 	}
-	if !strings.HasPrefix(m.Subject, eventPrefix) && !strings.HasPrefix(m.Subject, controlPrefix) {
+	if _, ok := cutPrefixes(m.Subject, eventPrefix, origin); !ok {
 		return Errorf(ErrForeignHistory, "sequence %d has the subject %q, which is not of origin %s", seq, clip(m.Subject), origin)
 	}
 	r.Kind = KindEvent
-	if r.Reason = r.readEvent(origin, m); r.Reason != "" {
-		r.Kind = KindMalformed
-		return nil
+	reason, err := r.readEvent(origin, m)
+	if reason != "" {
+		r.malformed(reason, m.Data)
 	}
-	return r.check(r.Event.ContentHash)
+	return err
 }
 
-// readEvent returns what is wrong with the message, or nothing.
-func (r *Record) readEvent(origin string, m Message) string {
+// malformed keeps of a record only what needs no trust in its content.
+func (r *Record) malformed(reason string, data []byte) {
+	r.Kind, r.Reason = KindMalformed, reason
+	r.Event = Event{Entity: r.Event.Entity, Data: data}
+	r.Control = Control{}
+}
+
+func (r *Record) readControl(name string, m Message) error {
+	r.Kind, r.Control = KindControl, Control{Name: name, Data: m.Data}
+	switch {
+	case !ValidControlName(name):
+		r.malformed("the subject names no control record", m.Data)
+	case !r.readStamp(m.Header):
+		r.malformed("the tm header cannot be read", m.Data)
+	case !r.Stamp.Hash.IsZero():
+		return r.check(r.Control.ContentHash())
+	}
+	return nil
+}
+
+// readEvent returns what is wrong with the message, if anything: as a reason when it is not an event, as an error when it is damaged.
+func (r *Record) readEvent(origin string, m Message) (reason string, err error) {
 	e := &r.Event
 	e.Data = m.Data
 	var ok bool
 	if e.Entity, ok = ParseEventSubject(origin, m.Subject); !ok {
-		return "the subject names no entity"
+		return "the subject names no entity", nil
 	}
 	if !r.readStamp(m.Header) {
-		return "the tm header cannot be read"
+		return "the tm header cannot be read", nil
 	}
-	h := m.Header
-	read := Header.get
-	if r.Stamp.Hash.IsZero() {
-		read = Header.find // not written by this package
+	ours := !r.Stamp.Hash.IsZero()
+	a := attributes{header: m.Header, foreign: !ours}
+	spec, timeText := a.value(headerSpec), a.value(headerTime)
+	e.ID, e.Source, e.Type = a.value(headerID), a.value(headerSource), a.value(headerType)
+	e.Schema, e.ContentType = a.value(headerSchema), a.value(headerContentType)
+	if !ours && e.ContentType == "" {
+		e.ContentType = a.value(headerPlainType)
 	}
-	e.ID, e.Source, e.Type = read(h, headerID), read(h, headerSource), read(h, headerType)
-	e.ContentType, e.Schema = read(h, headerContentType), read(h, headerSchema)
 	if e.ContentType == JSONContentType {
 		e.ContentType = ""
 	}
+	a.extensions(e)
+	if ours {
+		// First of all: with a matching hash, whatever is wrong is what the writer wrote, alike in every copy of the log.
+		if err := r.check(e.contentHash(timeText)); err != nil {
+			return "", err
+		}
+		e.Observed = r.Stamp.Observed
+	}
 	switch {
-	case read(h, headerSpec) != SpecVersion:
-		return "the ce-specversion header is not " + SpecVersion
+	case a.broken != "":
+		return "the " + a.broken + " header is not percent-encoded UTF-8", nil
+	case spec == "" && !ours && strings.HasPrefix(strings.ToLower(e.ContentType), structuredType):
+		return "the structured mode of CloudEvents is not read: send the attributes as ce- headers", nil
+	case spec != SpecVersion:
+		return "the ce-specversion header is not " + SpecVersion, nil
+	}
+	if timeText != "" {
+		t, err := time.Parse(time.RFC3339Nano, timeText)
+		if err != nil {
+			return "the ce-time header is not a time of RFC 3339", nil
+		}
+		e.Time = t.UTC() // time.Parse may choose this machine's zone
+	}
+	return e.readable(ours), nil
+}
+
+// readable returns why a decoded event is not one. What carries our hash was validated in full when it was written.
+func (e *Event) readable(ours bool) string {
+	switch {
 	case e.ID == "" || len(e.ID) > MaxEventIDBytes:
 		return "the ce-id header is missing or too long"
 	case e.Source == "" || len(e.Source) > MaxSourceBytes:
 		return "the ce-source header is missing or too long"
 	case !validEventType(e.Type):
 		return "the ce-type header is missing or not an event type"
+	case ours:
+		return ""
 	}
-	if text := read(h, headerTime); text != "" {
-		t, err := time.Parse(time.RFC3339Nano, text)
-		if err != nil {
-			return "the ce-time header is not a time of RFC 3339"
+	if err := e.Validate(); err != nil {
+		if told, ok := err.(*Error); ok { //nolint:errorlint // Validate wraps nothing
+			return told.What
 		}
-		e.Time = t
+		return err.Error()
 	}
-	e.Observed = r.Stamp.Observed
-	readExtensions(e, h)
 	return ""
 }
 
-func readExtensions(e *Event, h Header) {
-	for k, v := range h {
-		if len(v) == 0 {
-			continue
+// attributes reads the headers of one event.
+type attributes struct {
+	header  Header
+	foreign bool   // not written by this package: names may have any case
+	known   int    // headers met so far
+	broken  string // the first header whose value cannot be decoded
+}
+
+func (a *attributes) value(name string) string {
+	var text string
+	if v := a.header[name]; len(v) > 0 {
+		a.known++
+		text = v[0]
+	} else if a.foreign {
+		text = a.header.find(name)
+	}
+	return a.decode(name, text)
+}
+
+func (a *attributes) decode(name, text string) string {
+	value, ok := decodeValue(text)
+	if !ok && a.broken == "" {
+		a.broken = name
+	}
+	return value
+}
+
+// extensions reads the attributes that have no field of their own.
+func (a *attributes) extensions(e *Event) {
+	known := a.known + 1 // the stamp
+	if len(a.header[HeaderMessageID]) > 0 {
+		known++
+	}
+	if !a.foreign && len(a.header) == known {
+		return // the common case costs no iteration
+	}
+	if !a.foreign {
+		for k, v := range a.header {
+			a.extension(e, k, k, v)
 		}
-		switch k {
-		case headerID, headerSource, headerSpec, headerType, headerTime, headerSchema, HeaderStamp, HeaderMessageID:
-			continue
-		}
-		name := k
-		if k != traceParent && k != traceState {
-			var ok bool
-			if name, ok = strings.CutPrefix(k, headerExtension); !ok || !ValidExtensionName(name) {
-				continue
-			}
-		}
-		if e.Extensions == nil {
-			e.Extensions = make(map[string]string, 2)
-		}
-		e.Extensions[name] = v[0]
+		return
+	}
+	names := make([]string, 0, 16)
+	for k := range a.header {
+		names = append(names, k)
+	}
+	slices.Sort(names) // capitals come first: what is spelled right overwrites what is not
+	for _, k := range names {
+		a.extension(e, k, strings.ToLower(k), a.header[k])
 	}
 }
 
-func (r *Record) check(hash func() Hash) error {
-	if r.Stamp.Hash.IsZero() {
-		return nil
+func (a *attributes) extension(e *Event, key, name string, values []string) {
+	if len(values) == 0 {
+		return
 	}
-	if got := hash(); got != r.Stamp.Hash {
+	if name != traceParent && name != traceState {
+		var ok bool
+		if name, ok = strings.CutPrefix(name, headerExtension); !ok || !ValidExtensionName(name) {
+			return
+		}
+		if _, set := e.Extensions[name]; set && (name == traceParent || name == traceState) {
+			return // its own name comes before ce-
+		}
+	}
+	if e.Extensions == nil {
+		e.Extensions = make(map[string]string, 2)
+	}
+	e.Extensions[name] = a.decode(key, values[0])
+}
+
+func (r *Record) check(got Hash) error {
+	if got != r.Stamp.Hash {
 		return Errorf(ErrDamaged, "sequence %d (%s) does not match its content hash: stored %s, computed %s",
 			r.Sequence, clip(r.Subject), r.Stamp.Hash, got).Hint("Compare it with another region's copy of the log; nothing was applied from it.")
 	}
@@ -234,96 +327,4 @@ func (r *Record) readStamp(h Header) bool {
 	var ok bool
 	r.Stamp, ok = parseStamp(text)
 	return ok
-}
-
-func appendStamp(b []byte, s Stamp) []byte {
-	b = append(b, stampVersion...)
-	var clock [8]byte
-	binary.BigEndian.PutUint64(clock[:], uint64(s.Time))
-	b = hex.AppendEncode(b, clock[:])
-	b = append(b, ';')
-	b = append(b, s.Hash.String()...)
-	if !s.Tx.Alone() {
-		b = append(b, ";t="...)
-		b = strconv.AppendUint(b, uint64(s.Tx.Index), 10)
-		b = append(b, '/')
-		b = strconv.AppendUint(b, uint64(s.Tx.Count), 10)
-	}
-	if !s.Observed.IsZero() {
-		b = append(append(b, ";o="...), s.Observed.String()...)
-	}
-	if s.Key != "" {
-		b = append(append(b, ";k="...), s.Key...)
-	}
-	return b
-}
-
-func parseStamp(text string) (s Stamp, ok bool) {
-	const clockAt, hashAt = len(stampVersion), len(stampVersion) + 17
-	const fixed = hashAt + hashText
-	if len(text) < fixed || text[:clockAt] != stampVersion || text[hashAt-1] != ';' {
-		return s, false
-	}
-	clock, err := strconv.ParseUint(text[clockAt:hashAt-1], 16, 64)
-	if err != nil {
-		return s, false
-	}
-	s.Time = Timestamp(clock)
-	if s.Hash, ok = parseHash(text[hashAt:fixed]); !ok {
-		return s, false
-	}
-	for rest := text[fixed:]; rest != ""; {
-		if rest[0] != ';' {
-			return s, false
-		}
-		var field string
-		if i := strings.IndexByte(rest[1:], ';'); i >= 0 {
-			field, rest = rest[1:i+1], rest[i+1:]
-		} else {
-			field, rest = rest[1:], ""
-		}
-		if !s.field(field) {
-			return s, false
-		}
-	}
-	return s, true
-}
-
-func (s *Stamp) field(field string) bool {
-	name, value, ok := strings.Cut(field, "=")
-	if !ok {
-		return false
-	}
-	switch name {
-	case "t":
-		i, n, found := strings.Cut(value, "/")
-		index, ok1 := parseCanonical(i, 16)
-		count, ok2 := parseCanonical(n, 16)
-		s.Tx = Tx{Index: uint16(index), Count: uint16(count)} //nolint:gosec // parsed with 16 bits
-		return found && ok1 && ok2 && index >= 1 && index <= count && count <= MaxBatch
-	case "o":
-		p, err := ParsePosition(value)
-		s.Observed = p
-		return err == nil
-	case "k":
-		s.Key = value
-	}
-	return true // a field of a later version is no reason to stop
-}
-
-func fingerprint(r *Record) Hash {
-	b := make([]byte, 0, 64+len(r.Subject))
-	b = binary.BigEndian.AppendUint64(b, r.Sequence)
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Time.UnixNano())) //nolint:gosec // the bits, whatever their sign
-	b = appendSized(b, r.Subject)
-	h := r.Stamp.Hash
-	if h.IsZero() {
-		if r.Kind == KindControl {
-			h = r.Control.ContentHash()
-		} else {
-			h = r.Event.ContentHash()
-		}
-	}
-	sum := sha256.Sum256(append(b, h[:]...))
-	return Hash(sum[:16])
 }

@@ -12,6 +12,14 @@ import (
 //go:embed data/flights-20k.ndjson.gz
 var compressed []byte //nolint:gochecknoglobals // go:embed needs a variable
 
+// How a flight becomes two events, for tidemark import.
+//
+//go:embed data/flights.map.yaml
+var mapping []byte //nolint:gochecknoglobals // go:embed needs a variable
+
+// Map returns the import map of the flights.
+func Map() []byte { return bytes.Clone(mapping) }
+
 // Count is the number of flights in Data.
 const Count = 20_000
 

@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"tidemark.dev/events"
@@ -38,12 +39,8 @@ func (e *engine) apply(ctx context.Context, records []events.Record) error {
 		case events.KindMalformed:
 			e.unrouted(r.Subject, r, r.Reason)
 		case events.KindControl:
-			if r.Control.Name == events.ControlTerm {
-				info, err := e.log.Info(ctx)
-				if err != nil {
-					return err
-				}
-				e.terms = info.Terms
+			if err := e.learn(r); err != nil {
+				return err
 			}
 		}
 	}
@@ -58,17 +55,23 @@ func (e *engine) apply(ctx context.Context, records []events.Record) error {
 			e.parts[i].touched = true
 		}
 	}
-	if upto.Sequence > e.tip.seq {
-		e.tip = tip{
-			seq: upto.Sequence, at: events.At(e.terms.Point(e.log.Origin(), upto.Sequence)),
-			seen: upto.Fingerprint(), applied: upto.Time,
-		}
-	}
+	e.tip = tip{seq: upto.Sequence, at: e.position(upto.Sequence), seen: upto.Fingerprint(), applied: upto.Time}
 	if err := e.commit(ctx); err != nil {
 		return err
 	}
-	e.head.Store(max(e.head.Load(), upto.Sequence))
 	e.cache.shrink()
+	return nil
+}
+
+// learn takes over a term that began after the log was asked for its terms.
+func (e *engine) learn(r *events.Record) error {
+	if starts := e.terms.Starts; r.Control.Name != events.ControlTerm || len(starts) > 0 && r.Sequence <= starts[len(starts)-1] {
+		return nil
+	}
+	if err := e.terms.Apply(r); err != nil {
+		return err
+	}
+	e.retarget(e.position(r.Sequence))
 	return nil
 }
 
@@ -127,20 +130,21 @@ func (e *engine) fetch(ctx context.Context) error {
 		e.cache.clear() // holds entries that look loaded
 		return err
 	}
+	var damaged []*entry
 	for i, target := range b.missing {
 		target.state = e.proj.NewState()
-		d := documents[i]
-		if d == nil {
+		if documents[i] == nil {
 			continue
 		}
-		if err := e.adopt(target, d); err != nil {
-			e.options.Logger.Warn("a stored document does not match its digest: folding it again from the log",
-				"projection", e.def.Name, "generation", e.gen.Number, "partition", target.partition, "key", target.key, "reason", err.Error())
-			if err := e.refold(ctx, target); err != nil {
-				e.cache.clear()
-				return err
-			}
+		if err := e.adopt(target, documents[i]); err != nil {
+			e.options.Logger.WarnContext(ctx, "a stored document is not what was written: folding it again from the log", "projection", e.def.Name,
+				"generation", e.gen.Number, "partition", target.partition, "key", target.key, "reason", err.Error())
+			damaged = append(damaged, target)
 		}
+	}
+	if err := e.refold(ctx, damaged); err != nil {
+		e.cache.clear()
+		return err
 	}
 	return nil
 }
@@ -153,12 +157,22 @@ func (e *engine) adopt(target *entry, d *projections.Document) error {
 	if got := e.hasher.Stored(d); got != d.Digest {
 		return events.Errorf(projections.ErrDocumentDamaged, "its digest is %s, its content's %s", d.Digest, got)
 	}
+	if upto := e.parts[target.partition].seq; !within(d.At, upto) {
+		return events.Errorf(projections.ErrDocumentDamaged, "it is of %s, and its partition of %d", d.At, upto)
+	}
 	if err := target.state.SetFields(d.Values); err != nil {
 		return events.Errorf(projections.ErrDocumentDamaged, "%w", err)
 	}
 	target.at, target.parked, target.digest = d.At, d.Parked, d.Digest
 	target.stored, target.counted, target.exists, target.parkedOld = true, true, true, d.Parked != ""
 	return nil
+}
+
+// within reports whether the position that a document carries is not beyond a sequence. A document from beyond its partition's checkpoint
+// was written by somebody else in the meantime.
+func within(at string, upto uint64) bool {
+	seq, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
+	return err == nil && seq <= upto
 }
 
 // fold applies the operations in the order of the log.
@@ -193,11 +207,15 @@ func (e *engine) step(target *entry, r *events.Record, op *projections.Op) bool 
 		target.exists = true
 		target.parked = e.place(r.Sequence) + " " + clip(err.Error())
 	}
-	target.at = e.place(r.Sequence)
+	target.last = r.Sequence
 	return true
 }
 
-// place returns the text form of the position of a sequence.
+// position returns the position of a sequence; place its text form.
+func (e *engine) position(seq uint64) events.Position {
+	return events.At(e.terms.Point(e.log.Origin(), seq))
+}
+
 func (e *engine) place(seq uint64) string { return e.terms.Point(e.log.Origin(), seq).String() }
 
 // collect turns the changed documents into writes, and counts them into the headers.
@@ -209,6 +227,7 @@ func (e *engine) collect() {
 		if !d.exists && !d.stored {
 			continue
 		}
+		d.at = e.place(d.last)
 		from := len(b.values)
 		b.values = d.state.AppendFields(b.values)
 		values := b.values[from:len(b.values):len(b.values)]
@@ -269,13 +288,14 @@ func (e *engine) commit(ctx context.Context) error {
 
 // covers reports whether the tip covers a position.
 func (e *engine) covers(p events.Position) bool {
-	return events.Histories{e.log.Origin(): e.terms}.Covers(e.tip.at, p) == events.Yes
+	return e.histories().Covers(e.tip.at, p) == events.Yes
 }
 
-// refusal decides what a failed commit means. Some partitions may have been committed: everything is read again.
+// refusal decides what a failed commit means. Some partitions may have been committed: everything is read again. The owner that was
+// found may also be an older one, in a store that went back in time: claiming tells.
 func (e *engine) refusal(err error) error {
 	e.cache.clear()
-	if errors.Is(err, projections.ErrMoved) {
+	if errors.Is(err, projections.ErrMoved) || errors.Is(err, projections.ErrFenced) {
 		return resync("%s", err)
 	}
 	return err

@@ -7,7 +7,8 @@ type entry struct {
 	key       string
 	partition int
 	state     projections.State
-	at        string // position of the last change, as text
+	at        string // position of the last change, as text; as stored until last is set
+	last      uint64 // sequence of the last change in memory; 0: none since it was loaded
 	parked    string
 	digest    projections.Digest // as counted in the partition's digest
 	stored    bool               // the store has something under its key

@@ -12,14 +12,17 @@ import (
 )
 
 // errResync: what the store holds is not what this engine remembers. It forgets everything and starts from what is stored.
-var errResync = errors.New("the read model is not at the remembered checkpoint") //nolint:gochecknoglobals // a sentinel
+var errResync = errors.New("the read model is not as remembered") //nolint:gochecknoglobals // a sentinel
 
 // errPaused: the engine stopped at a position where every partition has the same checkpoint.
 var errPaused = errors.New("paused") //nolint:gochecknoglobals // a sentinel
 
+// maxResyncWait bounds the pause between two resyncs that brought nothing.
+const maxResyncWait = time.Second
+
 // engine keeps one generation of one projection equal to the fold of the log.
 //
-// Its loop: read a batch ahead, keep whole transactions, route events to documents, load the missing ones in one round trip, fold in
+// Its loop: read a batch, keep whole transactions, route events to documents, load the missing ones in one round trip, fold in
 // memory, and commit what changed in one atomic step per partition. The checkpoint is compared and set with the data, so a
 // crash, a second projector or a store that went back in time can never make an event count twice or not at all.
 type engine struct {
@@ -40,14 +43,22 @@ type engine struct {
 	whole  whole
 	batch  batch
 
-	loaded  func()        // called when the history is proven and reading begins
-	pause   chan struct{} // closed to ask for a stop at an even position
+	// wanted is asked before missing partitions are made: a projector that slept must not bring back a generation that was dropped.
+	wanted func(context.Context) error
+	// follows is called when log and store work. After trouble that is only said once something was done with both.
+	follows  func()
+	troubled bool
+
+	pause  chan struct{} // closed to ask for a stop with all partitions at one checkpoint
+	restAt uint64        // the lowest sequence at which to stop; set before pause is closed
+
 	applied atomic.Uint64 // the smallest checkpoint
 	docs    atomic.Uint64
-	head    atomic.Uint64
 }
 
-// tip is the record up to which everything has been folded. Partitions that no event touched may be behind it for a moment.
+// tip is the record up to which every event has been folded into every partition. Between two runs the partitions' checkpoints
+// may differ, so it begins at the smallest of them: a partition whose stored checkpoint is ahead of the tip is left alone until
+// the tip has come there. A partition that no event touched may be behind it for a moment.
 type tip struct {
 	seq     uint64
 	at      events.Position
@@ -70,70 +81,114 @@ func newEngine(p projections.Projection, log events.Reader, store projections.St
 	def := p.Definition()
 	return &engine{
 		proj: p, def: def, finger: def.Fingerprint(), log: log, store: store, gen: gen, owner: owner, options: o,
-		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), pause: make(chan struct{}), loaded: func() {},
+		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), pause: make(chan struct{}),
+		wanted: func(context.Context) error { return nil }, follows: func() {},
 	}
 }
 
 // run keeps going until it has applied the sequence to (0: for ever), until pause is closed (errPaused), or until an error
 // that only a person, a new lease or a server that comes back can mend.
 func (e *engine) run(ctx context.Context, to uint64) error {
+	var wait time.Duration
 	for {
-		if err := e.load(ctx); err != nil {
-			return err
+		before := e.applied.Load()
+		err := e.load(ctx)
+		if err == nil {
+			err = e.follow(ctx, to)
 		}
-		err := e.follow(ctx, to)
 		if !errors.Is(err, errResync) {
 			return err
 		}
-		e.options.Logger.Info("reading the stored checkpoints again", "projection", e.def.Name, "generation", e.gen.Number, "reason", err.Error())
+		e.options.Logger.InfoContext(ctx, "reading the stored checkpoints again", "projection", e.def.Name, "generation", e.gen.Number, "reason", err.Error())
+		if e.applied.Load() > before {
+			wait = 0
+			continue
+		}
+		sleep(ctx, wait) // so that a store that contradicts itself is not asked without end
+		wait = min(max(2*wait, minWait), maxResyncWait)
 	}
 }
 
-// load claims the partitions, makes the missing ones, proves that the log continues their history, and forgets every document.
+// load claims the partitions, proves that the log continues their history, makes the missing ones, and forgets every document.
+//
+// The log is asked after the partitions were claimed: what their owner before could still commit is then in the log's head.
 func (e *engine) load(ctx context.Context) error {
 	e.cache.clear()
 	e.whole.reset()
-	info, err := e.log.Info(ctx)
+	headers, err := e.store.Claim(ctx, e.gen, e.owner)
 	if err != nil {
 		return err
 	}
-	e.terms = info.Terms
-	e.head.Store(info.Last)
-	headers, err := e.store.Claim(ctx, e.gen, e.owner)
+	info, err := e.log.Info(ctx)
 	if err != nil {
 		return err
 	}
 	if err := e.prove(ctx, info, headers); err != nil {
 		return err
 	}
-	e.parts, e.tip = make([]partition, len(headers)), tip{at: info.Position(0)}
+	if err := e.create(ctx, info, headers); err != nil {
+		return err
+	}
+	e.terms = info.Terms
+	e.parts = make([]partition, len(headers))
 	for i := range headers {
-		if headers[i].State == projections.Absent {
-			headers[i] = projections.Header{
-				Partition: i, State: projections.Building, Owner: e.owner, Checkpoint: info.Position(0),
-				Target: info.Head(), Definition: e.finger,
-			}
-			if err := e.store.Create(ctx, e.gen, headers[i]); err != nil {
-				return err
-			}
-		}
 		point, _ := headers[i].Checkpoint.Point(e.log.Origin())
 		e.parts[i] = partition{head: headers[i], seq: point.Sequence}
-		if h := &headers[i]; point.Sequence > e.tip.seq {
+		if h := &headers[i]; i == 0 || point.Sequence < e.tip.seq {
 			e.tip = tip{seq: point.Sequence, at: h.Checkpoint, seen: h.Seen, applied: h.Applied}
 		}
 	}
+	e.retarget(info.Head())
 	e.report()
-	e.loaded()
 	return nil
 }
 
-// follow reads from the smallest checkpoint.
+// create makes the missing partitions.
+func (e *engine) create(ctx context.Context, info events.Info, headers []projections.Header) error {
+	asked := false
+	for i := range headers {
+		if headers[i].State != projections.Absent {
+			continue
+		}
+		if !asked {
+			if err := e.wanted(ctx); err != nil {
+				return err
+			}
+			asked = true
+		}
+		headers[i] = projections.Header{
+			Partition: i, State: projections.Building, Owner: e.owner, Checkpoint: info.Position(0),
+			Target: info.Head(), Definition: e.finger,
+		}
+		err := e.store.Create(ctx, e.gen, headers[i])
+		if errors.Is(err, projections.ErrFenced) {
+			return resync("somebody else made partition %d", i) // claiming tells whether by a newer lease
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retarget gives partitions that are being built a new target when theirs was in a tail that a failover left behind: nothing
+// would ever reach it.
+func (e *engine) retarget(target events.Position) {
+	for i := range e.parts {
+		p := &e.parts[i]
+		if p.head.State == projections.Building && e.histories().Covers(target, p.head.Target) == events.Lost {
+			p.head.Target, p.next.Target = target, target
+		}
+	}
+}
+
+// follow reads on from the tip.
 func (e *engine) follow(ctx context.Context, to uint64) error {
-	from := e.lowest() + 1
+	from := e.tip.seq + 1
 	if to != 0 && from > to {
 		return nil
 	}
+	e.works(!e.troubled)
 	f := newFeed(ctx, func(ctx context.Context) iter.Seq2[[]events.Record, error] {
 		return e.log.Read(ctx, events.Range{From: from, To: to, Follow: to == 0, Batch: e.options.Batch})
 	})
@@ -144,17 +199,25 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 	defer even.Stop()
 	even.Stop()
 	waiting := false // even is running
+	pause, resting := e.pause, false
 	for {
+		if resting && e.tip.seq >= max(e.restAt, e.highest()) {
+			if err := e.even(ctx); err != nil {
+				return err
+			}
+			return errPaused
+		}
 		select {
 		case records, open := <-f.batches:
 			if !open {
-				return e.ended(ctx, f.err)
+				return e.ended(ctx, to, f.err)
 			}
 			err := e.apply(ctx, records)
 			f.release()
 			if err != nil {
 				return err
 			}
+			e.works(true)
 			if !waiting && e.uneven() {
 				even.Reset(e.options.EvenInterval)
 				waiting = true
@@ -168,22 +231,30 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			if err := e.check(ctx); err != nil {
 				return err
 			}
-		case <-e.pause:
-			if err := e.even(ctx); err != nil {
-				return err
-			}
-			return errPaused
+			e.works(true)
+		case <-pause:
+			pause, resting = nil, true
 		}
 	}
 }
 
-// ended decides what the end of the feed means.
-func (e *engine) ended(ctx context.Context, err error) error {
-	if err != nil {
-		return err
+// works says that the trouble, if there was any, is over.
+func (e *engine) works(really bool) {
+	if really {
+		e.troubled = false
+		e.follows()
 	}
-	if err := context.Cause(ctx); err != nil {
+}
+
+// ended decides what the end of the feed means.
+func (e *engine) ended(ctx context.Context, to uint64, err error) error {
+	switch {
+	case err != nil:
 		return err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case to == 0:
+		return events.Errorf(events.ErrUnreachable, "following the log of %s ended at %d", e.log.Origin(), e.tip.seq)
 	}
 	return e.even(ctx)
 }
@@ -218,6 +289,14 @@ func (e *engine) lowest() uint64 {
 	return low
 }
 
+// highest returns the largest checkpoint.
+func (e *engine) highest() (high uint64) {
+	for i := range e.parts {
+		high = max(high, e.parts[i].seq)
+	}
+	return high
+}
+
 // uneven reports whether some partition is behind the tip.
 func (e *engine) uneven() bool { return e.lowest() < e.tip.seq }
 
@@ -245,13 +324,11 @@ func (e *engine) report() {
 
 // sum returns the digest, number of documents and checkpoint over all partitions. The checkpoint is zero when they differ.
 func (e *engine) sum() (projections.Digest, uint64, events.Position) {
-	return projections.Sum(e.headers())
+	headers := make([]projections.Header, len(e.parts))
+	for i := range e.parts {
+		headers[i] = e.parts[i].head
+	}
+	return projections.Sum(headers)
 }
 
-func (e *engine) headers() []projections.Header {
-	out := make([]projections.Header, len(e.parts))
-	for i := range e.parts {
-		out[i] = e.parts[i].head
-	}
-	return out
-}
+func (e *engine) histories() events.Histories { return events.Histories{e.log.Origin(): e.terms} }

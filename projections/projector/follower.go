@@ -9,7 +9,7 @@ import (
 	"tidemark.dev/projections"
 )
 
-// follower runs the live engine in the background and restarts it when a server comes back.
+// follower runs the live engine in the background and restarts it when a server comes back. Its methods are called by one goroutine.
 type follower struct {
 	p      *Projector
 	engine *engine // nil: there is nothing to follow
@@ -18,7 +18,7 @@ type follower struct {
 	err    error // why it ended; valid once done is closed
 }
 
-// start begins to follow after a delay.
+// start begins to follow, after a delay. The engine must not be running.
 func (f *follower) start(ctx context.Context, delay time.Duration) {
 	if f.cancel != nil {
 		f.cancel()
@@ -28,23 +28,20 @@ func (f *follower) start(ctx context.Context, delay time.Duration) {
 	if f.engine == nil {
 		return // done stays open: it never ends by itself
 	}
-	f.engine.pause = make(chan struct{})
+	f.engine.pause, f.engine.restAt = make(chan struct{}), 0
 	go func() {
 		defer close(f.done)
-		select {
-		case <-time.After(delay):
-			f.err = f.run(ctx)
-		case <-f.engine.pause: // err stays what it was
-		case <-ctx.Done():
-			f.err = context.Cause(ctx)
+		if delay > 0 && f.sleep(ctx, delay) {
+			return // err stays why there was a delay
 		}
+		f.err = f.run(ctx)
 	}()
 }
 
 // run returns when the engine was paused, refuses, lost its ownership, or ctx ended. Servers that do not answer are waited for.
 func (f *follower) run(ctx context.Context) error {
 	status, gen := &f.p.status, f.engine.gen.Number
-	f.engine.loaded = func() { status.set(ctx, projections.ProjectorFollowing, gen, nil) }
+	f.engine.follows = func() { status.set(ctx, projections.ProjectorFollowing, gen, nil) }
 	wait := minWait
 	for {
 		before := f.engine.applied.Load()
@@ -52,6 +49,10 @@ func (f *follower) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if errors.Is(err, errPaused) {
+			return err
+		}
+		f.engine.troubled = true
 		if !unreachable(err) {
 			return err
 		}
@@ -87,14 +88,22 @@ func (f *follower) stop() {
 	}
 }
 
-// rest asks the engine to stop with all partitions at the same checkpoint, waits, and reports whether it did.
-func (f *follower) rest() bool {
+// rest asks the engine to stop with all partitions at one checkpoint, at sequence atLeast or later, and waits. It reports whether
+// the engine stands so. When it stands still without that because it refuses to go on, or because there is none, that is no error.
+func (f *follower) rest(atLeast uint64) (bool, error) {
 	if f.engine == nil {
-		return false
+		return false, nil
 	}
+	f.engine.restAt = atLeast
 	close(f.engine.pause)
 	<-f.done
-	return errors.Is(f.err, errPaused)
+	switch {
+	case errors.Is(f.err, errPaused):
+		return true, nil
+	case refuses(f.err):
+		return false, nil
+	}
+	return false, f.err
 }
 
 // unreachable reports whether waiting helps.

@@ -10,6 +10,9 @@ import (
 	"tidemark.dev/projections"
 )
 
+// failedWait is how long a failed build of a new version is left alone before it is begun anew without being asked for.
+const failedWait = time.Minute
+
 // pointer returns the live pointer. The first projector of a region makes it, with generation 1.
 func (p *Projector) pointer(ctx context.Context) (projections.Pointer, error) {
 	name := p.def.Name
@@ -39,14 +42,34 @@ func (p *Projector) upgrade(ctx context.Context, pointer projections.Pointer) er
 		return events.Errorf(projections.ErrDefinitionChanged, "the definition of %s version %d changed from %s to %s; nothing was applied",
 			p.def.Name, p.def.Version, pointer.Definition, ours).Hint("Raise the version: it is then built beside the live one.")
 	}
-	_, err := projections.RequestReplay(ctx, p.kv, p.def.Name, "new version", time.Now())
+	last, _, err := projections.ReadJSON[job](ctx, p.kv, projections.ReplayKey(p.def.Name))
+	if err != nil {
+		return err
+	}
+	if last.State == projections.ReplayFailed && last.Definition == ours && last.Finished != nil && time.Since(*last.Finished) < failedWait {
+		return events.Errorf(events.Code(last.Code), "version %d of %s could not be built: %s", p.def.Version, p.def.Name, last.Message)
+	}
+	_, err = projections.RequestReplay(ctx, p.kv, p.def.Name, "new version", time.Now())
 	if errors.Is(err, projections.ErrReplayRunning) {
 		return nil
 	}
 	return err
 }
 
-// update changes the pointer by compare-and-set.
+// wanted returns ErrFenced when a generation is neither live nor being built: then somebody else has gone on, and it was dropped.
+func (p *Projector) wanted(ctx context.Context, number uint32) error {
+	pointer, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
+	if err != nil || pointer.Generation == number {
+		return err
+	}
+	running, _, err := projections.ReadJSON[job](ctx, p.kv, projections.ReplayKey(p.def.Name))
+	if err != nil || running.Running() && running.Generation == number {
+		return err
+	}
+	return events.Errorf(projections.ErrFenced, "generation %d of %s is not in use any more; nothing was made", number, p.def.Name)
+}
+
+// update changes the pointer by compare-and-set. change may be called again.
 func (p *Projector) update(ctx context.Context, change func(*projections.Pointer)) (projections.Pointer, error) {
 	key := projections.PointerKey(p.def.Name)
 	for {
@@ -62,28 +85,69 @@ func (p *Projector) update(ctx context.Context, change func(*projections.Pointer
 	}
 }
 
-// dropRetired removes generations that are no longer live, after the delay for readers that still hold them. What it does not get to is
-// done by the next owner.
-func (p *Projector) dropRetired(ctx context.Context) {
+// retire lists a generation for the sweeper, unless it is the live one.
+func retire(pointer *projections.Pointer, old projections.Retiree) {
+	if old.Generation != 0 && old.Generation != pointer.Generation && !isRetired(pointer, old.Generation) {
+		pointer.Retired = append(pointer.Retired, old)
+	}
+}
+
+func isRetired(pointer *projections.Pointer, number uint32) bool {
+	return slices.ContainsFunc(pointer.Retired, func(r projections.Retiree) bool { return r.Generation == number })
+}
+
+// wakeSweeper says that a generation was retired.
+func (p *Projector) wakeSweeper() {
+	select {
+	case p.retired <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// sweep drops retired generations, after the delay for readers that still hold them, until ctx ends.
+func (p *Projector) sweep(ctx context.Context) {
+	wait := minWait
+	for ctx.Err() == nil {
+		err := p.dropRetired(ctx)
+		if err != nil && ctx.Err() == nil {
+			if wait == minWait {
+				p.options.Logger.WarnContext(ctx, "a retired generation could not be dropped; it is tried again",
+					"projection", p.def.Name, "reason", err.Error())
+			}
+			sleep(ctx, wait)
+			wait = min(2*wait, maxWait)
+			continue
+		}
+		wait = minWait
+		select {
+		case <-p.retired:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// dropRetired removes the generations that are retired now.
+func (p *Projector) dropRetired(ctx context.Context) error {
 	pointer, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
 	if err != nil || len(pointer.Retired) == 0 {
-		return
+		return err
 	}
 	sleep(ctx, p.options.RetireDelay)
 	if ctx.Err() != nil {
-		return
+		return context.Cause(ctx)
 	}
 	for _, old := range pointer.Retired {
 		gen := projections.Generation{Projection: p.def.Name, Number: old.Generation, Partitions: old.Partitions}
-		if err := p.store.Drop(ctx, gen); err != nil {
-			p.options.Logger.WarnContext(ctx, "a retired generation could not be dropped; the next start tries again",
-				"projection", p.def.Name, "generation", old.Generation, "reason", err.Error())
-			return
+		if old.Generation != pointer.Generation { // a retired number never gets live again
+			if err := p.store.Drop(ctx, gen); err != nil {
+				return err
+			}
 		}
 		if _, err := p.update(ctx, func(now *projections.Pointer) {
-			now.Retired = slices.DeleteFunc(now.Retired, func(r projections.Retiree) bool { return r == old })
+			now.Retired = slices.DeleteFunc(now.Retired, func(r projections.Retiree) bool { return r.Generation == old.Generation })
 		}); err != nil {
-			return
+			return err
 		}
 	}
+	return nil
 }

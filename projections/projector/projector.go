@@ -7,6 +7,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -46,6 +47,10 @@ const (
 	maxWait = 5 * time.Second
 	// refusedWait is how often a projector that refused looks whether its reason is gone.
 	refusedWait = 5 * time.Second
+	// publishInterval is how often a status that could not be published is tried again.
+	publishInterval = 5 * time.Second
+	// maxBatch bounds the records folded at once: they are in memory together.
+	maxBatch = 100_000
 )
 
 func (o Options) withDefaults() Options {
@@ -76,6 +81,27 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+func (o Options) validate(name string) error {
+	bad := func(what string, value any, bounds string) error {
+		return events.Errorf(projections.ErrInvalidProjection, "projection %q: the option %s is %v, outside %s", name, what, value, bounds)
+	}
+	switch {
+	case o.Partitions < 1 || o.Partitions > projections.MaxPartitions:
+		return bad("Partitions", o.Partitions, fmt.Sprintf("1 to %d", projections.MaxPartitions))
+	case o.Batch < 1 || o.Batch > maxBatch:
+		return bad("Batch", o.Batch, fmt.Sprintf("1 to %d", maxBatch))
+	case o.CacheDocuments < 1:
+		return bad("CacheDocuments", o.CacheDocuments, "1 and more")
+	case o.EvenInterval < 0:
+		return bad("EvenInterval", o.EvenInterval, "0 and more")
+	case o.CheckInterval < 0:
+		return bad("CheckInterval", o.CheckInterval, "0 and more")
+	case o.RetireDelay < 0:
+		return bad("RetireDelay", o.RetireDelay, "0 and more")
+	}
+	return nil
+}
+
 // Projector owns one projection in one region.
 type Projector struct {
 	proj    projections.Projection
@@ -86,43 +112,47 @@ type Projector struct {
 	leases  projections.Leases
 	options Options
 	status  statusWriter
-	jobs    sync.WaitGroup // the goroutines of the current turn
+	retired chan struct{} // wakes the sweeper; holds one
 }
 
-// New returns a projector. It returns ErrInvalidProjection, or events.ErrInvalidBatch for options out of bounds.
+// New returns a projector. It returns ErrInvalidProjection, also for options out of bounds.
 func New(p projections.Projection, log events.Reader, store projections.Store, kv projections.KV, leases projections.Leases, o Options) (*Projector, error) {
 	def := p.Definition()
 	if err := def.Validate(); err != nil {
 		return nil, err
 	}
 	o = o.withDefaults()
-	if o.Partitions < 1 || o.Partitions > projections.MaxPartitions {
-		return nil, events.Errorf(projections.ErrInvalidProjection, "projection %q: %d partitions, outside 1 to %d", def.Name, o.Partitions, projections.MaxPartitions)
+	if err := o.validate(def.Name); err != nil {
+		return nil, err
 	}
 	return &Projector{
-		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o,
+		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1),
 		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger},
 	}, nil
 }
 
 // Run keeps the read model up to date until ctx ends, and then returns nil. Servers that do not answer are waited for; a
 // lost lease is waited for again; a history that is not ours is refused, shown in the status, and looked at again from time to time.
+// A Projector runs once at a time.
 func (p *Projector) Run(ctx context.Context) error {
 	wait := minWait
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := p.turn(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		pause := wait
+		if time.Since(began) > maxWait {
+			wait = minWait // it worked for a while
+		}
 		if refuses(err) {
 			p.status.set(ctx, projections.ProjectorRefused, 0, err)
-			pause = refusedWait
-		} else {
-			p.status.set(ctx, projections.ProjectorWaiting, 0, err)
-			wait = min(2*wait, maxWait)
+			sleep(ctx, refusedWait)
+			continue
 		}
-		sleep(ctx, pause)
+		p.status.set(ctx, projections.ProjectorWaiting, 0, err)
+		sleep(ctx, wait)
+		wait = min(2*wait, maxWait)
 	}
 	return nil
 }
@@ -142,6 +172,7 @@ func (p *Projector) turn(ctx context.Context) (err error) {
 	defer cancel(nil)
 	stop := context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) })
 	defer stop()
+	p.status.own(lease.Token())
 	err = p.own(ctx, lease.Token())
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -149,7 +180,7 @@ func (p *Projector) turn(ctx context.Context) (err error) {
 	return err
 }
 
-// own works under a lease: the live generation in the background, replays in front.
+// own works under a lease: the live generation and the sweeper in the background, replays in front.
 func (p *Projector) own(ctx context.Context, token uint64) error {
 	pointer, err := p.pointer(ctx)
 	if err != nil {
@@ -161,11 +192,15 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	live := &follower{p: p}
 	if pointer.Definition == p.def.Fingerprint() {
 		live.engine = p.engine(pointer.Live(p.def.Name), token)
+	} else {
+		p.status.set(ctx, projections.ProjectorStarting, 0, nil) // its generation has to be built first
 	}
-	defer p.jobs.Wait()
+	// The end, in this order: the live engine and the watch on replays, then the sweeper.
+	var sweeper sync.WaitGroup
+	defer sweeper.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p.jobs.Go(func() { p.dropRetired(ctx) })
+	sweeper.Go(func() { p.sweep(ctx) })
 	live.start(ctx, 0)
 	defer live.stop()
 	return p.watch(ctx, token, live)
@@ -175,24 +210,12 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 func (p *Projector) watch(ctx context.Context, token uint64, live *follower) error {
 	requests := make(chan error)
 	watching, cancel := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
 	defer cancel()
-	p.jobs.Go(func() {
-		var failure error
-		for _, err := range p.kv.Watch(watching, projections.ReplayKey(p.def.Name)) {
-			if failure = err; err != nil {
-				break
-			}
-			select {
-			case requests <- nil:
-			case <-watching.Done():
-				return
-			}
-		}
-		select {
-		case requests <- failure:
-		case <-watching.Done():
-		}
-	})
+	watcher.Go(func() { p.requests(watching, requests) })
+	publish := time.NewTicker(publishInterval)
+	defer publish.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -204,21 +227,42 @@ func (p *Projector) watch(ctx context.Context, token uint64, live *follower) err
 			if err := p.replay(ctx, token, live); err != nil {
 				return err
 			}
+		case <-publish.C:
+			p.status.publish(ctx)
 		case <-live.done:
-			err := live.err
-			if !refuses(err) {
-				return err
+			if !refuses(live.err) {
+				return live.err
 			}
 			// A replay is what mends a refusal, so the lease is kept.
-			p.status.set(ctx, projections.ProjectorRefused, live.engine.gen.Number, err)
+			p.status.set(ctx, projections.ProjectorRefused, live.engine.gen.Number, live.err)
 			live.stop()
 			live.start(ctx, refusedWait)
 		}
 	}
 }
 
+// requests sends nil to out for each change of the projection's replay, and the error that ends the watch.
+func (p *Projector) requests(ctx context.Context, out chan<- error) {
+	send := func(err error) bool {
+		select {
+		case out <- err:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for _, err := range p.kv.Watch(ctx, projections.ReplayKey(p.def.Name)) {
+		if !send(err) || err != nil {
+			return
+		}
+	}
+	send(events.Errorf(events.ErrUnreachable, "the watch on replays of %s ended", p.def.Name))
+}
+
 func (p *Projector) engine(gen projections.Generation, token uint64) *engine {
-	return newEngine(p.proj, p.log, p.store, gen, token, p.options)
+	e := newEngine(p.proj, p.log, p.store, gen, token, p.options)
+	e.wanted = func(ctx context.Context) error { return p.wanted(ctx, gen.Number) }
+	return e
 }
 
 // refuses reports whether an error stays until a person decides: going on would fold what must not be folded.

@@ -1,8 +1,10 @@
 package projector
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"tidemark.dev/events"
@@ -10,7 +12,8 @@ import (
 )
 
 const (
-	// nearHead is how many events a new generation may be behind when the live one is asked to stand still.
+	// nearHead is how many events a new generation may be behind when the live one is asked to stand still, and the live one
+	// behind the new one to be waited for.
 	nearHead = 1_000
 	// chases bounds how often a new generation reads up to the then-current head before the switch begins anyway.
 	chases = 8
@@ -18,66 +21,100 @@ const (
 	progressInterval = 250 * time.Millisecond
 )
 
+// job is a replay together with what only its executor needs to go on with it.
+type job struct {
+	projections.Replay
+	// Partitions and Definition of the new generation: one that was begun with others cannot be continued.
+	Partitions int    `json:"partitions,omitempty"`
+	Definition string `json:"definition,omitempty"`
+}
+
 // replay executes the requested replay, if there is one. The live generation goes on meanwhile. It returns an error only when
 // the projector itself cannot go on; a replay that fails is written down as failed and leaves the live generation alone.
 func (p *Projector) replay(ctx context.Context, token uint64, live *follower) error {
-	job, revision, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name))
-	if err != nil || !job.Running() {
+	asked, revision, err := projections.ReadJSON[job](ctx, p.kv, projections.ReplayKey(p.def.Name))
+	if err != nil || !asked.Running() {
 		return err
 	}
-	r := &replayRun{p: p, job: job, revision: revision}
-	err = r.run(ctx, token, live)
-	if err == nil || ctx.Err() != nil || lostOwnership(err) {
+	r := &replayRun{p: p, job: asked, revision: revision, token: token, live: live}
+	err = r.run(ctx)
+	switch {
+	case err == nil || ctx.Err() != nil || lostOwnership(err) || errors.Is(err, errLiveEnded):
 		return err
-	}
-	if unreachable(err) {
+	case unreachable(err), errors.Is(err, events.ErrClosed):
 		return err // the next turn goes on with it
 	}
-	return r.fail(ctx, err)
+	if err := r.fail(ctx, err); err != nil {
+		return err
+	}
+	if live.engine == nil {
+		return err // there is nothing else to do here
+	}
+	return nil
 }
 
 func lostOwnership(err error) bool {
 	return errors.Is(err, projections.ErrFenced) || errors.Is(err, projections.ErrLeaseLost) || errors.Is(err, projections.ErrRevision)
 }
 
+// errLiveEnded: the live generation's engine ended during a replay, for another reason than a refusal.
+var errLiveEnded = errors.New("the live generation is not followed any more") //nolint:gochecknoglobals // a sentinel
+
 // replayRun is one replay being executed.
 type replayRun struct {
 	p        *Projector
-	job      projections.Replay
+	job      job
 	revision uint64
+	token    uint64
+	live     *follower
 	next     *engine // the new generation
 }
 
-func (r *replayRun) run(ctx context.Context, token uint64, live *follower) error {
-	if r.switched(ctx) {
+func (r *replayRun) run(ctx context.Context) error {
+	switched, err := r.switched(ctx)
+	if err != nil {
+		return err
+	}
+	if switched {
 		return r.finish(ctx) // the run before ended after the switch, before it could say so
 	}
-	if err := r.prepare(ctx, token); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	if err := r.catchUp(ctx); err != nil {
 		return err
 	}
-	return r.switchOver(ctx, live)
+	return r.switchOver(ctx)
 }
 
-// prepare gives the new generation its number. A replay that goes on after a crash has one already.
-func (r *replayRun) prepare(ctx context.Context, token uint64) error {
+// prepare gives the new generation its number. A replay that goes on after a crash has one already, which is of use if it was begun with
+// the same definition and was not given up.
+func (r *replayRun) prepare(ctx context.Context) error {
 	p := r.p
-	if r.job.Generation == 0 {
-		pointer, err := p.update(ctx, func(now *projections.Pointer) { now.Highest++ })
+	pointer, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
+	if err != nil {
+		return err
+	}
+	j := &r.job
+	if j.Generation == 0 || j.Partitions == 0 || j.Definition != p.def.Fingerprint() || isRetired(&pointer, j.Generation) {
+		given := projections.Retiree{Generation: j.Generation, Partitions: cmp.Or(j.Partitions, p.options.Partitions)}
+		pointer, err = p.update(ctx, func(now *projections.Pointer) {
+			now.Highest++
+			retire(now, given)
+		})
 		if err != nil {
 			return err
 		}
-		r.job.Generation = pointer.Highest
+		p.wakeSweeper()
+		j.Generation, j.Partitions, j.Definition = pointer.Highest, p.options.Partitions, p.def.Fingerprint()
 	}
-	r.job.State = projections.ReplayBuilding
+	j.State = projections.ReplayBuilding
 	if err := r.save(ctx); err != nil {
 		return err
 	}
-	gen := projections.Generation{Projection: p.def.Name, Number: r.job.Generation, Partitions: p.options.Partitions}
-	r.next = p.engine(gen, token)
-	p.options.Logger.InfoContext(ctx, "replay begins", "projection", p.def.Name, "generation", gen.Number, "reason", r.job.Reason)
+	gen := projections.Generation{Projection: p.def.Name, Number: j.Generation, Partitions: j.Partitions}
+	r.next = p.engine(gen, r.token)
+	p.options.Logger.InfoContext(ctx, "replay begins", "projection", p.def.Name, "generation", gen.Number, "reason", j.Reason)
 	return nil
 }
 
@@ -89,26 +126,32 @@ func (r *replayRun) catchUp(ctx context.Context) error {
 			return err
 		}
 		r.job.Head = info.Last
-		if err := r.build(ctx, info.Last); err != nil {
+		if err := r.build(ctx, info.Last, r.live.done); err != nil {
 			return err
 		}
 		after, err := r.p.log.Info(ctx)
 		if err != nil {
 			return err
 		}
-		if after.Last-info.Last <= nearHead {
+		if after.Last <= info.Last+nearHead {
 			return nil
 		}
 	}
 	return nil
 }
 
-// build runs the new generation up to a sequence and writes the progress down meanwhile.
-func (r *replayRun) build(ctx context.Context, to uint64) error {
+// build runs the new generation up to a sequence and writes the progress down meanwhile. liveEnded is closed when the live generation ends;
+// nil when it is meant to stand still.
+func (r *replayRun) build(ctx context.Context, to uint64, liveEnded <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	result := make(chan error, 1)
 	go func() { result <- r.next.run(ctx, to) }()
+	stop := func(err error) error {
+		cancel()
+		<-result
+		return err
+	}
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
 	for {
@@ -118,11 +161,16 @@ func (r *replayRun) build(ctx context.Context, to uint64) error {
 			return err
 		case <-tick.C:
 			r.observe()
-			if err := r.save(ctx); err != nil {
-				cancel()
-				<-result
-				return err
+			if err := r.save(ctx); err != nil && !unreachable(err) { // progress is written again in a moment
+				return stop(err)
 			}
+		case <-liveEnded:
+			if !refuses(r.live.err) {
+				return stop(fmt.Errorf("%w: %w", errLiveEnded, r.live.err))
+			}
+			// The new generation is what mends that.
+			r.p.status.set(ctx, projections.ProjectorRefused, r.live.engine.gen.Number, r.live.err)
+			liveEnded = nil
 		}
 	}
 }
@@ -132,77 +180,121 @@ func (r *replayRun) observe() {
 }
 
 // switchOver lets the live generation stand still, brings the new one to the same position, compares, and moves the pointer.
-func (r *replayRun) switchOver(ctx context.Context, live *follower) error {
-	p := r.p
+func (r *replayRun) switchOver(ctx context.Context) error {
+	p, live := r.p, r.live
 	r.job.State = projections.ReplaySwitching
 	if err := r.save(ctx); err != nil {
 		return err
 	}
-	rested := live.rest()
-	err := r.reach(ctx, live, rested)
+	var old projections.Retiree
+	rested, err := live.rest(r.meeting())
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errLiveEnded, err)
+	} else {
+		err = r.reach(ctx, rested)
+	}
 	if err == nil {
-		err = r.point(ctx)
+		old, err = r.point(ctx)
 	}
 	if err != nil {
 		live.start(ctx, 0) // nothing was switched: the live one goes on
 		return err
 	}
-	old := live.engine
 	live.stop()
 	live.engine = r.next
 	live.start(ctx, 0)
-	if old != nil {
-		// Readers that still hold the old generation are told. What cannot be told now is dropped soon anyway.
-		_ = p.store.SetState(ctx, old.gen, old.owner, projections.Retired)
-	}
-	p.jobs.Go(func() { p.dropRetired(ctx) })
+	r.tellReaders(ctx, old)
+	p.wakeSweeper()
 	return r.finish(ctx)
 }
 
-// reach brings the new generation to where the live one stands, or to the head when that does not stand anywhere.
-func (r *replayRun) reach(ctx context.Context, live *follower, rested bool) error {
+// meeting returns the sequence at which the live generation should stand still, so that the two can be compared; 0 when the live
+// one is so far behind that waiting for it would only make readers wait.
+func (r *replayRun) meeting() uint64 {
+	if live := r.live.engine; live != nil && live.applied.Load()+nearHead >= r.next.tip.seq {
+		return r.next.tip.seq
+	}
+	return 0
+}
+
+// reach brings the new generation to where the live one stands, or to the head when that does not stand anywhere, and compares them.
+func (r *replayRun) reach(ctx context.Context, rested bool) error {
 	info, err := r.p.log.Info(ctx)
 	if err != nil {
 		return err
 	}
-	to := info.Last
+	to, live := info.Last, r.live.engine
 	if rested {
-		to = max(live.engine.tip.seq, r.next.tip.seq)
+		to = max(live.tip.seq, r.next.tip.seq)
 	}
-	if err := r.build(ctx, to); err != nil {
+	if err := r.build(ctx, to, nil); err != nil {
+		return err
+	}
+	// It may have been begun for a target that is further on than the live one is: nobody shall find it building.
+	if err := r.p.store.SetState(ctx, r.next.gen, r.token, projections.Live); err != nil {
 		return err
 	}
 	digest, _, at := r.next.sum()
 	r.job.Digest, r.job.Position = digest.String(), at.String()
-	if rested && live.engine.finger == r.next.finger {
-		before, _, stood := live.engine.sum()
+	r.job.Compared, r.job.Equal = false, false
+	if rested && live.finger == r.next.finger {
+		before, _, stood := live.sum()
 		r.job.Compared = stood.Equal(at) && !at.IsZero()
 		r.job.Equal = r.job.Compared && before == digest
 	}
 	return nil
 }
 
-// point makes the new generation live.
-func (r *replayRun) point(ctx context.Context) error {
+// point makes the new generation live and returns the one before, or a zero one when it was live already.
+//
+// Saving the job proves that nobody else took the replay over before the pointer was read; comparing the pointer's revision proves
+// that nobody moved it since. So a projector that slept here cannot switch to a generation that its successor gave up.
+func (r *replayRun) point(ctx context.Context) (old projections.Retiree, err error) {
 	p, gen := r.p, r.next.gen
-	_, err := p.update(ctx, func(now *projections.Pointer) {
-		if now.Generation == gen.Number {
-			return
+	for {
+		now, revision, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
+		if err != nil {
+			return old, err
 		}
-		now.Retired = append(now.Retired, projections.Retiree{Generation: now.Generation, Partitions: now.Partitions})
+		if err := r.save(ctx); err != nil {
+			return old, err
+		}
+		if now.Generation == gen.Number {
+			return old, nil
+		}
+		if isRetired(&now, gen.Number) {
+			return old, events.Errorf(projections.ErrFenced, "generation %d of %s was given up; it was not made live", gen.Number, gen.Projection)
+		}
+		old = projections.Retiree{Generation: now.Generation, Partitions: now.Partitions}
 		now.Generation, now.Partitions = gen.Number, gen.Partitions
 		now.Version, now.Definition, now.Fields = p.def.Version, p.def.Fingerprint(), p.def.Fields
-	})
-	return err
+		retire(&now, old)
+		_, err = projections.WriteJSON(ctx, p.kv, projections.PointerKey(p.def.Name), now, revision)
+		if !errors.Is(err, projections.ErrRevision) {
+			return old, err
+		}
+	}
+}
+
+// tellReaders marks the generation before as retired, for readers that still hold it. Whoever cannot be told now looks at the pointer
+// again within a second, long before it is dropped.
+func (r *replayRun) tellReaders(ctx context.Context, old projections.Retiree) {
+	if old.Generation == 0 {
+		return
+	}
+	gen := projections.Generation{Projection: r.p.def.Name, Number: old.Generation, Partitions: old.Partitions}
+	if _, err := r.p.store.Claim(ctx, gen, r.token); err == nil { // nobody follows it when the version was raised
+		_ = r.p.store.SetState(ctx, gen, r.token, projections.Retired)
+	}
 }
 
 // switched reports whether the new generation is live already.
-func (r *replayRun) switched(ctx context.Context) bool {
+func (r *replayRun) switched(ctx context.Context) (bool, error) {
 	if r.job.Generation == 0 {
-		return false
+		return false, nil
 	}
 	pointer, _, err := projections.ReadPointer(ctx, r.p.kv, r.p.def.Name)
-	return err == nil && pointer.Generation == r.job.Generation
+	return pointer.Generation == r.job.Generation, err
 }
 
 func (r *replayRun) finish(ctx context.Context) error {
@@ -213,19 +305,18 @@ func (r *replayRun) finish(ctx context.Context) error {
 	return r.save(ctx)
 }
 
-// fail writes the failure down and leaves what was built to be dropped.
+// fail gives up what was built and writes the failure down, in this order, so that nothing is left behind when it ends in between.
 func (r *replayRun) fail(ctx context.Context, cause error) error {
+	r.p.options.Logger.WarnContext(ctx, "replay failed; the live generation goes on", "projection", r.p.def.Name,
+		"generation", r.job.Generation, "reason", cause.Error())
+	built := projections.Retiree{Generation: r.job.Generation, Partitions: r.job.Partitions}
+	if _, err := r.p.update(ctx, func(now *projections.Pointer) { retire(now, built) }); err != nil {
+		return err
+	}
+	r.p.wakeSweeper()
 	now := time.Now().UTC()
 	code, _ := events.CodeOf(cause)
 	r.job.State, r.job.Finished, r.job.Code, r.job.Message = projections.ReplayFailed, &now, string(code), cause.Error()
-	r.p.options.Logger.WarnContext(ctx, "replay failed; the live generation goes on", "projection", r.p.def.Name,
-		"generation", r.job.Generation, "reason", cause.Error())
-	if _, err := r.p.update(ctx, func(p *projections.Pointer) {
-		p.Retired = append(p.Retired, projections.Retiree{Generation: r.job.Generation, Partitions: r.p.options.Partitions})
-	}); err != nil {
-		return err
-	}
-	r.p.jobs.Go(func() { r.p.dropRetired(ctx) })
 	return r.save(ctx)
 }
 

@@ -1,15 +1,11 @@
 package projector
 
-import (
-	"bytes"
-
-	"tidemark.dev/events"
-)
+import "tidemark.dev/events"
 
 // whole keeps whole transactions only. A transaction whose end has not been read yet is held back; one that was cut off by a
 // promotion is void.
 type whole struct {
-	held []events.Record  // copies: the reader uses its memory again
+	held []events.Record  // copies: the reader uses its slice again
 	open []*events.Record // the transaction being read
 	work []*events.Record
 }
@@ -55,8 +51,6 @@ func (w *whole) hold() {
 	held := make([]events.Record, len(w.open))
 	for i, r := range w.open {
 		held[i] = *r
-		held[i].Event.Data = bytes.Clone(r.Event.Data)
-		held[i].Control.Data = bytes.Clone(r.Control.Data)
 	}
 	w.held = held
 }

@@ -8,17 +8,36 @@ import (
 	"tidemark.dev/events"
 )
 
-// headAge is how long a known head is used without asking the log again.
-const headAge = 250 * time.Millisecond
+const (
+	// headAge is how long a known head is used without asking the log again.
+	headAge = 250 * time.Millisecond
+	// failedAge is how long a log that did not answer is not asked again for what a query can do without.
+	failedAge = time.Second
+	// askPatience bounds a question to the log: a query does not hang on a log that hangs.
+	askPatience = time.Second
+)
 
-// Heads knows how far the region's log has come. It asks at most a few times a second, however many queries there are.
+// Heads knows how far the region's log has come. It asks a few times a second, however many queries there are, and one question at a time.
 type Heads struct {
 	log events.Reader
 
-	mu   sync.Mutex
-	info events.Info
-	err  error     // of the last attempt
-	last time.Time // the last attempt
+	mu     sync.Mutex
+	asked  uint64        // questions so far: clocks are too coarse to tell what was asked before what
+	asking chan struct{} // closed when the question under way is answered; nil: there is none
+	last   answer
+	until  time.Time // how long last is used
+
+	// beyond is the highest checkpoint that was taken on trust because the known head was older than it; short says that the
+	// log, asked afterwards, did not reach it.
+	beyond events.Point
+	short  bool
+}
+
+// answer is what the log said to one question.
+type answer struct {
+	number uint64 // of the question, from 1
+	info   events.Info
+	err    error
 }
 
 // NewHeads returns a Heads of a log.
@@ -26,35 +45,96 @@ func NewHeads(log events.Reader) *Heads { return &Heads{log: log} }
 
 // Info returns the log's identity and head, at most headAge old.
 func (h *Heads) Info(ctx context.Context) (events.Info, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock() // one question at a time: the others wait for its answer
-	if time.Since(h.last) < headAge {
-		return h.info, h.err
+	a, err := h.recent(ctx)
+	if err != nil {
+		return events.Info{}, err
 	}
-	return h.ask(ctx)
-}
-
-func (h *Heads) ask(ctx context.Context) (events.Info, error) {
-	info, err := h.log.Info(ctx)
-	if ctx.Err() != nil {
-		return info, context.Cause(ctx) // says nothing about the log
-	}
-	h.last, h.err = time.Now(), err
-	if err == nil {
-		h.info = info
-	}
-	return info, err
+	return a.info, a.err
 }
 
 // Fresh returns the log's history and head as they are now.
 func (h *Heads) Fresh(ctx context.Context) (events.Histories, events.Position, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	info, err := h.ask(ctx)
+	a, err := h.since(ctx, h.count(), false)
+	if err == nil {
+		err = a.err
+	}
 	if err != nil {
 		return nil, events.Position{}, err
 	}
-	return events.Histories{info.Origin: info.Terms}, info.Head(), nil
+	return events.Histories{a.info.Origin: a.info.Terms}, a.info.Head(), nil
+}
+
+func (h *Heads) count() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asked
+}
+
+func (h *Heads) recent(ctx context.Context) (answer, error) { return h.since(ctx, h.count(), true) }
+
+// since returns the answer to a question after the given one or, if an older one will do, one that is still used. It fails only when
+// ctx ends.
+func (h *Heads) since(ctx context.Context, number uint64, older bool) (answer, error) {
+	for {
+		h.mu.Lock()
+		if h.last.number > number || older && time.Now().Before(h.until) {
+			defer h.mu.Unlock()
+			return h.last, nil
+		}
+		other := h.asking
+		if other == nil {
+			h.asking = make(chan struct{})
+			h.asked++
+			number, expect := h.asked, h.beyond
+			h.mu.Unlock()
+			return h.ask(ctx, number, expect)
+		}
+		h.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return answer{}, context.Cause(ctx)
+		}
+	}
+}
+
+// ask asks the log and tells everybody who waits. expect is the checkpoint that the log should reach.
+func (h *Heads) ask(ctx context.Context, number uint64, expect events.Point) (answer, error) {
+	bounded, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	begun := time.Now()
+	a := answer{number: number}
+	a.info, a.err = h.log.Info(bounded)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.asking)
+	h.asking = nil
+	if ctx.Err() != nil {
+		return answer{}, context.Cause(ctx) // says nothing about the log: whoever waits asks again
+	}
+	if a.err != nil {
+		if bounded.Err() != nil {
+			a.err = events.Errorf(events.ErrUnreachable, "the log did not answer within %s", askPatience)
+		}
+		h.last, h.until = a, time.Now().Add(failedAge)
+		return a, nil
+	}
+	h.last, h.until = a, begun.Add(headAge)
+	h.short = expect.Lineage == a.info.Terms.Lineage && a.info.Last < expect.Sequence
+	if !h.short && h.beyond == expect {
+		h.beyond = events.Point{}
+	}
+	return a, nil
+}
+
+// trust reports whether a checkpoint beyond the known head may be believed until the log is asked again.
+func (h *Heads) trust(checkpoint events.Point) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if checkpoint.Lineage != h.beyond.Lineage || checkpoint.Sequence > h.beyond.Sequence {
+		h.beyond = checkpoint
+	}
+	return !h.short
 }
 
 // Lag returns how far a checkpoint is behind the head, or nil when the log does not say.
@@ -72,23 +152,28 @@ func (h *Heads) Lag(ctx context.Context, checkpoint events.Position) *Lag {
 
 // Contains returns ErrForeignHistory when the checkpoint of a read model is not on the log's history. When the log does not answer
 // it returns nil, nil: an old answer with its position is still a true one.
+//
+// A read model moves on within milliseconds, so its checkpoint is often beyond the head that is known. It is then believed, and checked
+// when the log is asked the next time.
 func (h *Heads) Contains(ctx context.Context, checkpoint events.Position) (events.Histories, error) {
-	info, err := h.Info(ctx)
-	if err != nil {
-		return nil, nil //nolint:nilerr,nilnil // unknown is not foreign
-	}
-	histories := events.Histories{info.Origin: info.Terms}
-	covers := histories.Covers(info.Head(), checkpoint)
-	if covers == events.No { // the known head may be older than the checkpoint
-		fresh, head, err := h.Fresh(ctx)
-		if err != nil {
+	seen := h.count()
+	a, err := h.recent(ctx)
+	for {
+		if err != nil || a.err != nil {
 			return nil, nil //nolint:nilerr,nilnil // unknown is not foreign
 		}
-		histories, covers = fresh, fresh.Covers(head, checkpoint)
+		histories := events.Histories{a.info.Origin: a.info.Terms}
+		covers := histories.Covers(a.info.Head(), checkpoint)
+		if covers == events.Yes {
+			return histories, nil
+		}
+		if a.number > seen { // asked after the checkpoint was seen
+			return nil, events.Errorf(events.ErrForeignHistory, "the read model is at %s, which is not on the log's history: that is at %s", checkpoint, a.info.Head()).
+				Hint("The log was recreated or truncated. tidemark status says what the projector found.")
+		}
+		if point, _ := checkpoint.Point(a.info.Origin); covers == events.No && h.trust(point) {
+			return histories, nil
+		}
+		a, err = h.since(ctx, seen, false)
 	}
-	if covers != events.Yes {
-		return nil, events.Errorf(events.ErrForeignHistory, "the read model is at %s, which is not on the log's history", checkpoint).
-			Hint("The log was recreated or truncated. tidemark status says what the projector found.")
-	}
-	return histories, nil
 }

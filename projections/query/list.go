@@ -37,8 +37,8 @@ type Page struct {
 	Generation uint32          `json:"-"`
 }
 
-// List returns a page. Its errors are those of Get without ErrNoDocument, and ErrInvalidCursor. Keys that are there during the whole
-// listing appear exactly once, whatever is written meanwhile.
+// List returns a page. Its errors are those of Get without ErrNoDocument, and ErrInvalidCursor; with one, the page has no items.
+// Keys that are there during the whole listing appear exactly once, whatever is written meanwhile.
 func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Page, error) {
 	limit := o.Limit
 	if limit == 0 {
@@ -67,14 +67,12 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 		}
 		return lowest, nil
 	})
+	page := Page{Projection: projection, Region: r.region, Items: []Item{}, Position: h.Checkpoint, Generation: m.gen.Number}
 	if err != nil {
-		return Page{}, err
+		return page, err
 	}
+	page.Lag = r.heads.Lag(ctx, h.Checkpoint)
 	slices.SortFunc(found, func(a, b projections.Document) int { return strings.Compare(a.Key, b.Key) })
-	page := Page{
-		Projection: projection, Region: r.region, Items: []Item{}, Position: h.Checkpoint, Generation: m.gen.Number,
-		Lag: r.heads.Lag(ctx, h.Checkpoint),
-	}
 	for i := range found {
 		d := &found[i]
 		if i == limit {
@@ -82,8 +80,8 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 			break
 		}
 		if d.Values == nil {
-			return Page{}, events.Errorf(projections.ErrDocumentDamaged, "the document %s of %s lacks fields or has foreign ones", d.Key, projection).
-				Hint("It was changed outside the log. tidemark replay %s --from-start builds it anew.", projection)
+			page.Items, page.Next = []Item{}, ""
+			return page, damaged(projection, d.Key)
 		}
 		page.Items = append(page.Items, Item{Key: d.Key, Document: Document{Fields: m.def.Fields, Values: d.Values}, Parked: d.Parked})
 	}

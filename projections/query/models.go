@@ -15,7 +15,9 @@ const modelAge = time.Second
 type model struct {
 	gen projections.Generation
 	def projections.Definition
-	at  time.Time
+
+	at     time.Time // when it was looked up
+	number uint64    // of the look
 }
 
 // models remembers the live generations.
@@ -23,6 +25,7 @@ type models struct {
 	kv    projections.KV
 	mu    sync.Mutex
 	known map[string]model
+	looks uint64
 }
 
 // get returns the live generation. With again it does not answer from memory.
@@ -30,10 +33,13 @@ func (m *models) get(ctx context.Context, name string, again bool) (model, error
 	if !projections.ValidName(name) {
 		return model{}, projections.UnknownProjection(name)
 	}
+	begun := time.Now()
 	m.mu.Lock()
 	found, ok := m.known[name]
+	m.looks++
+	number := m.looks
 	m.mu.Unlock()
-	if ok && !again && time.Since(found.at) < modelAge {
+	if ok && !again && begun.Sub(found.at) < modelAge {
 		return found, nil
 	}
 	pointer, _, err := projections.ReadPointer(ctx, m.kv, name)
@@ -43,10 +49,13 @@ func (m *models) get(ctx context.Context, name string, again bool) (model, error
 	if pointer.Generation == 0 {
 		return model{}, projections.UnknownProjection(name)
 	}
-	found = model{gen: pointer.Live(name), at: time.Now()}
+	found = model{gen: pointer.Live(name), at: begun, number: number}
 	found.def = projections.Definition{Name: name, Version: pointer.Version, Fields: pointer.Fields}
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now, ok := m.known[name]; ok && now.number > number {
+		return now, nil // a look that began later was faster: what it saw is not taken back
+	}
 	m.known[name] = found
-	m.mu.Unlock()
 	return found, nil
 }

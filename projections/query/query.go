@@ -75,7 +75,8 @@ type Answer struct {
 
 // Get returns a document. Errors: ErrUnknownProjection, ErrInvalidKey, ErrNoDocument (with the position at which that is true, see Absence), ErrUnavailable,
 // ErrNotReached, events.ErrLostPosition (the wanted position is of another history), events.ErrForeignHistory (the read model is),
-// ErrInvalidQuery, ErrStoreUnreachable, events.ErrUnreachable, or the context's cause.
+// ErrDocumentDamaged, ErrInvalidQuery, ErrStoreUnreachable, events.ErrUnreachable, or the context's cause. With an error, the answer has
+// no document, and its Position is what the read model has reached, or zero when that is not known.
 func (r *Reader) Get(ctx context.Context, projection, key string, o Options) (Answer, error) {
 	if err := projections.ValidateKey(key); err != nil {
 		return Answer{}, err
@@ -86,23 +87,25 @@ func (r *Reader) Get(ctx context.Context, projection, key string, o Options) (An
 		h, doc, err = r.store.Get(ctx, m.gen, &m.def, ref)
 		return h, err
 	})
+	a := Answer{Projection: projection, Key: key, Region: r.region, Position: h.Checkpoint, Generation: m.gen.Number}
 	if err != nil {
-		return Answer{}, err
+		return a, err
 	}
-	a := Answer{
-		Projection: projection, Key: key, Region: r.region, Position: h.Checkpoint, Generation: m.gen.Number,
-		Lag: r.heads.Lag(ctx, h.Checkpoint),
-	}
+	a.Lag = r.heads.Lag(ctx, h.Checkpoint)
 	if doc == nil {
 		return a, &Absence{Answer: a}
 	}
 	if doc.Values == nil {
-		return a, events.Errorf(projections.ErrDocumentDamaged, "the document %s of %s lacks fields or has foreign ones", key, projection).
-			Hint("It was changed outside the log. tidemark replay %s --from-start builds it anew.", projection)
+		return a, damaged(projection, key)
 	}
 	a.Changed, a.Parked = doc.At, doc.Parked
 	a.Document = Document{Fields: m.def.Fields, Values: doc.Values}
 	return a, nil
+}
+
+func damaged(projection, key string) error {
+	return events.Errorf(projections.ErrDocumentDamaged, "the document %s of %s lacks fields or has foreign ones", key, projection).
+		Hint("It was changed outside the log. tidemark replay %s --from-start builds it anew.", projection)
 }
 
 // Absence is ErrNoDocument: the read model is complete at Answer.Position, and has no document of that key.
@@ -135,33 +138,46 @@ func (r *Reader) read(ctx context.Context, projection string, o Options, do func
 		return model{}, projections.Header{}, err
 	}
 	deadline := time.Now().Add(wait)
-	poll := firstPoll
-	stale := 0
-	for {
-		m, err := r.models.get(ctx, projection, stale > 0)
+	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
+		m, h, err := r.look(ctx, projection, do)
 		if err != nil {
-			return m, projections.Header{}, err
-		}
-		h, err := do(ctx, m)
-		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
 			return m, h, err
 		}
-		if (h.State == projections.Retired || h.State == projections.Absent) && stale < switches {
-			stale++ // the pointer moved, or the read model is gone: look at the pointer again
-			continue
-		}
 		verdict := r.judge(ctx, projection, h, o.AtLeast)
-		if verdict == nil {
-			return m, h, nil
-		}
-		if o.AtLeast.IsZero() || !errors.Is(verdict, projections.ErrNotReached) && !errors.Is(verdict, projections.ErrUnavailable) || !time.Now().Before(deadline) {
+		helps := errors.Is(verdict, projections.ErrNotReached) || errors.Is(verdict, projections.ErrUnavailable)
+		if verdict == nil || !helps || o.AtLeast.IsZero() || !time.Now().Before(deadline) {
 			return m, h, verdict
 		}
 		if err := pause(ctx, min(poll, time.Until(deadline))); err != nil {
 			return m, h, err
 		}
-		poll, stale = min(2*poll, lastPoll), 0
 	}
+}
+
+// look calls do with the live generation. When that turns out to be replaced or missing, it looks whether another one is live now.
+func (r *Reader) look(ctx context.Context, projection string, do func(context.Context, model) (projections.Header, error)) (model, projections.Header, error) {
+	m, err := r.models.get(ctx, projection, false)
+	for range switches {
+		if err != nil {
+			break
+		}
+		h, err := do(ctx, m)
+		if err != nil || h.State != projections.Retired && h.State != projections.Absent {
+			return m, h, err
+		}
+		now, err := r.models.get(ctx, projection, true)
+		if err != nil || now.gen == m.gen {
+			return m, h, err
+		}
+		m = now
+	}
+	if err == nil {
+		err = events.Errorf(projections.ErrUnavailable, "the read model %s is being replaced again and again", projection).Hint("Ask again in a moment.")
+	}
+	return m, projections.Header{}, err
 }
 
 // judge says whether a partition with this header may answer.
@@ -171,6 +187,9 @@ func (r *Reader) judge(ctx context.Context, projection string, h projections.Hea
 	case projections.Building:
 		return events.Errorf(projections.ErrUnavailable, "the read model %s is being built: it is at %s of %s", projection, h.Checkpoint, h.Target).
 			Hint("Ask again in a moment; tidemark status shows the progress.")
+	case projections.Retired:
+		return events.Errorf(projections.ErrUnavailable, "the read model %s was replaced by one that is not known here yet", projection).
+			Hint("Ask again in a moment.")
 	default:
 		return events.Errorf(projections.ErrUnavailable, "the read model %s is empty and is not being built yet", projection).
 			Hint("Ask again in a moment. If it stays so, no projector is running: tidemark status.")
@@ -186,11 +205,15 @@ func (r *Reader) judge(ctx context.Context, projection string, h projections.Hea
 		return events.Errorf(events.ErrUnreachable, "the log does not answer, so it cannot be said whether %s is reached", atLeast).
 			Hint("Ask again, or read without a position.")
 	}
-	if histories.Covers(h.Checkpoint, atLeast) != events.Yes {
-		return events.Errorf(projections.ErrNotReached, "the read model %s is at %s and did not reach %s in time", projection, h.Checkpoint, atLeast).
-			Hint("Ask again, wait longer, or read without a position.")
+	switch histories.Covers(h.Checkpoint, atLeast) {
+	case events.Yes:
+		return nil
+	case events.Lost:
+		return lost(atLeast, h.Checkpoint)
+	case events.No:
 	}
-	return nil
+	return events.Errorf(projections.ErrNotReached, "the read model %s is at %s and did not reach %s in time", projection, h.Checkpoint, atLeast).
+		Hint("Ask again, wait longer, or read without a position.")
 }
 
 // acceptable refuses a position that no read model of this region can ever cover.
@@ -198,15 +221,23 @@ func (r *Reader) acceptable(ctx context.Context, p events.Position) error {
 	if p.IsZero() {
 		return nil
 	}
-	histories, head, err := r.heads.Fresh(ctx)
+	info, err := r.heads.Info(ctx)
+	if err == nil && (events.Histories{info.Origin: info.Terms}).Covers(info.Head(), p) != events.Lost {
+		return nil // it is in the log, or may still come
+	}
+	histories, head, err := r.heads.Fresh(ctx) // what was known may be of before the log was recreated
 	if err != nil {
 		return err
 	}
 	if histories.Covers(head, p) == events.Lost {
-		return events.Errorf(events.ErrLostPosition, "the position %s is not of this region's history, which is at %s", p, head).
-			Hint("It was made by another installation, or lost in a failover. Read without a position, or publish again.")
+		return lost(p, head)
 	}
 	return nil
+}
+
+func lost(p, at events.Position) error {
+	return events.Errorf(events.ErrLostPosition, "the position %s is not of this region's history, which is at %s", p, at).
+		Hint("It was made by another installation, or lost in a failover. Read without a position, or publish again.")
 }
 
 func (o Options) wait() (time.Duration, error) {

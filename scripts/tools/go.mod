@@ -7,6 +7,8 @@ tool (
 	github.com/google/wire/cmd/wire
 	golang.org/x/perf/cmd/benchstat
 	golang.org/x/vuln/cmd/govulncheck
+	tidemark.dev/tools/checkimports
+	tidemark.dev/tools/testsum
 )
 
 require (

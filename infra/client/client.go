@@ -1,0 +1,117 @@
+// Package client is how a Go service publishes events and queries read models.
+//
+//	c, err := client.Open(ctx, client.Options{Source: "urn:shop:checkout"})
+//	receipt, err := c.Publish(ctx, event, events.ExpectAny())
+//	order, _, err := client.Get[Order](ctx, c, "orders", "42", query.Options{AtLeast: receipt.Position})
+package client
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"tidemark.dev/events"
+	"tidemark.dev/infra/region"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/query"
+)
+
+// Options of a client. The zero value finds the region that runs on this machine for this user.
+type Options struct {
+	// Dir is the data directory of a running tidemark up; default DefaultDir. Ignored when Address names a server.
+	Dir string
+	// Address of a region of running servers.
+	Address region.Address
+	// Source is given to published events that name none, for example urn:shop:checkout.
+	Source string
+	// Logger gets one line per change of state; default: none.
+	Logger *slog.Logger
+}
+
+// Client uses one region. It is safe for concurrent use.
+type Client struct {
+	region *region.Region
+	reader *query.Reader
+	source string
+}
+
+// DefaultDir is the data directory unless told otherwise: $TIDEMARK_DIR, else tidemark below the user's data directory.
+func DefaultDir() string {
+	if dir := os.Getenv("TIDEMARK_DIR"); dir != "" {
+		return dir
+	}
+	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+		return filepath.Join(data, "tidemark")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "."
+	}
+	return filepath.Join(home, ".local", "share", "tidemark")
+}
+
+// Open connects. Errors: region.ErrNotRunning, events.ErrUnreachable, events.ErrUnauthorized, events.ErrNoLog,
+// events.ErrUnsafeLog, projections.ErrStoreUnreachable, projections.ErrNamespaceTaken.
+func Open(ctx context.Context, o Options) (*Client, error) {
+	address := o.Address
+	if address.NATS == "" {
+		dir := o.Dir
+		if dir == "" {
+			dir = DefaultDir()
+		}
+		var err error
+		if address, err = region.LoadAddress(dir); err != nil {
+			return nil, err
+		}
+	}
+	r, err := region.Connect(ctx, address, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	return New(r, o.Source), nil
+}
+
+// New returns a client of a region that is open already. Close closes the region.
+func New(r *region.Region, source string) *Client {
+	return &Client{region: r, reader: query.New(r.Name(), r.Store(), r.KV(), query.NewHeads(r.Log())), source: source}
+}
+
+// Close ends the connections.
+func (c *Client) Close() error { return c.region.Close(context.Background()) }
+
+// Region returns the region behind the client.
+func (c *Client) Region() *region.Region { return c.region }
+
+// Log returns the region's log, for events.Mutate, atomic batches and pipelined appends.
+func (c *Client) Log() events.Log { return c.region.Log() }
+
+// Reader returns the region's queries.
+func (c *Client) Reader() *query.Reader { return c.reader }
+
+// Publish appends one event. An event without an ID gets a new one, one without a source the client's. To be able to repeat a publish whose
+// outcome stayed unknown, set the ID yourself. Errors are those of events.Appender.
+func (c *Client) Publish(ctx context.Context, e events.Event, x events.Expectation) (events.Receipt, error) {
+	if e.ID == "" {
+		e.ID = events.NewID()
+	}
+	if e.Source == "" {
+		e.Source = c.source
+	}
+	return c.region.Log().Append(ctx, events.One(e, x))
+}
+
+// Get returns a document as a D, and the answer it came in. Errors are those of query.Reader.Get, and
+// projections.ErrInvalidQuery when the documents of the projection are not of type D.
+func Get[D any](ctx context.Context, c *Client, projection, key string, o query.Options) (D, query.Answer, error) {
+	var none D
+	a, err := c.reader.Get(ctx, projection, key, o)
+	if err != nil {
+		return none, a, err
+	}
+	d, err := projections.Decode[D](a.Document.Fields, a.Document.Values)
+	if err != nil {
+		return none, a, events.Errorf(projections.ErrInvalidQuery, "the documents of %s do not fit %T: %w", projection, none, err)
+	}
+	return d, a, nil
+}

@@ -1,0 +1,206 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"tidemark.dev/events"
+)
+
+// flight is one attempt to store one entry, or several in one atomic batch.
+type flight struct {
+	entries []*entry
+	records int
+	sent    time.Time
+	epoch   context.Context
+	land    func(answer)
+}
+
+// flights sends and collects the answers. Every flight lands exactly once: with its answer, when the connection breaks, when a
+// right is refused, or when its time is over.
+type flights struct {
+	link    *link
+	acks    *acks
+	timeout time.Duration
+	inbox   string // answers arrive on inbox.<token>
+	batchID string
+	numbers [][]string // header values 1 … events.MaxBatch
+	sub     *nats.Subscription
+
+	mu    sync.Mutex
+	token uint64
+	air   map[uint64]*flight
+}
+
+func newFlights(l *link, a *acks, timeout time.Duration) (*flights, error) {
+	f := &flights{link: l, acks: a, timeout: timeout, inbox: l.nc.NewInbox(), air: map[uint64]*flight{}}
+	f.batchID = f.inbox[len(f.inbox)-22:] // the random part: below the server's bound of 64 bytes with a number behind it
+	values := make([]string, events.MaxBatch)
+	for i := range values {
+		values[i] = strconv.Itoa(i + 1)
+		f.numbers = append(f.numbers, values[i:i+1:i+1])
+	}
+	var err error
+	if f.sub, err = l.nc.Subscribe(f.inbox+".*", f.receive); err != nil {
+		return nil, events.Errorf(events.ErrUnreachable, "no inbox for the servers' answers: %w", err)
+	}
+	if err := f.sub.SetPendingLimits(-1, -1); err != nil { // bounded by what is in the air
+		return nil, err
+	}
+	return f, nil
+}
+
+// launch sends entries; land is called once with the outcome, on any goroutine.
+func (f *flights) launch(entries []*entry, land func(answer)) {
+	now := time.Now()
+	fl := &flight{entries: entries, sent: now, epoch: f.link.present(), land: land}
+	for _, e := range entries {
+		fl.records += len(e.messages)
+		if e.begun.IsZero() {
+			e.begun = now
+		}
+	}
+	if fl.epoch.Err() != nil {
+		land(answer{verdict: unavailable, err: errDisconnected})
+		return
+	}
+	f.mu.Lock()
+	f.token++
+	token := f.token
+	f.air[token] = fl
+	f.mu.Unlock()
+	if a, failed := f.publish(fl, token); failed {
+		f.settle(token, a)
+	}
+}
+
+// publish puts the messages on the wire.
+func (f *flights) publish(fl *flight, token uint64) (answer, bool) {
+	number := strconv.FormatUint(token, 36)
+	reply := f.inbox + "." + number
+	if fl.records == 1 {
+		m := &fl.entries[0].messages[0]
+		m.Reply = reply
+		delete(m.Header, headerBatchID) // left from an attempt in a group
+		delete(m.Header, headerBatchSequence)
+		delete(m.Header, headerBatchCommit)
+		return sendError(f.link.nc.PublishMsg(m), true)
+	}
+	id := []string{f.batchID + "-" + number}
+	i := 0
+	for _, e := range fl.entries {
+		for j := range e.messages {
+			m := &e.messages[j]
+			m.Header[headerBatchID], m.Header[headerBatchSequence] = id, f.numbers[i]
+			m.Reply = ""
+			delete(m.Header, headerBatchCommit)
+			if i++; i == fl.records {
+				m.Reply = reply
+				m.Header[headerBatchCommit] = f.numbers[0]
+			}
+			if a, failed := sendError(f.link.nc.PublishMsg(m), i == fl.records); failed {
+				return a, true
+			}
+		}
+	}
+	return answer{}, false
+}
+
+// sendError judges the error of a publish. Before the commit nothing can be stored whatever happened.
+func sendError(err error, commits bool) (answer, bool) {
+	switch {
+	case err == nil:
+		return answer{}, false
+	case errors.Is(err, nats.ErrMaxPayload): // another server than the one that was asked up front
+		return answer{verdict: refused, err: events.Errorf(events.ErrTooLarge, "the append is over the server's max_payload; nothing was written: %w", err)}, true
+	case commits && !neverSent(err):
+		return answer{verdict: doubtful, err: err}, true
+	}
+	return answer{verdict: unavailable, err: errDisconnected}, true
+}
+
+// receive takes an answer off the wire.
+func (f *flights) receive(m *nats.Msg) {
+	token, err := strconv.ParseUint(m.Subject[len(f.inbox)+1:], 36, 64)
+	if err != nil {
+		return
+	}
+	f.mu.Lock()
+	fl := f.air[token]
+	delete(f.air, token)
+	f.mu.Unlock()
+	if fl != nil {
+		fl.land(f.acks.read(m, fl.records))
+	}
+}
+
+func (f *flights) settle(token uint64, a answer) {
+	f.mu.Lock()
+	fl := f.air[token]
+	delete(f.air, token)
+	f.mu.Unlock()
+	if fl != nil {
+		fl.land(a)
+	}
+}
+
+// take removes the flights for which over returns true.
+func (f *flights) take(over func(*flight) bool) []*flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []*flight
+	for token, fl := range f.air {
+		if over(fl) {
+			delete(f.air, token)
+			out = append(out, fl)
+		}
+	}
+	return out
+}
+
+// sweep lands what waited too long, or was under way on a connection that broke.
+func (f *flights) sweep(now time.Time) {
+	for _, fl := range f.take(func(fl *flight) bool { return fl.epoch.Err() != nil || now.Sub(fl.sent) >= f.timeout }) {
+		err := errNoAnswer
+		if fl.epoch.Err() != nil {
+			err = errDisconnected
+		}
+		fl.land(answer{verdict: doubtful, err: err})
+	}
+}
+
+// forbid lands what was published to a subject that the servers refused.
+func (f *flights) forbid(subject string) {
+	err := unauthorized("Publish", subject)
+	for _, fl := range f.take(func(fl *flight) bool { return fl.touches(subject) }) {
+		fl.land(answer{verdict: refused, err: err})
+	}
+}
+
+func (fl *flight) touches(subject string) bool {
+	for _, e := range fl.entries {
+		for i := range e.messages {
+			if e.messages[i].Subject == subject {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// abandon lands everything in the air without an answer.
+func (f *flights) abandon() {
+	for _, fl := range f.take(func(*flight) bool { return true }) {
+		fl.land(answer{verdict: doubtful, err: events.ErrClosed})
+	}
+}
+
+// close ends the inbox.
+func (f *flights) close() {
+	_ = f.sub.Unsubscribe() // fails only when the connection is closed
+}

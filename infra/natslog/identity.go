@@ -1,0 +1,155 @@
+package natslog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"tidemark.dev/events"
+)
+
+// lineageBytes makes a lineage of 8 hexadecimal digits.
+const lineageBytes = 4
+
+func newLineage() events.Lineage {
+	var b [lineageBytes]byte
+	_, _ = rand.Read(b[:]) // never fails; it ends the process instead
+	return events.Lineage(hex.EncodeToString(b[:]))
+}
+
+// genesisOf reads a log's first record: ErrForeignHistory when it is not a genesis of this origin.
+func genesisOf(ctx context.Context, a api, origin string) (events.Genesis, error) {
+	var g events.Genesis
+	foreign := func(what string) error {
+		return events.Errorf(events.ErrForeignHistory, "the first record of stream %s %s, so it is not a log of origin %s", a.stream, what, origin).
+			Hint("A log is begun by natslog.Setup. A stream filled by others needs a projection that says how to read it.")
+	}
+	m, err := a.message(ctx, query{Sequence: 1})
+	if errors.Is(err, errNoMessage) {
+		return g, foreign("is missing")
+	}
+	if err != nil {
+		return g, err
+	}
+	r, err := m.record(origin)
+	switch {
+	case err != nil:
+		return g, err
+	case r.Kind != events.KindControl || r.Control.Name != events.ControlGenesis:
+		return g, foreign("is no genesis")
+	case json.Unmarshal(r.Control.Data, &g) != nil:
+		return g, foreign("is a genesis that cannot be read")
+	case g.Origin != origin || !g.Lineage.Valid():
+		return g, foreign("is the genesis of origin " + g.Origin + " with lineage " + string(g.Lineage))
+	case g.Format != events.GenesisFormat:
+		return g, events.Errorf(events.ErrForeignHistory, "stream %s is written in format %d; this version reads format %d", a.stream, g.Format, events.GenesisFormat).
+			Hint("Use the version of this software that wrote it, or a newer one.")
+	}
+	return g, nil
+}
+
+// identity knows which history the stream holds: its lineage and terms. It is kept until the stream is found to be another one
+// (a stream is made anew with another creation time), and terms are added as they are written.
+type identity struct {
+	api    api
+	origin string
+
+	refreshing sync.Mutex // one refresh at a time
+
+	mu       sync.Mutex
+	created  time.Time
+	terms    events.Terms
+	lastTerm uint64 // sequence of the newest term record known
+	read     time.Time
+	replicas int
+	window   time.Duration
+}
+
+// known returns the terms as last read.
+func (id *identity) known() events.Terms {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return id.terms
+}
+
+// position returns the position of a sequence.
+func (id *identity) position(seq uint64) events.Position {
+	return events.At(id.known().Point(id.origin, seq))
+}
+
+// age returns how long ago the identity was read from the servers.
+func (id *identity) age() time.Duration {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return time.Since(id.read)
+}
+
+// replicated reports whether the stream has several replicas, so that a direct get may come from one that lags.
+func (id *identity) replicated() bool {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return id.replicas > 1
+}
+
+// duplicateWindow returns the stream's own window.
+func (id *identity) duplicateWindow() time.Duration {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return id.window
+}
+
+// refresh asks the leader who the stream is now. Errors: those of streamInfo, ErrForeignHistory, ErrDamaged.
+func (id *identity) refresh(ctx context.Context) (*jetstream.StreamInfo, error) {
+	id.refreshing.Lock()
+	defer id.refreshing.Unlock()
+	info, err := id.api.streamInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id.mu.Lock()
+	created, terms, last := id.created, id.terms, id.lastTerm
+	id.mu.Unlock()
+	if !created.Equal(info.Created) || terms.Lineage == "" {
+		g, err := genesisOf(ctx, id.api, id.origin)
+		if err != nil {
+			return nil, err
+		}
+		terms, last = events.NewTerms(g.Lineage), 0
+	}
+	if terms, last, err = id.readTerms(ctx, terms, last); err != nil {
+		return nil, err
+	}
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.created, id.terms, id.lastTerm, id.read = info.Created, terms, last, time.Now()
+	id.replicas, id.window = info.Config.Replicas, info.Config.Duplicates
+	return info, nil
+}
+
+// readTerms adds the term records after sequence last.
+func (id *identity) readTerms(ctx context.Context, terms events.Terms, last uint64) (events.Terms, uint64, error) {
+	subject := events.ControlSubject(id.origin, events.ControlTerm)
+	for {
+		m, err := id.api.message(ctx, query{Sequence: last + 1, NextOf: subject})
+		if errors.Is(err, errNoMessage) {
+			return terms, last, nil
+		}
+		if err != nil {
+			return terms, last, err
+		}
+		r, err := m.record(id.origin)
+		if err != nil {
+			return terms, last, err
+		}
+		if err := terms.Apply(&r); err != nil {
+			return terms, last, err
+		}
+		last = r.Sequence
+	}
+}

@@ -1,0 +1,250 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"tidemark.dev/events"
+)
+
+// Causes of an attempt that got no answer.
+var (
+	errDisconnected = errors.New("the connection broke")
+	errNoAnswer     = errors.New("no answer in time")
+)
+
+// Bounds of a link.
+const (
+	// pingEvery and pingsOut find a half-open connection within 10 s to 15 s, which is before an append in doubt is given up.
+	pingEvery = 5 * time.Second
+	pingsOut  = 2
+	// reconnectFrom and reconnectTo bound the wait between two attempts to connect.
+	reconnectFrom = 50 * time.Millisecond
+	reconnectTo   = 2 * time.Second
+)
+
+// link is a connection of our own, made with the options of the caller's. Appending and reading have one each, so that
+// answers to appends do not queue behind a replay. It differs from the caller's connection in ways that matter:
+//
+//   - Nothing is buffered while it is down. A message that a client keeps and sends after minutes would be stored again,
+//     because the servers have forgotten its id by then.
+//   - It reconnects for ever, and it notices a half-open connection in seconds.
+//   - Its handlers are ours: a missing right shows up only there, and the caller's handlers stay untouched.
+type link struct {
+	nc      *nats.Conn
+	name    string
+	logger  *slog.Logger
+	timeout time.Duration
+
+	mu       sync.Mutex
+	denied   func(operation, subject string) // called for each violation
+	epoch    context.Context                 // ends when the present connection breaks
+	end      context.CancelCauseFunc
+	up       chan struct{} // closed while connected
+	watchers map[string]map[*context.CancelCauseFunc]struct{}
+	deaf     error // set when the servers refused the subscription that answers arrive on
+}
+
+// connect opens a link with the options of model.
+func connect(model *nats.Conn, name string, logger *slog.Logger, timeout time.Duration) (*link, error) {
+	l := &link{name: name, logger: logger, timeout: timeout, up: make(chan struct{}), watchers: map[string]map[*context.CancelCauseFunc]struct{}{}}
+	l.epoch, l.end = context.WithCancelCause(context.Background())
+	close(l.up)
+	o := model.Opts
+	o.Name = "tidemark " + name
+	if o.Url == "" && len(o.Servers) == 0 && o.InProcessServer == nil {
+		o.Url = model.ConnectedUrl()
+	}
+	o.AllowReconnect, o.MaxReconnect, o.IgnoreAuthErrorAbort, o.RetryOnFailedConnect = true, -1, true, false
+	o.ReconnectBufSize = -1
+	o.CustomReconnectDelayCB = backoff
+	o.PingInterval, o.MaxPingsOut = pingEvery, pingsOut
+	o.FlusherTimeout, o.ReconnectOnFlusherError = timeout, true
+	o.NoCallbacksAfterClientClose = true
+	o.ConnectedCB, o.ClosedCB, o.DisconnectedCB, o.DiscoveredServersCB, o.LameDuckModeHandler = nil, nil, nil, nil, nil
+	o.ReconnectErrCB = nil
+	o.DisconnectedErrCB = func(_ *nats.Conn, err error) { l.down(err) }
+	o.ReconnectedCB = func(*nats.Conn) { l.restored() }
+	o.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) { l.asyncError(err) }
+	nc, err := o.Connect()
+	if err != nil {
+		return nil, dialError(err)
+	}
+	l.nc = nc
+	return l, nil
+}
+
+// backoff doubles from reconnectFrom to reconnectTo, with a jitter of half.
+func backoff(attempts int) time.Duration {
+	d := reconnectTo
+	if attempts < 6 {
+		d = min(reconnectFrom<<attempts, reconnectTo)
+	}
+	return d/2 + rand.N(d/2) //nolint:gosec // a jitter needs no secrecy
+}
+
+func dialError(err error) error {
+	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) ||
+		errors.Is(err, nats.ErrAccountAuthExpired) {
+		return events.Errorf(events.ErrUnauthorized, "the servers refused the credentials: %w", err)
+	}
+	return events.Errorf(events.ErrUnreachable, "no connection to the servers could be made: %w", err)
+}
+
+func (l *link) close() {
+	l.nc.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.end(events.ErrClosed)
+}
+
+func (l *link) down(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.end(errDisconnected)
+	l.up = make(chan struct{})
+	l.logger.Warn("connection to the log's servers lost", "link", l.name, "error", err)
+}
+
+func (l *link) restored() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch, l.end = context.WithCancelCause(context.Background())
+	l.deaf = nil
+	close(l.up)
+	l.logger.Info("connection to the log's servers restored", "link", l.name)
+}
+
+// present returns a context that ends when the connection of this moment breaks.
+func (l *link) present() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch
+}
+
+// wait returns when the link is connected, or ctx's cause.
+func (l *link) wait(ctx context.Context) error {
+	l.mu.Lock()
+	up := l.up
+	l.mu.Unlock()
+	select {
+	case <-up:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// asyncError finds violations: Permissions Violation for Publish to "evt.us.a.1".
+func (l *link) asyncError(err error) {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		l.logger.Debug("asynchronous error of the connection", "link", l.name, "error", err)
+		return
+	}
+	_, rest, _ := strings.Cut(err.Error(), "Permissions Violation for ")
+	operation, _, _ := strings.Cut(rest, " ")
+	_, quoted, _ := strings.Cut(rest, `"`)
+	subject, _, _ := strings.Cut(quoted, `"`)
+	refused := unauthorized(operation, subject)
+	l.mu.Lock()
+	watchers := l.watchers[subject]
+	if operation == "Subscription" {
+		l.deaf = refused
+		for _, w := range l.watchers { // no answer can arrive any more
+			for cancel := range w {
+				(*cancel)(refused)
+			}
+		}
+	}
+	for cancel := range watchers {
+		(*cancel)(refused)
+	}
+	denied := l.denied
+	l.mu.Unlock()
+	if denied != nil {
+		denied(operation, subject)
+	}
+}
+
+// onDenied sets what is called with the operation (Publish, Subscription) and the subject of each violation.
+func (l *link) onDenied(denied func(operation, subject string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.denied = denied
+}
+
+func unauthorized(operation, subject string) error {
+	what := "publish to"
+	if operation == "Subscription" {
+		what = "subscribe to"
+	}
+	return events.Errorf(events.ErrUnauthorized, "the servers refused the right to %s %q", what, subject).
+		Hint("Grant it to this user; a restricted user also needs an inbox of its own (nats.CustomInboxPrefix).")
+}
+
+// request sends one message and waits for its answer. The error is errNoAnswer, errDisconnected, nats.ErrNoResponders, an
+// ErrUnauthorized, or ctx's cause; unsent says that the message certainly never left.
+func (l *link) request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unsent bool, err error) {
+	ctx, stop := context.WithTimeoutCause(ctx, l.timeout, errNoAnswer)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	epoch, release, err := l.watch(m.Subject, &cancel)
+	if err != nil {
+		return nil, true, err
+	}
+	defer release()
+	defer context.AfterFunc(epoch, func() { cancel(context.Cause(epoch)) })()
+	answer, err = l.nc.RequestMsgWithContext(ctx, m)
+	switch {
+	case err == nil:
+		return answer, false, nil
+	case ctx.Err() != nil:
+		return nil, false, context.Cause(ctx)
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, true, nats.ErrNoResponders
+	case neverSent(err):
+		return nil, true, errDisconnected
+	}
+	return nil, false, err
+}
+
+// watch registers cancel to be called when publishing to subject is refused.
+func (l *link) watch(subject string, cancel *context.CancelCauseFunc) (epoch context.Context, release func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.deaf != nil {
+		return nil, nil, l.deaf
+	}
+	w := l.watchers[subject]
+	if w == nil {
+		w = map[*context.CancelCauseFunc]struct{}{}
+		l.watchers[subject] = w
+	}
+	w[cancel] = struct{}{}
+	return l.epoch, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if delete(w, cancel); len(w) == 0 {
+			delete(l.watchers, subject)
+		}
+	}, nil
+}
+
+// neverSent reports whether the error of a publish says that the message was not even put into a buffer.
+func neverSent(err error) bool {
+	for _, e := range [...]error{nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining, nats.ErrMaxPayload,
+		nats.ErrBadSubject, nats.ErrHeadersNotSupported, nats.ErrInvalidConnection} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,197 @@
+package natslog
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"tidemark.dev/events"
+)
+
+// Log is an origin's log in a JetStream stream. It is safe for concurrent use.
+type Log struct {
+	cfg     Config
+	options Options
+	logger  *slog.Logger
+	id      *identity
+	reading api
+	writer  *writer // nil for a mirror
+
+	ctx     context.Context // ends when the log is closed
+	cancel  context.CancelCauseFunc
+	closing sync.Once
+	reads   readers // readings that run
+}
+
+var _ events.Log = (*Log)(nil)
+
+// Open opens a log that exists. It takes from nc only the options (addresses, credentials, TLS, inbox prefix) and makes two
+// connections of its own with them; nc itself is not used afterwards and keeps its handlers.
+//
+// Errors: ErrNoLog; ErrUnsafeLog with every finding of Audit; ErrForeignHistory when the stream's first record is not the genesis of this
+// origin; ErrUnreachable; ErrUnauthorized; ErrInvalidEvent for a malformed origin.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config, o Options) (*Log, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg, o = cfg.withDefaults(), o.withDefaults()
+	l := &Log{cfg: cfg, options: o, logger: o.Logger.With("origin", cfg.Origin)}
+	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	if err := l.open(ctx, nc); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Log) open(ctx context.Context, nc *nats.Conn) error {
+	read, err := connect(nc, "read "+l.cfg.Origin, l.logger, l.options.AttemptTimeout)
+	if err != nil {
+		return err
+	}
+	l.reading = newAPI(read, l.cfg)
+	l.id = &identity{api: l.reading, origin: l.cfg.Origin}
+	info, err := l.reading.streamInfo(ctx)
+	if err != nil {
+		return err
+	}
+	if err := unsafe(l.reading.stream, Audit(l.cfg, info)); err != nil {
+		return err
+	}
+	if _, err = l.id.refresh(ctx); err != nil || l.cfg.Mirror {
+		return err
+	}
+	write, err := connect(nc, "write "+l.cfg.Origin, l.logger, l.options.AttemptTimeout)
+	if err != nil {
+		return err
+	}
+	a := &acks{stream: l.reading.stream}
+	a.domain.Store(&info.Domain)
+	if l.writer, err = newWriter(l.cfg.Origin, newAPI(write, l.cfg), l.id, a, l.options); err != nil {
+		write.close()
+		return err
+	}
+	l.writer.head.Store(info.State.LastSeq)
+	return nil
+}
+
+// Close ends the log's use. Appends that were not sent fail with ErrClosed; those that were have one attempt's time to be answered and are
+// ErrUnknownOutcome after that. Readings end with ErrClosed. It returns when no goroutine of the log runs any more.
+//
+// The order: no new appends and what is under way finishes, while answers still arrive; then readings end and remove their consumers, while
+// requests still pass; then the connections.
+func (l *Log) Close() {
+	l.closing.Do(func() {
+		if l.writer != nil {
+			l.writer.close()
+		}
+		l.cancel(events.Errorf(events.ErrClosed, "the log was closed by its owner"))
+		l.reads.wait()
+		if l.writer != nil {
+			l.writer.api.link.close()
+		}
+		if l.reading.link != nil {
+			l.reading.link.close()
+		}
+	})
+}
+
+// Origin returns the origin's name.
+func (l *Log) Origin() string { return l.cfg.Origin }
+
+// Info returns the log's identity and bounds, as the stream's leader knows them.
+func (l *Log) Info(ctx context.Context) (events.Info, error) {
+	ctx, stop := l.within(ctx)
+	defer stop()
+	info, err := l.id.refresh(ctx)
+	if err != nil {
+		return events.Info{}, ended(ctx, err)
+	}
+	return events.Info{
+		Origin: l.cfg.Origin, Terms: l.id.known(), First: info.State.FirstSeq, Last: info.State.LastSeq, Time: info.State.LastTime.UTC(),
+	}, nil
+}
+
+// within returns a context that also ends when the log is closed.
+func (l *Log) within(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// ended returns ctx's cause when it ended, otherwise err.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Append submits a batch and waits for its outcome.
+func (l *Log) Append(ctx context.Context, b events.Batch) (events.Receipt, error) {
+	p, err := l.Submit(ctx, b)
+	if err != nil {
+		return events.Receipt{}, err
+	}
+	return p.Wait(ctx)
+}
+
+// Submit queues a batch.
+func (l *Log) Submit(ctx context.Context, b events.Batch) (*events.Pending, error) {
+	if l.writer == nil {
+		return nil, events.Errorf(events.ErrNoLog, "this region holds a copy of origin %s that cannot be written; nothing was written", l.cfg.Origin).
+			Hint("Append in the region that leads the origin.")
+	}
+	if l.ctx.Err() != nil {
+		return nil, errClosed()
+	}
+	if err := b.Validate(); err != nil {
+		return nil, err
+	}
+	if err := l.checkObserved(ctx, &b); err != nil {
+		return nil, err
+	}
+	e, err := newEntry(l.cfg.Origin, b, l.options.Clock, l.id.position, int(l.writer.flights.link.nc.MaxPayload()))
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	p, finish := events.NewPending()
+	e.finish = finish
+	if err := l.writer.submit(ctx, e); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// checkObserved asks the leader for its head only when an event claims to have seen more than this writer knows of.
+func (l *Log) checkObserved(ctx context.Context, b *events.Batch) error {
+	var info events.Info
+	for i := range b.Events {
+		p := b.Events[i].Observed
+		if p.IsZero() {
+			continue
+		}
+		if info.Origin == "" {
+			info = events.Info{Origin: l.cfg.Origin, Terms: l.id.known(), First: 1, Last: l.writer.head.Load()}
+		}
+		if info.CheckObserved(p) == nil {
+			continue
+		}
+		var err error
+		if info, err = l.Info(ctx); err != nil {
+			return err
+		}
+		if err := info.CheckObserved(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,271 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tidemark.dev/events"
+)
+
+// Bounds of reading.
+const (
+	// readAhead is how many batches wait for the reader.
+	readAhead = 2
+	// maxBatchBytes hands a batch over before it has its number of records.
+	maxBatchBytes = 16 << 20
+	// maxGaps is how often a consumer may skip the same sequence before the leader is asked for it.
+	maxGaps = 3
+	// noLogPatience is how long a stream that is being followed may be missing: it may be restored or made anew just now.
+	noLogPatience = 2 * time.Second
+)
+
+// pump reads a range through one consumer after another. A consumer does not acknowledge, and may lose messages, its server or
+// its stream. So nothing it delivers is trusted: each sequence must be the next one, and before a new consumer goes on it is proven that the
+// stream still holds the history read so far.
+type pump struct {
+	log     *Log
+	next    uint64 // the sequence to be read next
+	to      uint64 // the last one; 0: none
+	follow  bool
+	batch   int
+	lineage events.Lineage
+
+	records []events.Record // read and not handed over
+	bytes   int
+	out     chan []events.Record
+	spare   chan []events.Record
+	err     error // what ended the reading; set before out is closed
+
+	seen     events.Hash // fingerprint of the record before next, if one was read
+	gapAt    uint64
+	gaps     int
+	failures int // sessions that failed since a record came last
+	stuck    time.Time
+}
+
+// newPump checks that the range lies on the log.
+func (l *Log) newPump(ctx context.Context, r events.Range) (*pump, error) {
+	info, err := l.id.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &pump{
+		log: l, next: max(r.From, 1), to: r.To, follow: r.Follow, batch: r.Batch, lineage: l.id.known().Lineage,
+		out: make(chan []events.Record, readAhead-1), spare: make(chan []events.Record, readAhead+1),
+	}
+	if p.batch <= 0 {
+		p.batch = events.DefaultReadBatch
+	}
+	head := info.State.LastSeq
+	if p.next > head+1 {
+		return nil, p.endsBefore(head)
+	}
+	if !p.follow && (p.to == 0 || p.to > head) {
+		p.to = head
+	}
+	return p, nil
+}
+
+func (p *pump) endsBefore(head uint64) error {
+	return events.Errorf(events.ErrForeignHistory, "the log of origin %s ends at sequence %d, before sequence %d where reading should go on",
+		p.log.cfg.Origin, head, p.next).Hint("It was made anew or cut back, or the position is of another log.")
+}
+
+func (p *pump) finished() bool { return p.to > 0 && p.next > p.to }
+
+// run reads until the range is read, an error ends it, or ctx ends.
+func (p *pump) run(ctx context.Context) {
+	defer close(p.out)
+	for {
+		err := p.session(ctx)
+		p.handOver(ctx)
+		if err == nil {
+			return
+		}
+		if err = p.recover(ctx, err); err != nil || p.finished() {
+			p.err = ended(ctx, err)
+			return
+		}
+	}
+}
+
+// handOver gives what was read to the reader, who takes everything until he ends ctx.
+func (p *pump) handOver(ctx context.Context) {
+	if len(p.records) == 0 {
+		return
+	}
+	select {
+	case p.out <- p.records:
+		p.handedOver()
+	case <-ctx.Done():
+	}
+}
+
+// handedOver begins a new batch.
+func (p *pump) handedOver() {
+	p.bytes = 0
+	select {
+	case p.records = <-p.spare:
+	default:
+		p.records = nil
+	}
+}
+
+// giveBack takes a slice that the reader is done with.
+func (p *pump) giveBack(records []events.Record) {
+	select {
+	case p.spare <- records[:0]:
+	default:
+	}
+}
+
+// add decodes the next record. It returns ErrDamaged or ErrForeignHistory.
+func (p *pump) add(seq uint64, stored time.Time, m events.Message) error {
+	n := len(p.records)
+	if n < cap(p.records) {
+		p.records = p.records[:n+1]
+	} else {
+		p.records = append(p.records, events.Record{})
+	}
+	r := &p.records[n]
+	if err := events.Decode(r, p.log.cfg.Origin, seq, stored, m); err != nil {
+		p.records = p.records[:n]
+		return err
+	}
+	p.next = seq + 1
+	p.bytes += len(m.Data)
+	return nil
+}
+
+// full reports whether the batch must be handed over before more is read.
+func (p *pump) full() bool {
+	return len(p.records) >= p.batch || p.bytes >= maxBatchBytes || p.finished()
+}
+
+// note remembers the last record of the batch, to prove later that the history is the same.
+func (p *pump) note() {
+	n := len(p.records)
+	if n == 0 {
+		return
+	}
+	last := &p.records[n-1]
+	p.seen = last.Fingerprint()
+	p.log.observe(last)
+	if p.failures > 0 {
+		p.log.logger.Info("reading resumed", "sequence", last.Sequence)
+		p.failures, p.stuck = 0, time.Time{}
+	}
+}
+
+// recover decides what an interrupted session means: nil to go on with a new one.
+func (p *pump) recover(ctx context.Context, cause error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if code, known := events.CodeOf(cause); known && code != events.ErrUnreachable && code != events.ErrNoLog {
+		return cause
+	}
+	if p.failures == 0 {
+		p.stuck = time.Now()
+		p.log.logger.Warn("reading interrupted", "sequence", p.next, "error", cause)
+	}
+	var missing time.Time
+	for {
+		if p.failures++; p.failures > 1 {
+			if err := p.wait(ctx); err != nil {
+				return err
+			}
+		}
+		err := p.verify(ctx)
+		switch {
+		case err == nil && errors.Is(cause, errGap):
+			return p.gap(ctx)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, events.ErrNoLog):
+			if missing.IsZero() {
+				missing = time.Now()
+			}
+			if !p.follow || time.Since(missing) > noLogPatience {
+				return err
+			}
+		case err != nil && !errors.Is(err, events.ErrUnreachable):
+			return err
+		}
+		if !p.follow && time.Since(p.stuck) > p.log.options.ReadPatience {
+			return events.Errorf(events.ErrUnreachable, "reading stopped before sequence %d, since nothing came for %s: %w", p.next, p.log.options.ReadPatience, cause)
+		}
+		if err == nil {
+			return nil
+		}
+	}
+}
+
+// wait waits a little longer each time.
+func (p *pump) wait(ctx context.Context) error {
+	t := time.NewTimer(backoff(p.failures - 2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// verify proves that the stream still holds the history read so far.
+func (p *pump) verify(ctx context.Context) error {
+	l := p.log
+	info, err := l.id.refresh(ctx)
+	if err != nil {
+		return err
+	}
+	if now := l.id.known().Lineage; now != p.lineage {
+		return events.Errorf(events.ErrForeignHistory, "the log of origin %s was made anew: its lineage is %s, the one read before %s", l.cfg.Origin, now, p.lineage)
+	}
+	if p.next > info.State.LastSeq+1 {
+		return p.endsBefore(info.State.LastSeq)
+	}
+	if p.seen.IsZero() {
+		return nil
+	}
+	m, err := l.reading.message(ctx, query{Sequence: p.next - 1})
+	if err != nil && !errors.Is(err, errNoMessage) {
+		return err
+	}
+	if err == nil {
+		r, decoding := m.record(l.cfg.Origin)
+		if decoding == nil && r.Fingerprint() == p.seen {
+			return nil
+		}
+	}
+	return events.Errorf(events.ErrForeignHistory, "sequence %d of origin %s is not the record that was read there before", p.next-1, l.cfg.Origin).
+		Hint("The log was replaced by an older or another copy. Compare it with another region's.")
+}
+
+// gap deals with a sequence that a consumer skipped. A new consumer usually delivers it; after maxGaps of them the leader says whether it
+// holds the record.
+func (p *pump) gap(ctx context.Context) error {
+	if p.gapAt != p.next {
+		p.gapAt, p.gaps = p.next, 0
+	}
+	if p.gaps++; p.gaps < maxGaps {
+		return nil
+	}
+	m, err := p.log.reading.message(ctx, query{Sequence: p.next})
+	switch {
+	case errors.Is(err, errNoMessage):
+		return events.Errorf(events.ErrHole, "sequence %d is missing from the log of origin %s, which goes on behind it: it was deleted, or is damaged on disk",
+			p.next, p.log.cfg.Origin).Hint("Compare it with another region's copy of the log and restore it from there.")
+	case err != nil:
+		return nil //nolint:nilerr // the next session finds out
+	}
+	p.log.logger.Warn("a consumer skips a record that the leader holds", "sequence", p.next)
+	if err := p.add(m.Sequence, m.Time, events.Message{Subject: m.Subject, Header: events.Header(m.header), Data: m.Data}); err != nil {
+		return err
+	}
+	p.note()
+	p.handOver(ctx)
+	return nil
+}

@@ -1,0 +1,241 @@
+package natslog
+
+import "sync"
+
+// queue holds what is submitted and unfinished, and hands it out in an order that is safe to send:
+// an entry is ready when no unfinished entry that touches one of its subjects was submitted before it.
+//
+// Each subject has a lane, in order of submission. An entry stands in the lane of every subject it touches, and is ready when it stands
+// first in all of them. It leaves its lanes when its outcome is known, not when it is sent. So there is never more than one
+// entry of a subject under way (or one group of them, in one atomic batch), a retry cannot be overtaken by a later entry of the same
+// subject, and entries of different subjects do not wait for each other.
+type queue struct {
+	mu      sync.Mutex
+	lanes   map[string]*lane
+	spare   *lane // lanes to use again
+	first   *entry
+	last    *entry
+	ready   int
+	held    int // entries in lanes
+	closed  bool
+	waiting chan struct{} // has room for one: something became ready
+	empty   chan struct{} // has room for one: nothing is held any more
+}
+
+// lane is the entries of one subject in order of submission.
+type lane struct {
+	head, tail *place
+	length     int
+	next       *lane // in the spare list
+}
+
+// place is an entry's place in one lane.
+type place struct {
+	entry *entry
+	lane  *lane
+	next  *place
+}
+
+func newQueue() *queue {
+	return &queue{lanes: map[string]*lane{}, waiting: make(chan struct{}, 1), empty: make(chan struct{}, 1)}
+}
+
+// push adds an entry. It returns false when the queue is closed.
+func (q *queue) push(e *entry) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.held++
+	e.places = e.one[:0]
+	if len(e.keys) > 1 {
+		e.places = make([]place, 0, len(e.keys)) // never grown: lanes point into it
+	}
+	for _, key := range e.keys {
+		l := q.lanes[key]
+		if l == nil {
+			l = q.newLane()
+			q.lanes[key] = l
+		}
+		e.places = append(e.places, place{entry: e, lane: l})
+		p := &e.places[len(e.places)-1]
+		if l.length++; l.head == nil {
+			l.head = p
+		} else {
+			l.tail.next = p
+			e.blockers++
+		}
+		l.tail = p
+	}
+	if e.blockers == 0 {
+		q.makeReady(e)
+	}
+	return true
+}
+
+func (q *queue) newLane() *lane {
+	if l := q.spare; l != nil {
+		q.spare = l.next
+		*l = lane{}
+		return l
+	}
+	return new(lane)
+}
+
+func (q *queue) makeReady(e *entry) {
+	if q.last == nil {
+		q.first = e
+	} else {
+		q.last.next = e
+	}
+	q.last = e
+	q.ready++
+	select {
+	case q.waiting <- struct{}{}:
+	default:
+	}
+}
+
+// pop returns the entry that has been ready longest, or nil.
+func (q *queue) pop() *entry {
+	e := q.first
+	if e == nil {
+		return nil
+	}
+	if q.first, e.next = e.next, nil; q.first == nil {
+		q.last = nil
+	}
+	q.ready--
+	e.taken = true
+	return e
+}
+
+// takeOne returns the next entry to send. Followers in its lane come along when there are at least minShare of them and
+// all are simple; then they must be sent as one atomic batch.
+func (q *queue) takeOne(limit bounds) []*entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e := q.pop()
+	if e == nil {
+		return nil
+	}
+	out := []*entry{e}
+	if !e.simple() || e.places[0].lane.length <= minShare {
+		return out
+	}
+	limit.take(e)
+	return q.followers(out, e, &limit)
+}
+
+// takeWave returns everything that is ready, as far as it fits into one batch, and the simple entries behind it in its lanes if
+// that makes at least minShare of them. Fewer may be sent one by one.
+func (q *queue) takeWave(limit bounds) []*entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var out []*entry
+	behind := 0
+	for q.first != nil && (len(out) == 0 || limit.fits(q.first)) {
+		e := q.pop()
+		limit.take(e)
+		out = append(out, e)
+		if e.simple() {
+			behind += e.places[0].lane.length - 1
+		}
+	}
+	if len(out)+behind < minShare {
+		return out
+	}
+	for _, e := range out[:len(out):len(out)] {
+		if e.simple() {
+			out = q.followers(out, e, &limit)
+		}
+	}
+	return out
+}
+
+// followers appends to out the simple entries that stand behind e in its lane.
+func (q *queue) followers(out []*entry, e *entry, limit *bounds) []*entry {
+	for p := e.places[0].next; p != nil && p.entry.simple() && limit.fits(p.entry); p = p.next {
+		p.entry.taken = true
+		limit.take(p.entry)
+		out = append(out, p.entry)
+	}
+	return out
+}
+
+// done takes an entry out of its lanes, which may make others ready.
+func (q *queue) done(e *entry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range e.places {
+		q.leave(&e.places[i], e.keys[i])
+	}
+	if q.held--; q.held == 0 {
+		select {
+		case q.empty <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (q *queue) leave(p *place, key string) {
+	l := p.lane
+	l.length--
+	if l.head != p { // only when the log is closed: those that were never sent leave first
+		before := l.head
+		for before.next != p {
+			before = before.next
+		}
+		if before.next = p.next; l.tail == p {
+			l.tail = before
+		}
+		return
+	}
+	if l.head = p.next; l.head == nil {
+		delete(q.lanes, key)
+		l.next, q.spare = q.spare, l
+		return
+	}
+	n := l.head.entry
+	if n.blockers--; n.blockers == 0 && !n.taken {
+		q.makeReady(n)
+	}
+}
+
+// close refuses further entries and returns those that were never sent. They are still held.
+func (q *queue) close() []*entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	var unsent []*entry
+	for _, l := range q.lanes {
+		for p := l.head; p != nil; p = p.next {
+			if !p.entry.taken {
+				p.entry.taken = true
+				unsent = append(unsent, p.entry)
+			}
+		}
+	}
+	q.first, q.last, q.ready = nil, nil, 0
+	return unsent
+}
+
+// holds returns how many entries are unfinished.
+func (q *queue) holds() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.held
+}
+
+// bounds is what still fits into a batch.
+type bounds struct{ records, bytes int }
+
+func (b *bounds) fits(e *entry) bool {
+	return len(e.messages) <= b.records && e.bytes <= b.bytes
+}
+
+func (b *bounds) take(e *entry) {
+	b.records -= len(e.messages)
+	b.bytes -= e.bytes
+}

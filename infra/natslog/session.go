@@ -1,0 +1,246 @@
+package natslog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"tidemark.dev/events"
+)
+
+// Bounds of a consumer.
+const (
+	// pullRecords and pullBytes bound what is under way to the reader. Far more at once made servers close the connection as too slow.
+	pullRecords = 8_192
+	pullBytes   = 32 << 20
+	// pullExpires ends a pull request, so that one lost on its way does not silence the consumer for ever.
+	pullExpires = 30 * time.Second
+	// heartbeat is how often a server says that it is there while nothing comes; silence for silentAfter ends the session.
+	heartbeat   = 2 * time.Second
+	silentAfter = 5 * time.Second
+	// forgetConsumer is when a server removes a consumer whose reader died.
+	forgetConsumer = 30 * time.Second
+	// removeWithin bounds how long the end of a reading waits for the removal of its consumer.
+	removeWithin = 2 * time.Second
+)
+
+// Ways in which a session ends that a new one may mend.
+var (
+	errGap     = errors.New("a consumer skipped a sequence")
+	errSession = errors.New("the consumer was lost")
+)
+
+// session is one consumer: ephemeral, in memory, without acknowledgements.
+type session struct {
+	pump     *pump
+	api      api
+	name     string
+	inbox    string
+	next     string // where to ask for messages
+	messages chan *nats.Msg
+	asked    int  // messages asked for and not received
+	served   bool // a message came since the last request
+	caughtUp bool // the last message had nothing behind it
+	reply    ackReply
+}
+
+// session reads with one consumer until the range is read (nil) or something is wrong.
+func (p *pump) session(ctx context.Context) error {
+	a := p.log.reading
+	s := &session{pump: p, api: a, name: "tm-" + nuid.Next(), messages: make(chan *nats.Msg, pullRecords+64)}
+	s.next = a.prefix + "CONSUMER.MSG.NEXT." + a.stream + "." + s.name
+	if err := s.create(ctx); err != nil {
+		return err
+	}
+	defer s.remove()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	epoch, release, err := a.link.watch(s.next, &cancel)
+	if err != nil {
+		return err
+	}
+	defer release()
+	defer context.AfterFunc(epoch, func() {
+		cancel(events.Errorf(events.ErrUnreachable, "the connection to the log's servers broke: %w", errDisconnected))
+	})()
+	s.inbox = a.link.nc.NewInbox()
+	sub, err := a.link.nc.ChanSubscribe(s.inbox, s.messages)
+	if err != nil {
+		return a.failure("a subscription", errDisconnected)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed
+	return s.read(ctx)
+}
+
+// create makes the consumer.
+func (s *session) create(ctx context.Context) error {
+	request := struct {
+		Stream string                   `json:"stream_name"`
+		Config jetstream.ConsumerConfig `json:"config"`
+		Action string                   `json:"action"`
+	}{
+		Stream: s.api.stream,
+		Action: "create",
+		Config: jetstream.ConsumerConfig{
+			Name: s.name, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.pump.next,
+			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: forgetConsumer,
+		},
+	}
+	var answer apiAnswer
+	err := s.api.call(ctx, "CONSUMER.CREATE."+s.api.stream+"."+s.name, request, &answer)
+	if hasCode(err, codeNoStream) {
+		return events.Errorf(events.ErrNoLog, "the servers have no stream %s: %w", s.api.stream, err)
+	}
+	return asUnreachable(err)
+}
+
+// remove deletes the consumer; if that fails the server does it after forgetConsumer.
+func (s *session) remove() {
+	ctx, stop := context.WithTimeout(context.Background(), removeWithin)
+	defer stop()
+	var answer apiAnswer
+	if err := s.api.call(ctx, "CONSUMER.DELETE."+s.api.stream+"."+s.name, nil, &answer); err != nil {
+		s.pump.log.logger.Debug("a consumer was left to expire", "consumer", s.name, "error", err)
+	}
+}
+
+// read takes messages off the channel. A batch is handed over when it is full, or when nothing more is stored; while the reader is busy
+// it goes on growing.
+func (s *session) read(ctx context.Context) error {
+	p := s.pump
+	silence := time.NewTimer(silentAfter)
+	defer silence.Stop()
+	defer p.note()
+	if err := s.pull(); err != nil {
+		return err
+	}
+	for !p.finished() {
+		if !p.full() {
+			select {
+			case m := <-s.messages:
+				if err := s.take(m); err != nil {
+					return err
+				}
+				continue
+			default:
+			}
+		}
+		p.note()
+		if err := s.wait(ctx, silence); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait blocks until a message comes, or the batch is handed over.
+func (s *session) wait(ctx context.Context, silence *time.Timer) error {
+	p := s.pump
+	messages, out := s.messages, p.out
+	if p.full() {
+		messages = nil
+	}
+	if len(p.records) == 0 || !s.caughtUp && !p.full() {
+		out = nil
+	}
+	silence.Reset(silentAfter)
+	select {
+	case m := <-messages:
+		return s.take(m)
+	case out <- p.records:
+		p.handedOver()
+		return nil
+	case <-silence.C:
+		if messages == nil {
+			return nil // it is the reader that is slow
+		}
+		return fmt.Errorf("%w: silent for %s", errSession, silentAfter)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// take reads one message: a record or a word from the server.
+func (s *session) take(m *nats.Msg) error {
+	if !s.reply.parse(m.Reply) {
+		return s.status(m)
+	}
+	s.asked--
+	p := s.pump
+	switch seq := s.reply.stream; {
+	case seq > p.next:
+		return fmt.Errorf("%w: %d came after %d", errGap, seq, p.next-1)
+	case seq < p.next:
+		return fmt.Errorf("%w: %d came after %d", errSession, seq, p.next-1)
+	}
+	stored := time.Unix(0, s.reply.time).UTC()
+	if err := p.add(s.reply.stream, stored, events.Message{Subject: m.Subject, Header: events.Header(m.Header), Data: m.Data}); err != nil {
+		return err
+	}
+	s.served, s.caughtUp = true, s.reply.pending == 0
+	if s.asked <= pullRecords/2 {
+		return s.pull()
+	}
+	return nil
+}
+
+// status reads a message of the server about the pull request.
+func (s *session) status(m *nats.Msg) error {
+	switch status, text := headerOf(m.Header, "Status"), headerOf(m.Header, "Description"); status {
+	case "100": // idle heartbeat
+		return nil
+	case "408", "409":
+		if text == "Consumer Deleted" || text == "Leadership Change" || text == "Server Shutdown" {
+			return fmt.Errorf("%w: %s", errSession, text)
+		}
+		unserved, err := strconv.Atoi(headerOf(m.Header, "Nats-Pending-Messages"))
+		if err != nil {
+			return fmt.Errorf("%w: %s %s", errSession, status, text)
+		}
+		if text == "Message Size Exceeds MaxBytes" && !s.served {
+			return fmt.Errorf("%w: sequence %d is over the bound of a pull request", errGap, s.pump.next)
+		}
+		s.asked = max(s.asked-unserved, 0)
+		return s.pull()
+	default:
+		return fmt.Errorf("%w: status %s %s", errSession, status, text)
+	}
+}
+
+// pull asks for as many messages as may be under way.
+func (s *session) pull() error {
+	n := pullRecords - s.asked
+	if to := s.pump.to; to > 0 {
+		after := s.pump.next + uint64(s.asked) //nolint:gosec // never negative
+		if after > to {
+			return nil
+		}
+		n = int(min(uint64(n), to-after+1)) //nolint:gosec // at most pullRecords
+	}
+	if n <= 0 {
+		return nil
+	}
+	request := struct {
+		Batch     int           `json:"batch"`
+		MaxBytes  int           `json:"max_bytes"`
+		Expires   time.Duration `json:"expires"`
+		Heartbeat time.Duration `json:"idle_heartbeat"`
+	}{n, pullBytes, pullExpires, heartbeat}
+	payload, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	if err := s.api.link.nc.PublishRequest(s.next, s.inbox, payload); err != nil {
+		return s.api.failure("a pull request", errDisconnected)
+	}
+	s.asked += n
+	s.served = false
+	return nil
+}

@@ -1,0 +1,64 @@
+package redisstore
+
+import (
+	"tidemark.dev/projections"
+)
+
+// Every document has these two fields beside its own, and a third one while it is parked.
+const (
+	fieldAt     = "_at"
+	fieldDigest = "_digest"
+	fieldParked = "_parked"
+	ownFields   = 2
+)
+
+// parseDocument reads a document from its hash, as names and values in turn; nil when there are none. Its Values are nil unless its
+// fields are exactly those of the definition.
+func parseDocument(def *projections.Definition, key string, pairs []string) *projections.Document {
+	if len(pairs) == 0 {
+		return nil
+	}
+	d := &projections.Document{Key: key}
+	n := len(def.Fields)
+	values := make([]string, n)
+	var own, at, digest, parked int
+	for i := 0; i+1 < len(pairs); i += 2 {
+		name, value := pairs[i], pairs[i+1]
+		switch name {
+		case fieldAt:
+			d.At, at = value, 1
+			continue
+		case fieldDigest:
+			var ok bool
+			if d.Digest, ok = projections.ParseDigest(value); ok {
+				digest = 1
+			}
+			continue
+		case fieldParked:
+			d.Parked, parked = value, 1
+			continue
+		}
+		// A small hash keeps the order in which it was written, so the next field is nearly always the right one.
+		if own < n && def.Fields[own].Name == name {
+			values[own] = value
+			own++
+		} else if j := fieldIndex(def, name); j >= 0 {
+			values[j] = value
+			own++
+		}
+	}
+	// Names in a hash differ, so counting is enough: every field of the definition is there, and no other.
+	if own == n && at == 1 && digest == 1 && len(pairs) == 2*(n+ownFields+parked) {
+		d.Values = values
+	}
+	return d
+}
+
+func fieldIndex(def *projections.Definition, name string) int {
+	for i := range def.Fields {
+		if def.Fields[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,102 @@
+package redisstore
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+
+	"tidemark.dev/projections"
+)
+
+// The endings of a partition's keys. The braces before them are a hash tag: a Redis Cluster keeps a partition in one slot.
+const (
+	headSuffix  = ":head"
+	indexSuffix = ":keys"
+	docInfix    = ":doc:"
+)
+
+// partitionNames are the keys of one partition.
+type partitionNames struct {
+	head  string // a hash: the header
+	index string // a sorted set with score 0: the keys of the documents
+	doc   string // a document's key goes behind it
+}
+
+// generationTag begins all keys of a generation.
+func generationTag(prefix string, g projections.Generation) string {
+	return prefix + "{" + g.Projection + "." + strconv.FormatUint(uint64(g.Number), 10) + "."
+}
+
+func namePartition(tag string, partition int) partitionNames {
+	n := strconv.Itoa(partition)
+	if len(n) < 2 {
+		n = "0" + n
+	}
+	base := tag + n + "}"
+	return partitionNames{head: base + headSuffix, index: base + indexSuffix, doc: base + docInfix}
+}
+
+// cutName takes a key of the generation apart: its partition, and its document key unless it is the head or the index.
+func cutName(tag, name string) (partition int, suffix string, ok bool) {
+	rest, ok := strings.CutPrefix(name, tag)
+	if !ok {
+		return 0, "", false
+	}
+	number, suffix, ok := strings.Cut(rest, "}")
+	partition, err := strconv.Atoi(number)
+	return partition, suffix, ok && err == nil && partition >= 0 && partition < projections.MaxPartitions
+}
+
+// globEscape makes s stand for itself in a MATCH pattern.
+func globEscape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
+}
+
+// maxNamed bounds the generations whose names are kept. A region has a few; the bound is against a program that goes through thousands.
+const maxNamed = 64
+
+// names keeps the keys of the generations in use, because making them costs more than looking them up.
+type names struct {
+	prefix string
+
+	mu    sync.RWMutex
+	known map[projections.Generation]*generationNames
+}
+
+type generationNames struct {
+	tag        string
+	partitions []partitionNames
+}
+
+func newNames(prefix string) *names {
+	return &names{prefix: prefix, known: make(map[projections.Generation]*generationNames)}
+}
+
+func (n *names) of(g projections.Generation) *generationNames {
+	n.mu.RLock()
+	known := n.known[g]
+	n.mu.RUnlock()
+	if known != nil {
+		return known
+	}
+	made := &generationNames{tag: generationTag(n.prefix, g), partitions: make([]partitionNames, max(g.Partitions, 0))}
+	for i := range made.partitions {
+		made.partitions[i] = namePartition(made.tag, i)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.known) >= maxNamed {
+		clear(n.known)
+	}
+	n.known[g] = made
+	return made
+}
+
+// at returns the keys of a partition.
+func (g *generationNames) at(partition int) *partitionNames {
+	if partition >= 0 && partition < len(g.partitions) {
+		return &g.partitions[partition]
+	}
+	made := namePartition(g.tag, partition)
+	return &made
+}

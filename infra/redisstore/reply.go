@@ -1,0 +1,91 @@
+package redisstore
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+)
+
+// Documents are read as raw replies and cut here: the client's own decoding allocates every name and value by itself, which makes loads
+// of thousands of documents slower by a sixth.
+
+// replyError is an error that the server answered.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+
+// RedisError marks it for the client's error functions, like its own type.
+func (replyError) RedisError() {}
+
+// protocolError is a reply that is not what the command answers.
+type protocolError string
+
+func (e protocolError) Error() string { return string(e) }
+
+const errReply = protocolError("the server sent a reply that cannot be read")
+
+// parseStrings appends the elements of a raw reply to out: of an array, or the names and values of a map in turn. A null is no element.
+func parseStrings(out []string, raw []byte) ([]string, error) {
+	if len(raw) == 0 {
+		return out, errReply
+	}
+	s := string(raw)
+	kind, line, s, ok := cutLine(s)
+	if !ok {
+		return out, errReply
+	}
+	if kind == '-' {
+		return out, replyError(line)
+	}
+	if kind == '_' {
+		return out, nil
+	}
+	n, err := strconv.Atoi(line)
+	if err != nil {
+		return out, errReply
+	}
+	switch kind {
+	case '*', '~':
+	case '%':
+		n *= 2
+	default:
+		return out, errReply
+	}
+	for range n {
+		var v string
+		if v, s, ok = cutString(s); !ok {
+			return out, errReply
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// cutLine takes the first line apart: its kind, and what follows the kind.
+func cutLine(s string) (kind byte, line, rest string, ok bool) {
+	line, rest, ok = strings.Cut(s, "\r\n")
+	if !ok || line == "" {
+		return 0, "", "", false
+	}
+	return line[0], line[1:], rest, true
+}
+
+func cutString(s string) (v, rest string, ok bool) {
+	kind, line, rest, ok := cutLine(s)
+	if !ok {
+		return "", "", false
+	}
+	if kind != '$' {
+		return line, rest, kind == '+' || kind == ':' || kind == ','
+	}
+	n, err := strconv.Atoi(line)
+	if err != nil || n < 0 || len(rest) < n+2 {
+		return "", "", false
+	}
+	return rest[:n], rest[n+2:], true
+}
+
+// isNull reports whether a raw reply is a null, of either protocol.
+func isNull(raw []byte) bool {
+	return bytes.HasPrefix(raw, []byte("_")) || bytes.HasPrefix(raw, []byte("$-1"))
+}

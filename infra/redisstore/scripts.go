@@ -1,0 +1,185 @@
+package redisstore
+
+import (
+	"crypto/sha1" //nolint:gosec // how Redis names scripts; nothing is secured by it
+	"encoding/hex"
+	"strconv"
+	"strings"
+
+	"tidemark.dev/projections"
+)
+
+// Scripts are constant text. Every key that a script touches is in KEYS, everything else is in ARGV, and a refusal carries a code and
+// what was found, never an argument. Each script checks everything before its first write, because Redis keeps what a failing script
+// has written. They use nothing that miniredis lacks: no struct, no cmsgpack, no functions.
+
+// script is a text and the name under which Redis keeps it.
+type script struct {
+	text, sha string
+}
+
+func newScript(text string) script {
+	sum := sha1.Sum([]byte(text)) //nolint:gosec // as above
+	return script{text: text, sha: hex.EncodeToString(sum[:])}
+}
+
+// What a script answers: 0, or an array that begins with one of these.
+const (
+	codeAbsent    = 1 // the partition does not exist
+	codeOwner     = 2 // then: the owner that was found
+	codeMoved     = 3 // then: the checkpoint that was found
+	codeWrongType = 4 // then: the index in KEYS
+	codeLeftover  = 5 // something of an earlier partition is in the way
+)
+
+// The head of the apply script. KEYS: header, index, then the documents to write, those to create first, then those to remove.
+// ARGV: 1 owner, 2 checkpoint, 3 how many to write, 4 how many of them to create, 5 length of what stands before a document's key,
+// 6 how many are parked, 7 to 18 the new header, then the names of the fields, then their values, document by document, then for each
+// parked document its index in KEYS and the reason.
+//
+// HLEN is the cheapest command that fails on a key of another type, and it tells an absent document from a present one.
+const applyCheckText = `
+local keys, argv = KEYS, ARGV
+local call, pcall, sub, unpack = redis.call, redis.pcall, string.sub, unpack
+local function refuse(err, i)
+  if sub(err, 1, 9) == 'WRONGTYPE' then return {4, i} end
+  return {err = err}
+end
+local was = pcall('HMGET', keys[1], 'owner', 'at')
+if was.err then return refuse(was.err, 1) end
+if not was[1] then return {1} end
+if was[1] ~= argv[1] then return {2, was[1]} end
+if was[2] ~= argv[2] then return {3, was[2] or ''} end
+local n = pcall('ZCARD', keys[2])
+if type(n) ~= 'number' then return refuse(n.err, 2) end
+local sizes = {}
+for i = 3, #keys do
+  n = pcall('HLEN', keys[i])
+  if type(n) ~= 'number' then return refuse(n.err, i) end
+  sizes[i] = n
+end
+local last, new, plen = 2 + argv[3], 2 + argv[4], argv[5] + 1
+`
+
+// The middle of the apply script, for documents of %n fields: the calls are written out, because a table for the arguments of each
+// document costs a tenth of the speed. A document that has other fields than it should is written anew.
+const applyWriteText = `
+local a, listed = 18 + %n, {}
+local %f = %v
+for i = 3, last do
+  local have = sizes[i]
+  if have + call('HSET', keys[i], %a) ~= %n then
+    call('UNLINK', keys[i])
+    call('HSET', keys[i], %a)
+  end
+  if have == 0 or i <= new then
+    listed[#listed + 1] = 0
+    listed[#listed + 1] = sub(keys[i], plen)
+  end
+  a = a + %n
+end
+`
+
+// The tail of the apply script. Redis passes at most about 8,000 values from a table to a call, hence the steps. The header comes last.
+const applyFinishText = `
+for i = a + 1, #argv, 2 do call('HSET', keys[tonumber(argv[i])], '_parked', argv[i + 1]) end
+for i = 1, #listed, 2000 do call('ZADD', keys[2], unpack(listed, i, math.min(i + 1999, #listed))) end
+for i = last + 1, #keys, 1000 do
+  local upto, gone = math.min(i + 999, #keys), {}
+  for j = i, upto do gone[#gone + 1] = sub(keys[j], plen) end
+  call('UNLINK', unpack(keys, i, upto))
+  call('ZREM', keys[2], unpack(gone))
+end
+%h
+return 0
+`
+
+// headerAt is where the header begins in the apply script's ARGV.
+const headerAt = 7
+
+// headerText writes a whole header from ARGV, beginning at first.
+func headerText(first int) string {
+	var b strings.Builder
+	b.WriteString("redis.call('HSET', KEYS[1]")
+	for i, name := range headerNames() {
+		b.WriteString(", '" + name + "', ARGV[" + strconv.Itoa(first+i) + "]")
+	}
+	return b.String() + ")"
+}
+
+// applyText returns the apply script for documents of n stored fields. It depends on n alone.
+func applyText(n int) string {
+	vars, args, calls := make([]string, n), make([]string, n), make([]string, n)
+	for i := range n {
+		no := strconv.Itoa(i + 1)
+		vars[i] = "f" + no
+		args[i] = "argv[" + strconv.Itoa(headerAt+headerFields+i) + "]"
+		calls[i] = "f" + no + ", argv[a + " + no + "]"
+	}
+	write := strings.NewReplacer(
+		"%n", strconv.Itoa(n), "%f", strings.Join(vars, ", "), "%v", strings.Join(args, ", "), "%a", strings.Join(calls, ", "),
+		"%h", headerText(headerAt),
+	)
+	return write.Replace(applyCheckText + applyWriteText + applyFinishText)
+}
+
+// createText makes a partition. KEYS: header, index. ARGV: the header.
+const createText = `
+if redis.call('EXISTS', KEYS[1]) == 1 then return {2, redis.call('HGET', KEYS[1], 'owner') or ''} end
+if redis.call('EXISTS', KEYS[2]) == 1 then return {5} end
+%h
+return 0
+`
+
+// claimText changes the owner. KEYS: header. ARGV: owner. It answers the header. Owners are decimal numbers beyond what Lua can count
+// exactly, so they are compared as texts.
+const claimText = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return {1} end
+local was, own = redis.call('HGET', KEYS[1], 'owner') or '0', ARGV[1]
+if #was > #own or (#was == #own and was > own) then return {2, was} end
+redis.call('HSET', KEYS[1], 'owner', own)
+return {0, redis.call('HGETALL', KEYS[1])}
+`
+
+// stateText changes the state. KEYS: header. ARGV: owner, state.
+const stateText = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return {1} end
+local was = redis.call('HGET', KEYS[1], 'owner') or ''
+if was ~= ARGV[1] then return {2, was} end
+redis.call('HSET', KEYS[1], 'state', ARGV[2])
+return 0
+`
+
+// sweepText removes some keys of a partition that has no header. KEYS: header, index, then documents, at most a thousand. ARGV: the
+// documents' keys, or nothing when the index is to go as well; an index of another type lists nothing.
+const sweepText = `
+if redis.call('EXISTS', KEYS[1]) == 1 then return {2, redis.call('HGET', KEYS[1], 'owner') or ''} end
+if #KEYS > 2 then redis.call('UNLINK', unpack(KEYS, 3)) end
+if #ARGV > 0 then redis.pcall('ZREM', KEYS[2], unpack(ARGV)) else redis.call('UNLINK', KEYS[2]) end
+return 0
+`
+
+// maxFields is the largest number of fields that a document can have.
+const maxFields = 64
+
+// scripts are the scripts of one Store.
+type scripts struct {
+	create, claim, state, sweep script
+	apply                       [maxFields + ownFields + 1]script // by the number of stored fields
+}
+
+func newScripts() *scripts {
+	s := &scripts{
+		create: newScript(strings.ReplaceAll(createText, "%h", headerText(1))),
+		claim:  newScript(claimText), state: newScript(stateText), sweep: newScript(sweepText),
+	}
+	for n := ownFields + 1; n < len(s.apply); n++ {
+		s.apply[n] = newScript(applyText(n))
+	}
+	return s
+}
+
+// applyTo returns the apply script for a definition. One that has too many fields is refused before it is needed.
+func (s *scripts) applyTo(def *projections.Definition) script {
+	return s.apply[min(len(def.Fields), maxFields)+ownFields]
+}

@@ -1,0 +1,93 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"tidemark.dev/projections"
+)
+
+// tamper changes what is stored with plain commands, as an operator with redis-cli does.
+type tamper struct{ client redis.UniversalClient }
+
+func base(g projections.Generation, partition int) string {
+	return fmt.Sprintf("tm:{%s.%d.%02d}", g.Projection, g.Number, partition)
+}
+
+func docKey(g projections.Generation, ref projections.Ref) string {
+	return base(g, ref.Partition) + ":doc:" + ref.Key
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func changed(t testing.TB, n int64, err error) {
+	t.Helper()
+	if must(t, err); n == 0 {
+		t.Fatal("there was nothing to change")
+	}
+}
+
+func (x tamper) SetField(t testing.TB, g projections.Generation, ref projections.Ref, field, value string) {
+	t.Helper()
+	n, err := x.client.Exists(context.Background(), docKey(g, ref)).Result()
+	changed(t, n, err)
+	must(t, x.client.HSet(context.Background(), docKey(g, ref), field, value).Err())
+}
+
+func (x tamper) DropField(t testing.TB, g projections.Generation, ref projections.Ref, field string) {
+	t.Helper()
+	n, err := x.client.HDel(context.Background(), docKey(g, ref), field).Result()
+	changed(t, n, err)
+}
+
+func (x tamper) RemoveDocument(t testing.TB, g projections.Generation, ref projections.Ref) {
+	t.Helper()
+	n, err := x.client.Del(context.Background(), docKey(g, ref)).Result()
+	changed(t, n, err)
+}
+
+func (x tamper) PutDocument(t testing.TB, g projections.Generation, ref projections.Ref, fields map[string]string) {
+	t.Helper()
+	must(t, x.client.HSet(context.Background(), docKey(g, ref), fields).Err())
+}
+
+func (x tamper) SpoilKey(t testing.TB, g projections.Generation, ref projections.Ref) {
+	t.Helper()
+	must(t, x.client.Set(context.Background(), docKey(g, ref), "no hash", 0).Err())
+}
+
+func (x tamper) LoseHeader(t testing.TB, g projections.Generation, partition int) {
+	t.Helper()
+	n, err := x.client.Del(context.Background(), base(g, partition)+":head").Result()
+	changed(t, n, err)
+	must(t, x.client.Del(context.Background(), base(g, partition)+":keys").Err())
+}
+
+// dump returns everything that is stored under a prefix, readable.
+func dump(t testing.TB, client redis.UniversalClient) map[string]string {
+	t.Helper()
+	ctx := context.Background()
+	keys, err := client.Keys(ctx, "*").Result()
+	must(t, err)
+	out := make(map[string]string)
+	for _, k := range keys {
+		switch kind := client.Type(ctx, k).Val(); kind {
+		case "hash":
+			out[k] = fmt.Sprint(client.HGetAll(ctx, k).Val())
+		case "zset":
+			out[k] = strings.Join(client.ZRange(ctx, k, 0, -1).Val(), " ")
+		default:
+			out[k] = kind
+		}
+	}
+	return out
+}

@@ -1,0 +1,201 @@
+// Package redistest gives a test a Redis of its own: a real redis-server, which can be stopped, killed and started
+// again on the same files, or miniredis. A machine without redis-server fails the test; nothing is skipped.
+package redistest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tidemark.dev/infra/embedded"
+)
+
+// startTimeout bounds a start, also on a machine that runs many tests at once.
+const startTimeout = time.Minute
+
+// Server is a redis-server of one test. Its methods fail the test instead of returning errors; call them from the
+// test's goroutine.
+type Server struct {
+	t   testing.TB
+	dir *embedded.Dir
+
+	mu    sync.Mutex
+	redis *embedded.Redis // nil while it is stopped
+
+	client *redis.Client
+}
+
+// Start starts a redis-server in a temporary directory, with an append-only file, reachable through a unix socket only.
+// It is ended, and the directory removed, when the test is over.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	// Not t.TempDir: it repeats the test's name, and the path of a socket must be short.
+	path, err := os.MkdirTemp("", "redistest")
+	if err != nil {
+		t.Fatalf("redistest: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(path); err != nil {
+			t.Errorf("redistest: %v", err)
+		}
+	})
+	dir, err := embedded.OpenDir(path)
+	if err != nil {
+		t.Fatalf("redistest: %v", err)
+	}
+	s := &Server{t: t, dir: dir}
+	t.Cleanup(s.cleanup)
+	s.Restart()
+	o := s.Options()
+	// The socket may have another path after a restart, and clients should not have to care.
+	o.Dialer = s.dial
+	s.client = redis.NewClient(o)
+	return s
+}
+
+// Each runs a test against a real redis-server and against miniredis, as subtests. Each starts empty.
+func Each(t *testing.T, test func(t *testing.T, client *redis.Client)) {
+	t.Helper()
+	t.Run("redis", func(t *testing.T) { test(t, Start(t).Client()) })
+	t.Run("miniredis", func(t *testing.T) { test(t, Mini(t)) })
+}
+
+// Mini returns a client of a miniredis of this test's own.
+func Mini(t testing.TB) *redis.Client {
+	t.Helper()
+	r, err := embedded.StartRedis(t.Context(), embedded.RedisConfig{Mode: embedded.ModeMini})
+	if err != nil {
+		t.Fatalf("redistest: %v", err)
+	}
+	client := redis.NewClient(r.Options())
+	t.Cleanup(func() {
+		if err := errors.Join(client.Close(), r.Close()); err != nil {
+			t.Errorf("redistest: %v", err)
+		}
+	})
+	return client
+}
+
+// Client returns a client, always the same one. It finds the server again after a Restart, and must not be closed.
+func (s *Server) Client() *redis.Client { return s.client }
+
+// Options returns the options for further clients. They are of no use after a Restart.
+func (s *Server) Options() *redis.Options {
+	s.t.Helper()
+	return s.running().Options()
+}
+
+// FlushAll empties the server, as an operator would who takes it for a cache.
+func (s *Server) FlushAll() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	if err := s.client.FlushAll(ctx).Err(); err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+}
+
+// Stop ends the server in order: its append-only file is complete.
+func (s *Server) Stop() {
+	s.t.Helper()
+	if err := s.take().Close(); err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+}
+
+// Kill ends the server with SIGKILL. Whatever it had answered is in the append-only file, since the kernel survives.
+func (s *Server) Kill() {
+	s.t.Helper()
+	r := s.take()
+	p, err := os.FindProcess(r.PID())
+	if err == nil {
+		err = p.Kill()
+	}
+	if err != nil {
+		s.t.Fatalf("redistest: kill redis-server: %v", err)
+	}
+	<-r.Done()
+	if err := r.Close(); err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+}
+
+// Restart starts the server again on the same append-only file; a server that runs is stopped in order first.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.mu.Lock()
+	runs := s.redis != nil
+	s.mu.Unlock()
+	if runs {
+		s.Stop()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	r, err := embedded.StartRedis(ctx, embedded.RedisConfig{Mode: embedded.ModeServer, Dir: s.dir})
+	if errors.Is(err, embedded.ErrRedisMissing) {
+		s.t.Fatalf("redistest: this test needs redis-server, and it is not in PATH: ./scripts/test installs it")
+	}
+	if err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.redis = r
+}
+
+// running returns the server, which must run.
+func (s *Server) running() *embedded.Redis {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.redis == nil {
+		s.t.Fatalf("redistest: the server is stopped; call Restart first")
+	}
+	return s.redis
+}
+
+// take returns the server, which must run, and notes that it does not any more.
+func (s *Server) take() *embedded.Redis {
+	s.t.Helper()
+	r := s.running()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.redis = nil
+	return r
+}
+
+func (s *Server) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	s.mu.Lock()
+	r := s.redis
+	s.mu.Unlock()
+	if r == nil {
+		return nil, errors.New("redistest: the server is stopped")
+	}
+	o := r.Options()
+	var d net.Dialer
+	return d.DialContext(ctx, o.Network, o.Addr)
+}
+
+// cleanup ends what runs, in order: client, server, directory.
+func (s *Server) cleanup() {
+	s.mu.Lock()
+	r := s.redis
+	s.redis = nil
+	s.mu.Unlock()
+	var err error
+	if s.client != nil {
+		err = s.client.Close()
+	}
+	if r != nil {
+		err = errors.Join(err, r.Close())
+	}
+	if err = errors.Join(err, s.dir.Close()); err != nil {
+		s.t.Errorf("redistest: %v", err)
+	}
+}

@@ -1,0 +1,61 @@
+package memstore_test
+
+import (
+	"maps"
+	"testing"
+
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/memstore"
+	"tidemark.dev/projections/storetest"
+)
+
+func TestStore(t *testing.T) {
+	storetest.RunStore(t, func(*testing.T) storetest.Subject {
+		s := memstore.New()
+		return storetest.Subject{Store: s, Tamper: tamper{s}}
+	})
+}
+
+type tamper struct{ s *memstore.Store }
+
+func (x tamper) edit(t testing.TB, g projections.Generation, ref projections.Ref, edit func(map[string]string)) {
+	t.Helper()
+	if !x.s.EditDocument(g, ref, edit) {
+		t.Fatalf("there is no document %q to edit", ref.Key)
+	}
+}
+
+func (x tamper) SetField(t testing.TB, g projections.Generation, ref projections.Ref, field, value string) {
+	x.edit(t, g, ref, func(fields map[string]string) { fields[field] = value })
+}
+
+func (x tamper) DropField(t testing.TB, g projections.Generation, ref projections.Ref, field string) {
+	x.edit(t, g, ref, func(fields map[string]string) { delete(fields, field) })
+}
+
+func (x tamper) RemoveDocument(t testing.TB, g projections.Generation, ref projections.Ref) {
+	x.edit(t, g, ref, func(fields map[string]string) { maps.DeleteFunc(fields, func(string, string) bool { return true }) })
+}
+
+func (x tamper) PutDocument(_ testing.TB, g projections.Generation, ref projections.Ref, fields map[string]string) {
+	x.s.PutDocument(g, ref, fields)
+}
+
+func (x tamper) SpoilKey(_ testing.TB, g projections.Generation, ref projections.Ref) {
+	x.s.SpoilKey(g, ref, true)
+}
+
+func (x tamper) LoseHeader(_ testing.TB, g projections.Generation, partition int) {
+	x.s.LoseHeader(g, partition)
+}
+
+func TestKV(t *testing.T) {
+	storetest.RunKV(t, func(*testing.T) projections.KV { return memstore.NewKV() })
+}
+
+func TestLeases(t *testing.T) {
+	storetest.RunLeases(t, func(*testing.T) storetest.LeaseSubject {
+		l := memstore.NewLeases()
+		return storetest.LeaseSubject{A: l, B: l, Kill: func(_ testing.TB, name string) { l.Expire(name) }}
+	})
+}

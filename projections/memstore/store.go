@@ -1,0 +1,244 @@
+package memstore
+
+import (
+	"context"
+	"sync"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// Store keeps read models in memory. It is safe for concurrent use; one lock makes every step atomic.
+type Store struct {
+	Faults
+
+	mu         sync.Mutex
+	partitions map[address]*partition
+}
+
+var _ projections.Store = (*Store)(nil)
+
+// New returns an empty Store.
+func New() *Store { return &Store{partitions: make(map[address]*partition)} }
+
+// Headers returns the header of every partition.
+func (s *Store) Headers(ctx context.Context, g projections.Generation) ([]projections.Header, error) {
+	before, after := s.enter(ctx, Call{Op: OpHeaders, Generation: g})
+	if before != nil {
+		return nil, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return lose(s.headers(g), after)
+}
+
+func (s *Store) headers(g projections.Generation) []projections.Header {
+	out := make([]projections.Header, g.Partitions)
+	for i := range out {
+		out[i] = s.partitions[at(g, i)].read(i)
+	}
+	return out
+}
+
+// Claim makes owner the owner of every partition that exists.
+func (s *Store) Claim(ctx context.Context, g projections.Generation, owner uint64) ([]projections.Header, error) {
+	before, after := s.enter(ctx, Call{Op: OpClaim, Generation: g})
+	if before != nil {
+		return nil, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range g.Partitions {
+		p := s.partitions[at(g, i)]
+		if p == nil || !p.exists {
+			continue
+		}
+		if p.header.Owner > owner {
+			return nil, events.Errorf(projections.ErrFenced, "%s is owned by %d, which is newer than %d", at(g, i), p.header.Owner, owner)
+		}
+		p.header.Owner = owner
+	}
+	return lose(s.headers(g), after)
+}
+
+// Create makes an absent partition.
+func (s *Store) Create(ctx context.Context, g projections.Generation, h projections.Header) error {
+	before, after := s.enter(ctx, Call{Op: OpCreate, Generation: g, Partition: h.Partition})
+	if before != nil {
+		return before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := at(g, h.Partition)
+	if p := s.partitions[a]; p != nil && p.exists {
+		return events.Errorf(projections.ErrFenced, "%s exists already, owned by %d; it was not touched", a, p.header.Owner)
+	}
+	p := newPartition()
+	p.exists, p.header = true, h
+	s.partitions[a] = p
+	return after
+}
+
+// Load returns the documents of refs.
+func (s *Store) Load(
+	ctx context.Context, g projections.Generation, def *projections.Definition, refs []projections.Ref,
+) ([]*projections.Document, error) {
+	before, after := s.enter(ctx, Call{Op: OpLoad, Generation: g})
+	if before != nil {
+		return nil, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*projections.Document, len(refs))
+	for i, r := range refs {
+		d, err := s.document(g, def, r)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = d
+	}
+	return lose(out, after)
+}
+
+func (s *Store) document(g projections.Generation, def *projections.Definition, r projections.Ref) (*projections.Document, error) {
+	a := at(g, r.Partition)
+	p := s.partitions[a]
+	if p == nil {
+		return nil, nil //nolint:nilnil // the port says so: no document is no error
+	}
+	if err := p.checkType(a, r.Key); err != nil {
+		return nil, err
+	}
+	fields, ok := p.documents[r.Key]
+	if !ok {
+		return nil, nil //nolint:nilnil // as above
+	}
+	return decode(def, r.Key, fields), nil
+}
+
+// Apply executes the commits.
+func (s *Store) Apply(ctx context.Context, g projections.Generation, def *projections.Definition, commits []projections.Commit) []error {
+	errs := make([]error, len(commits))
+	before, after := s.enter(ctx, Call{Op: OpApply, Generation: g})
+	for i := range commits {
+		if before != nil {
+			errs[i] = before
+			continue
+		}
+		if errs[i] = s.apply(ctx, g, def, &commits[i]); after != nil {
+			errs[i] = after
+		}
+	}
+	return errs
+}
+
+func (s *Store) apply(ctx context.Context, g projections.Generation, def *projections.Definition, c *projections.Commit) error {
+	before, after := s.enter(ctx, Call{Op: OpCommit, Generation: g, Partition: c.Partition})
+	if before != nil {
+		return before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := at(g, c.Partition)
+	p := s.partitions[a]
+	if err := p.check(a, c); err != nil {
+		return err
+	}
+	p.commit(def, c)
+	return after
+}
+
+// SetState changes the state of every partition that owner owns.
+func (s *Store) SetState(ctx context.Context, g projections.Generation, owner uint64, state projections.PartitionState) error {
+	before, after := s.enter(ctx, Call{Op: OpSetState, Generation: g})
+	if before != nil {
+		return before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var fenced error
+	for i := range g.Partitions {
+		p := s.partitions[at(g, i)]
+		switch {
+		case p == nil || !p.exists:
+		case p.header.Owner != owner:
+			fenced = events.Errorf(projections.ErrFenced, "%s is owned by %d, not by %d; its state was not changed",
+				at(g, i), p.header.Owner, owner)
+		default:
+			p.header.State = state
+		}
+	}
+	if fenced != nil {
+		return fenced
+	}
+	return after
+}
+
+// Get returns a document and its partition's header.
+func (s *Store) Get(
+	ctx context.Context, g projections.Generation, def *projections.Definition, ref projections.Ref,
+) (projections.Header, *projections.Document, error) {
+	before, after := s.enter(ctx, Call{Op: OpGet, Generation: g, Partition: ref.Partition, Key: ref.Key})
+	if before != nil {
+		return projections.Header{}, nil, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.partitions[at(g, ref.Partition)].read(ref.Partition)
+	if h.State == projections.Absent || after != nil {
+		return h, nil, after
+	}
+	d, err := s.document(g, def, ref)
+	return h, d, err
+}
+
+// Page returns documents in the order of their keys.
+func (s *Store) Page(
+	ctx context.Context, g projections.Generation, def *projections.Definition, partition int, after string, limit int,
+) (projections.Header, []projections.Document, error) {
+	before, lost := s.enter(ctx, Call{Op: OpPage, Generation: g, Partition: partition})
+	if before != nil {
+		return projections.Header{}, nil, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := at(g, partition)
+	p := s.partitions[a]
+	h := p.read(partition)
+	if h.State == projections.Absent || lost != nil {
+		return h, nil, lost
+	}
+	var out []projections.Document
+	for _, key := range p.keysAfter(after, limit) {
+		if err := p.checkType(a, key); err != nil {
+			return h, nil, err
+		}
+		out = append(out, *decode(def, key, p.documents[key]))
+	}
+	return h, out, nil
+}
+
+// Drop removes a generation.
+func (s *Store) Drop(ctx context.Context, g projections.Generation) error {
+	before, after := s.enter(ctx, Call{Op: OpDrop, Generation: g})
+	if before != nil {
+		return before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a := range s.partitions {
+		if a.projection == g.Projection && a.number == g.Number {
+			delete(s.partitions, a)
+		}
+	}
+	return after
+}
+
+// lose returns v unless err says that the answer was lost.
+func lose[T any](v T, err error) (T, error) {
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return v, nil
+}

@@ -1,0 +1,104 @@
+package memstore
+
+import (
+	"maps"
+
+	"tidemark.dev/projections"
+)
+
+// What happens to a store behind its owner's back. None of these counts as a call.
+
+// Snapshot is a copy of everything in a Store.
+type Snapshot struct {
+	partitions map[address]*partition
+}
+
+// Snapshot returns a copy of everything.
+func (s *Store) Snapshot() *Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &Snapshot{partitions: cloneAll(s.partitions)}
+}
+
+// Restore sets the store back to what it was at the snapshot, which stays usable.
+func (s *Store) Restore(to *Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partitions = cloneAll(to.partitions)
+}
+
+// Flush removes everything.
+func (s *Store) Flush() { s.Restore(&Snapshot{}) }
+
+func cloneAll(in map[address]*partition) map[address]*partition {
+	out := make(map[address]*partition, len(in))
+	for a, p := range in {
+		out[a] = p.clone()
+	}
+	return out
+}
+
+// EditDocument changes the stored fields of a document: those of the projection, _at, _digest and _parked. It reports whether there was
+// one. Emptying the map removes the document and leaves its key in the index.
+func (s *Store) EditDocument(g projections.Generation, ref projections.Ref, edit func(fields map[string]string)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.partitions[at(g, ref.Partition)]
+	if p == nil || p.documents[ref.Key] == nil {
+		return false
+	}
+	edit(p.documents[ref.Key])
+	if len(p.documents[ref.Key]) == 0 {
+		delete(p.documents, ref.Key)
+	}
+	return true
+}
+
+// PutDocument stores fields under a key that is not in the index, whether or not the partition exists.
+func (s *Store) PutDocument(g projections.Generation, ref projections.Ref, fields map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, ref.Partition).documents[ref.Key] = maps.Clone(fields)
+}
+
+// SpoilKey makes a key hold something that is no document, or ends that.
+func (s *Store) SpoilKey(g projections.Generation, ref projections.Ref, spoilt bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.partition(g, ref.Partition); spoilt {
+		p.foreign[ref.Key] = true
+	} else {
+		delete(p.foreign, ref.Key)
+	}
+}
+
+// EditHeader changes a partition's header. It reports whether there was one.
+func (s *Store) EditHeader(g projections.Generation, partition int, edit func(*projections.Header)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.partitions[at(g, partition)]
+	if p == nil || !p.exists {
+		return false
+	}
+	edit(&p.header)
+	return true
+}
+
+// LoseHeader removes a partition's header and its index and leaves its documents behind, as an evicting server would.
+func (s *Store) LoseHeader(g projections.Generation, partition int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.partitions[at(g, partition)]; p != nil {
+		p.exists, p.header, p.index, p.sorted = false, projections.Header{}, map[string]bool{}, nil
+	}
+}
+
+func (s *Store) partition(g projections.Generation, partition int) *partition {
+	a := at(g, partition)
+	p := s.partitions[a]
+	if p == nil {
+		p = newPartition()
+		s.partitions[a] = p
+	}
+	return p
+}

@@ -1,0 +1,3 @@
+module tidemark.dev/events
+
+go 1.26.0

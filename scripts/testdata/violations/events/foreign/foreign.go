@@ -1,0 +1,7 @@
+// Package foreign is.
+package foreign
+
+import "github.com/nats-io/nats.go"
+
+// Conn is one.
+type Conn = nats.Conn

@@ -1,0 +1,45 @@
+package failure
+
+import "tidemark.dev/events"
+
+// The codes of the services themselves.
+const (
+	// ErrUsage: a command line that cannot be understood.
+	ErrUsage = events.Code("usage")
+	// ErrInvalidRequest: an HTTP request that cannot be understood.
+	ErrInvalidRequest = events.Code("invalid-request")
+	// ErrMediaType: a body in a format that is not read here.
+	ErrMediaType = events.Code("unsupported-media-type")
+	// ErrNoResource: no such path.
+	ErrNoResource = events.Code("no-such-resource")
+	// ErrMethod: the path exists and does not know the method.
+	ErrMethod = events.Code("method-not-allowed")
+	// ErrCrossSite: a browser sent the request for a page of another site.
+	ErrCrossSite = events.Code("cross-site-request")
+	// ErrUnknownHost: the Host header names somebody else: a misconfigured proxy, or DNS rebinding.
+	ErrUnknownHost = events.Code("unknown-host")
+	// ErrOverloaded: too many requests of that kind are being served.
+	ErrOverloaded = events.Code("overloaded")
+	// ErrStopping: the service is shutting down.
+	ErrStopping = events.Code("stopping")
+	// ErrCannotListen: the HTTP address is malformed, taken, or not of this machine.
+	ErrCannotListen = events.Code("cannot-listen")
+	// ErrReplayFailed: a replay ended without a result; the live read model was left alone.
+	ErrReplayFailed = events.Code("replay-failed")
+	// ErrDemoFailed: something that the demo promises did not hold.
+	ErrDemoFailed = events.Code("demo-failed")
+	// ErrInterrupted: the caller, or a signal, ended the work before its result was known.
+	ErrInterrupted = events.Code("interrupted")
+	// ErrTimedOut: the time given was over before the result was known.
+	ErrTimedOut = events.Code("timed-out")
+	// ErrInternal: an error without a code of its own: a mistake in Tidemark.
+	ErrInternal = events.Code("internal")
+)
+
+// Codes lists every code of this package.
+func Codes() []events.Code {
+	return []events.Code{
+		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrOverloaded, ErrStopping, ErrCannotListen,
+		ErrReplayFailed, ErrDemoFailed, ErrInterrupted, ErrTimedOut, ErrInternal,
+	}
+}

@@ -1,0 +1,179 @@
+package failure
+
+import (
+	"net/http"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+	"tidemark.dev/services/internal/importer"
+)
+
+// The tables. A switch, because the compiler refuses a code that appears twice; that none is missing is tested.
+
+func ofLog(code events.Code) Class {
+	switch code {
+	case events.ErrInvalidEvent:
+		return bad(http.StatusBadRequest, "The event is not valid")
+	case events.ErrInvalidEntity:
+		return bad(http.StatusBadRequest, "The entity is not valid")
+	case events.ErrInvalidData:
+		return bad(http.StatusBadRequest, "The data is not valid")
+	case events.ErrInvalidBatch:
+		return bad(http.StatusBadRequest, "The append is not valid")
+	case events.ErrInvalidPosition:
+		return bad(http.StatusBadRequest, "Not a position")
+	case events.ErrImpossiblePosition:
+		return bad(http.StatusBadRequest, "The event claims to have observed what the log does not hold")
+	case events.ErrClockAhead:
+		return bad(http.StatusBadRequest, "A time is too far ahead of the clock")
+	case events.ErrTooLarge:
+		return bad(http.StatusRequestEntityTooLarge, "Too large")
+	case events.ErrLostPosition:
+		// Gone: it was a position once, and waiting will not bring it back.
+		return bad(http.StatusGone, "The position is of a history that is not this one")
+	case events.ErrConflict:
+		return notMet(http.StatusConflict, "The entity is not where the writer expected it")
+	case events.ErrIDConflict:
+		return notMet(http.StatusConflict, "The event id is taken by another event")
+	case events.ErrNotFound:
+		return notMet(http.StatusNotFound, "No such record")
+	case events.ErrUnknownOutcome:
+		// The append may be stored: a gateway's time-out says that, an unavailable service does not.
+		return later(unknown(http.StatusGatewayTimeout, "It is not known whether the append is stored"))
+	case events.ErrUnreachable:
+		return later(unknown(http.StatusServiceUnavailable, "The log does not answer"))
+	case events.ErrClosed:
+		return later(unknown(http.StatusServiceUnavailable, "The log is closed"))
+	case events.ErrUnauthorized:
+		return unknown(http.StatusBadGateway, "The log's servers refuse these credentials")
+	case events.ErrNoLog:
+		return unknown(http.StatusBadGateway, "The log does not exist")
+	case events.ErrUnsafeLog:
+		return unknown(http.StatusBadGateway, "The log has unsafe settings")
+	case events.ErrHole:
+		return unknown(http.StatusInternalServerError, "The log has a hole")
+	case events.ErrDamaged:
+		return unknown(http.StatusInternalServerError, "A record of the log is damaged")
+	case events.ErrForeignHistory:
+		return unknown(http.StatusInternalServerError, "The log is not the one that was read before")
+	}
+	return Class{}
+}
+
+func ofReadSide(code events.Code) Class {
+	switch code {
+	case projections.ErrUnknownProjection:
+		return bad(http.StatusNotFound, "No such projection")
+	case projections.ErrInvalidKey:
+		return bad(http.StatusBadRequest, "The document key is not valid")
+	case projections.ErrInvalidCursor:
+		return bad(http.StatusBadRequest, "The cursor is not valid")
+	case projections.ErrInvalidQuery:
+		return bad(http.StatusBadRequest, "The query is not valid")
+	case projections.ErrInvalidProjection:
+		return bad(http.StatusInternalServerError, "The projection is not valid")
+	case projections.ErrDefinitionChanged:
+		return bad(http.StatusInternalServerError, "The projection changed without a new version")
+	case projections.ErrVersionLowered:
+		return bad(http.StatusInternalServerError, "The projection's version was lowered")
+	case projections.ErrNoDocument:
+		return notMet(http.StatusNotFound, "No such document")
+	case projections.ErrNotReached:
+		return later(notMet(http.StatusServiceUnavailable, "The read model has not reached the position"))
+	case projections.ErrReplayRunning:
+		return notMet(http.StatusConflict, "A replay is running")
+	case projections.ErrRevision:
+		return notMet(http.StatusConflict, "Somebody else changed it meanwhile")
+	case projections.ErrNoKey:
+		return notMet(http.StatusNotFound, "No such record of the region")
+	case projections.ErrUnavailable:
+		return later(unknown(http.StatusServiceUnavailable, "The read model cannot answer now"))
+	case projections.ErrStoreUnreachable:
+		return later(unknown(http.StatusServiceUnavailable, "The read model's store does not answer"))
+	case projections.ErrFenced:
+		return later(unknown(http.StatusServiceUnavailable, "Another projector owns the read model"))
+	case projections.ErrLeaseLost:
+		return later(unknown(http.StatusServiceUnavailable, "The lease was lost"))
+	case projections.ErrMoved:
+		return later(unknown(http.StatusServiceUnavailable, "The read model is not where it was expected"))
+	case projections.ErrWrongType:
+		return unknown(http.StatusInternalServerError, "A key of the read model holds something else")
+	case projections.ErrNamespaceTaken:
+		return unknown(http.StatusInternalServerError, "The store belongs to another installation")
+	case projections.ErrDocumentDamaged:
+		return unknown(http.StatusInternalServerError, "The stored document is damaged")
+	}
+	return Class{}
+}
+
+// ofInfra names the codes of the adapters by their text, so that whoever needs this table does not link their servers. A test compares them with
+// what the adapters list.
+func ofInfra(code events.Code) Class {
+	switch code {
+	case "data-directory-in-use":
+		return notMet(http.StatusInternalServerError, "The data directory is in use")
+	case "unsafe-data-directory":
+		return bad(http.StatusInternalServerError, "The data directory cannot be used safely")
+	case "bad-credentials":
+		return bad(http.StatusInternalServerError, "The file with the passwords is damaged")
+	case "address-in-use":
+		return notMet(http.StatusInternalServerError, "The address is in use")
+	case "bad-address":
+		return bad(http.StatusInternalServerError, "Not an address")
+	case "redis-missing":
+		return bad(http.StatusInternalServerError, "No redis-server is installed")
+	case "unsafe-redis":
+		return unknown(http.StatusBadGateway, "The Redis has unsafe settings")
+	case "nats-failed":
+		return unknown(http.StatusInternalServerError, "The NATS server did not start")
+	case "redis-failed":
+		return unknown(http.StatusInternalServerError, "The redis-server did not run")
+	case "not-running":
+		return unknown(http.StatusServiceUnavailable, "No running region was found")
+	}
+	return Class{}
+}
+
+func ofServices(code events.Code) Class {
+	switch code {
+	case importer.ErrInvalidMap:
+		return bad(http.StatusBadRequest, "The map of the import is not valid")
+	case importer.ErrInvalidLine:
+		return bad(http.StatusBadRequest, "A line of the import is not valid")
+	case importer.ErrChanged:
+		return bad(http.StatusConflict, "The import is not the one that was begun")
+	case importer.ErrRunning:
+		return notMet(http.StatusConflict, "The import is running elsewhere")
+	case ErrUsage:
+		return bad(http.StatusBadRequest, "The command cannot be understood")
+	case ErrInvalidRequest:
+		return bad(http.StatusBadRequest, "The request cannot be understood")
+	case ErrMediaType:
+		return bad(http.StatusUnsupportedMediaType, "The body has a format that is not read here")
+	case ErrNoResource:
+		return bad(http.StatusNotFound, "No such resource")
+	case ErrMethod:
+		return bad(http.StatusMethodNotAllowed, "The resource does not know this method")
+	case ErrCrossSite:
+		return bad(http.StatusForbidden, "The request comes from another site")
+	case ErrUnknownHost:
+		return bad(http.StatusMisdirectedRequest, "The request is for another host")
+	case ErrOverloaded:
+		return later(unknown(http.StatusServiceUnavailable, "Too many requests at once"))
+	case ErrStopping:
+		return later(unknown(http.StatusServiceUnavailable, "The service is stopping"))
+	case ErrCannotListen:
+		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
+	case ErrReplayFailed:
+		return notMet(http.StatusInternalServerError, "The replay failed")
+	case ErrDemoFailed:
+		return notMet(http.StatusInternalServerError, "The demo did not hold")
+	case ErrInterrupted:
+		return unknown(http.StatusServiceUnavailable, "It was interrupted")
+	case ErrTimedOut:
+		return later(unknown(http.StatusGatewayTimeout, "It took too long"))
+	case ErrInternal:
+		return unknown(http.StatusInternalServerError, "An internal error")
+	}
+	return Class{}
+}

@@ -1,0 +1,219 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/failure"
+)
+
+// Headers of our own.
+const (
+	headerPosition = "Tidemark-Position"
+	headerLag      = "Tidemark-Lag"
+	headerAtLeast  = "Tidemark-At-Least"
+	headerExpect   = "Tidemark-Expect"
+)
+
+const (
+	// DefaultMaxWaits is how many requests may wait for a position at once. One costs a goroutine and a poll of the store.
+	DefaultMaxWaits = 1_024
+	// DefaultMaxBodies is how many large bodies may be in memory at once, each at most MaxBatchBytes.
+	DefaultMaxBodies = 32
+	// appendPatience bounds one append. It is longer than the log itself pursues an append in doubt, so that the log's answer is the one told.
+	appendPatience = 45 * time.Second
+)
+
+//go:embed openapi.yaml
+var document []byte //nolint:gochecknoglobals // go:embed needs a variable
+
+// Options of an API. The zero value works.
+type Options struct {
+	// Projections that must be live for the service to be ready, beside those that the region knows already.
+	Projections []string
+	// Address is where the API listens. On a loopback address requests for other host names are refused; nil: they are not.
+	Address net.Addr
+	// MaxWaits and MaxBodies bound what is served at once; default DefaultMaxWaits, DefaultMaxBodies.
+	MaxWaits, MaxBodies int
+	// Logger gets errors that have no code; default: none.
+	Logger *slog.Logger
+}
+
+// API answers requests. It is safe for concurrent use.
+type API struct {
+	log     events.Appender
+	reader  *query.Reader
+	options Options
+	mux     *http.ServeMux
+	waits   chan struct{} // one token for each request that waits for a position
+	bodies  chan struct{} // one token for each large body
+
+	stopping context.Context //nolint:containedctx // it ends every wait
+	stop     context.CancelCauseFunc
+}
+
+// New returns an API that appends to a log and reads with a reader.
+func New(log events.Appender, reader *query.Reader, o Options) *API {
+	if o.MaxWaits <= 0 {
+		o.MaxWaits = DefaultMaxWaits
+	}
+	if o.MaxBodies <= 0 {
+		o.MaxBodies = DefaultMaxBodies
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &API{
+		log: log, reader: reader, options: o, mux: http.NewServeMux(),
+		waits: make(chan struct{}, o.MaxWaits), bodies: make(chan struct{}, o.MaxBodies),
+	}
+	a.stopping, a.stop = context.WithCancelCause(context.Background())
+	for _, r := range a.routes() {
+		a.mux.HandleFunc(r.method+" "+r.pattern, a.handle(r.serve))
+	}
+	return a
+}
+
+// Stop ends every wait for a position, so that a server can shut down without waiting for them.
+func (a *API) Stop() {
+	a.stop(events.Errorf(failure.ErrStopping, "the service is stopping; the wait ended early").Hint("Ask again, or ask another one."))
+}
+
+// route is one resource and method. GET stands for HEAD too.
+type route struct {
+	method, pattern string
+	serve           func(http.ResponseWriter, *http.Request) error
+}
+
+func (a *API) routes() []route {
+	return []route{
+		{http.MethodPost, "/v1/events", a.publish},
+		{http.MethodGet, "/v1/models/{projection}", a.list},
+		{http.MethodGet, "/v1/models/{projection}/{key...}", a.get},
+		{http.MethodGet, "/v1/status", a.status},
+		{http.MethodGet, "/healthz", a.health},
+		{http.MethodGet, "/readyz", a.ready},
+		{http.MethodGet, "/openapi.yaml", a.openapi},
+		{http.MethodGet, "/{$}", a.index},
+	}
+}
+
+// ServeHTTP answers one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	if err := a.admit(r); err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	handler, pattern := a.mux.Handler(r)
+	if pattern != "" {
+		a.mux.ServeHTTP(w, r) // not the handler itself: the mux sets the path values
+		return
+	}
+	// The mux has an answer of its own, in plain text: no such path, or no such method. Ours is a problem document.
+	var told unrouted
+	handler.ServeHTTP(&told, r)
+	if told.status == http.StatusMethodNotAllowed {
+		h.Set("Allow", told.Header().Get("Allow"))
+		a.fail(w, r, events.Errorf(failure.ErrMethod, "%s does not know the method %s", r.URL.Path, r.Method).
+			Hint("Use %s.", told.Header().Get("Allow")))
+		return
+	}
+	a.fail(w, r, events.Errorf(failure.ErrNoResource, "there is nothing at %s", r.URL.Path).Hint("GET / lists what there is."))
+}
+
+// unrouted keeps the status and the headers of an answer.
+type unrouted struct {
+	header http.Header
+	status int
+}
+
+func (u *unrouted) Header() http.Header {
+	if u.header == nil {
+		u.header = make(http.Header)
+	}
+	return u.header
+}
+
+func (u *unrouted) WriteHeader(status int) { u.status = status }
+
+func (u *unrouted) Write(p []byte) (int, error) { return len(p), nil }
+
+func (a *API) handle(serve func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := serve(w, r); err != nil {
+			a.fail(w, r, err)
+		}
+	}
+}
+
+// fail answers with a problem document.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if failure.Code(err) == failure.ErrInternal {
+		a.options.Logger.ErrorContext(r.Context(), "an error without a code", "method", r.Method, "path", r.URL.Path, "reason", err.Error())
+	}
+	if position := failure.Tell(err).Position; position != "" {
+		w.Header().Set(headerPosition, position)
+	}
+	failure.WriteProblem(w, err)
+}
+
+// answer writes v as JSON.
+func answer(w http.ResponseWriter, status int, v any) error {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(text.Bytes()) // the client is gone: nobody is left to be told
+	return nil
+}
+
+// patient returns the context of a request that may wait, which also ends when the service stops.
+func (a *API) patient(r *http.Request) (context.Context, context.CancelFunc, error) {
+	select {
+	case a.waits <- struct{}{}:
+	default:
+		return nil, nil, events.Errorf(failure.ErrOverloaded, "%d requests wait for a position already; this one did not begin to", cap(a.waits)).
+			Hint("Ask again in a moment.")
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	release := context.AfterFunc(a.stopping, func() { cancel(context.Cause(a.stopping)) })
+	return ctx, func() {
+		release()
+		cancel(nil)
+		<-a.waits
+	}, nil
+}
+
+func (a *API) openapi(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(document)
+	return nil
+}
+
+func (a *API) index(w http.ResponseWriter, _ *http.Request) error {
+	var text strings.Builder
+	text.WriteString("Tidemark\n\n")
+	for _, r := range a.routes() {
+		if r.pattern != "/{$}" {
+			text.WriteString(r.method + strings.Repeat(" ", 5-len(r.method)) + r.pattern + "\n")
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(text.String()))
+	return nil
+}

@@ -1,0 +1,192 @@
+package httpapi_test
+
+import (
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"tidemark.dev/events/memlog"
+	"tidemark.dev/projections/memstore"
+	"tidemark.dev/services/internal/httpapi"
+)
+
+// operations returns the documented statuses of each resource and method.
+var operations = sync.OnceValues(func() (map[string][]string, error) {
+	text, err := os.ReadFile("openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Responses map[string]any
+		}
+	}
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, err
+	}
+	out := map[string][]string{}
+	for path, methods := range doc.Paths {
+		for method, operation := range methods {
+			out[strings.ToUpper(method)+" "+path] = slices.Sorted(maps.Keys(operation.Responses))
+		}
+	}
+	return out, nil
+})
+
+// documented fails when an answer is not in the document, and remembers it.
+func documented(t *testing.T, seen map[string]bool, r *http.Request, status int) {
+	t.Helper()
+	known, err := operations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status == http.StatusMethodNotAllowed {
+		return // said once for all resources
+	}
+	operation := r.Method + " " + resource(r.URL.EscapedPath())
+	statuses, ok := known[operation]
+	code := strconv.Itoa(status)
+	switch {
+	case !ok && status == http.StatusNotFound:
+		return
+	case !ok:
+		t.Errorf("%s answered %d and is not in openapi.yaml", operation, status)
+	case !slices.Contains(statuses, code) && !slices.Contains(statuses, "default"):
+		t.Errorf("%s answered %d, which openapi.yaml does not name", operation, status)
+	}
+	seen[operation+" "+code] = true
+}
+
+func resource(path string) string {
+	rest, ok := strings.CutPrefix(path, "/v1/models/")
+	if !ok {
+		return path
+	}
+	if strings.Contains(rest, "/") {
+		return "/v1/models/{projection}/{key}"
+	}
+	return "/v1/models/{projection}"
+}
+
+func TestTheDocumentNamesEveryResourceAndNoOther(t *testing.T) {
+	known, err := operations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var routes []string
+	for _, r := range httpapi.Routes(httpapi.New(nil, nil, httpapi.Options{})) {
+		routes = append(routes, strings.NewReplacer("...", "", "{$}", "").Replace(r))
+	}
+	slices.Sort(routes)
+	if documented := slices.Sorted(maps.Keys(known)); !slices.Equal(routes, documented) {
+		t.Errorf("the routes are\n%v\nand the document has\n%v", routes, documented)
+	}
+}
+
+func TestEveryReferenceOfTheDocumentLeadsSomewhere(t *testing.T) {
+	text, err := os.ReadFile("openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if ref, ok := v["$ref"].(string); ok {
+				used[ref] = true
+				var at any = doc
+				for part := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
+					m, _ := at.(map[string]any)
+					at = m[part]
+				}
+				if at == nil {
+					t.Errorf("%s leads nowhere", ref)
+				}
+			}
+			for _, value := range v {
+				walk(value)
+			}
+		case []any:
+			for _, value := range v {
+				walk(value)
+			}
+		}
+	}
+	walk(doc)
+	for kind, members := range doc["components"].(map[string]any) {
+		for name := range members.(map[string]any) {
+			if !used["#/components/"+kind+"/"+name] {
+				t.Errorf("the component %s/%s is not used", kind, name)
+			}
+		}
+	}
+}
+
+// Every status that the document names is answered here once.
+func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
+	f := newFixture(t, httpapi.Options{MaxWaits: 1})
+	status(t, f.post(t, flight, departed("1")...), http.StatusCreated)
+	status(t, f.post(t, flight, departed("1")...), http.StatusOK)
+	status(t, f.post(t, flight, departed("2", "Tidemark-Expect", "none")...), http.StatusConflict)
+	status(t, f.post(t, "{", departed("2")...), http.StatusBadRequest)
+	status(t, f.post(t, `"`+strings.Repeat("x", 1<<20)+`"`, departed("2")...), http.StatusRequestEntityTooLarge)
+	status(t, f.post(t, "<a/>", "Content-Type", "text/xml"), http.StatusUnsupportedMediaType)
+	f.log.Unreachable(-1)
+	status(t, f.post(t, flight, departed("2")...), http.StatusServiceUnavailable)
+	f.log.Unreachable(0)
+	f.log.LoseReplies(memlog.Attempts)
+	status(t, f.post(t, flight, departed("2")...), http.StatusGatewayTimeout)
+
+	const here, lost = "us.abcd@1:2", "us.ffff@1:2"
+	const document, page = "/v1/models/airports/ORD", "/v1/models/airports"
+	w := f.get(t, document+"?at-least="+here)
+	status(t, w, http.StatusOK)
+	status(t, f.get(t, page+"?at-least="+here), http.StatusOK)
+	status(t, f.get(t, document, "If-None-Match", w.Header().Get("ETag")), http.StatusNotModified)
+	for _, path := range []string{document, page} {
+		status(t, f.get(t, path+"?at-least=x"), http.StatusBadRequest)
+		status(t, f.get(t, path+"?at-least="+lost), http.StatusGone)
+		status(t, f.get(t, path+"?at-least=us.abcd@1:99&wait=0"), http.StatusServiceUnavailable)
+	}
+	status(t, f.get(t, "/v1/models/airports/NONE"), http.StatusNotFound)
+	status(t, f.get(t, "/v1/models/nothing"), http.StatusNotFound)
+	for _, path := range []string{"/v1/status", "/healthz", "/readyz", "/openapi.yaml", "/"} {
+		status(t, f.get(t, path), http.StatusOK)
+	}
+	f.kv.Fail(memstore.Fault{Op: memstore.OpKVKeys})
+	status(t, f.get(t, "/v1/status"), http.StatusServiceUnavailable)
+	status(t, f.get(t, "/readyz"), http.StatusServiceUnavailable)
+	for _, path := range []string{"/v1/status", "/readyz"} {
+		status(t, f.get(t, path+"?x=1"), http.StatusBadRequest)
+	}
+	for _, path := range []string{document, page, "/v1/status", "/healthz", "/readyz", "/openapi.yaml", "/"} {
+		status(t, f.get(t, path, "Sec-Fetch-Site", "cross-site"), http.StatusForbidden)
+		status(t, f.get(t, path, "Host", "evil.example"), http.StatusMisdirectedRequest)
+	}
+	status(t, f.post(t, flight, departed("3", "Origin", "https://evil.example")...), http.StatusForbidden)
+	status(t, f.post(t, flight, departed("3", "Host", "evil.example:7070")...), http.StatusMisdirectedRequest)
+
+	known, err := operations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for operation, statuses := range known {
+		for _, code := range statuses {
+			if code != "default" && !f.seen[operation+" "+code] {
+				t.Errorf("%s was never seen to answer %s", operation, code)
+			}
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/services/internal/failure"
+)
+
+// Bounds of a body, in bytes.
+const (
+	// MaxStructuredBytes leaves room for the data of one event in base64, and its attributes.
+	MaxStructuredBytes = 2 << 20
+	// MaxBatchBytes leaves room for the data of a full append in base64, and the attributes of its events.
+	MaxBatchBytes = 16 << 20
+	// smallBody is what may be read without asking for a place.
+	smallBody = 64 << 10
+	// bodyPatience is how long a large body waits for a place.
+	bodyPatience = 5 * time.Second
+)
+
+const (
+	structuredType = "application/cloudevents+json"
+	batchType      = "application/cloudevents-batch+json"
+	cloudEvents    = "application/cloudevents"
+)
+
+// receipt is the answer to an append.
+type receipt struct {
+	Position  events.Position `json:"position"`
+	First     uint64          `json:"first"`
+	Last      uint64          `json:"last"`
+	Duplicate bool            `json:"duplicate"`
+}
+
+// publish appends the events of a request, all or none.
+func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	list, err := a.read(w, r)
+	if err != nil {
+		return err
+	}
+	expect, err := expectations(r.Header.Values(headerExpect), list)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), appendPatience)
+	defer cancel()
+	done, err := a.log.Append(ctx, events.Batch{Events: list, Expect: expect})
+	if err != nil {
+		return err
+	}
+	w.Header().Set(headerPosition, done.Position.String())
+	status := http.StatusCreated
+	if done.Duplicate {
+		status = http.StatusOK
+	}
+	return answer(w, status, receipt{Position: done.Position, First: done.First, Last: done.Last, Duplicate: done.Duplicate})
+}
+
+// read returns the events of a request, in whichever mode they come.
+//
+// Source: CloudEvents HTTP Protocol Binding 1.0.2, section 3.
+func (a *API) read(w http.ResponseWriter, r *http.Request) ([]events.Event, error) {
+	attributes, err := attributeHeaders(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return nil, events.Errorf(failure.ErrMediaType, "a body with the encoding %q is not read; nothing was written", clip(e)).Hint("Send it as it is.")
+	}
+	contentType := r.Header.Get("Content-Type")
+	media, limit, err := mode(contentType, len(attributes) > 0)
+	if err != nil {
+		return nil, err
+	}
+	body, err := a.body(w, r, limit)
+	if err != nil {
+		return nil, err
+	}
+	if media == "" {
+		e, err := binaryEvent(attributes, contentType, r.Header, body)
+		return []events.Event{e}, err
+	}
+	if len(attributes) > 0 {
+		return nil, events.Errorf(events.ErrInvalidEvent, "the body is of the type %s and carries the attributes, and there are ce- headers too; nothing was written", media).
+			Hint("Send the attributes in one place.")
+	}
+	if err := events.CheckJSON(body); err != nil {
+		return nil, err
+	}
+	if media == batchType {
+		return batchEvents(body)
+	}
+	e, err := structuredEvent(body)
+	return []events.Event{e}, err
+}
+
+// mode returns the media type of the structured or the batched mode, empty for the binary one, and how large the body may be.
+func mode(contentType string, attributes bool) (media string, limit int64, err error) {
+	refuse := func() error {
+		return events.Errorf(failure.ErrMediaType, "the content type %q is not read here, or there are no ce- headers beside it; nothing was written", clip(contentType)).
+			Hint("Send %s, %s, or any type with the attributes as ce- headers.", structuredType, batchType)
+	}
+	media, parameters, parseErr := mime.ParseMediaType(contentType)
+	switch {
+	case contentType != "" && parseErr != nil:
+		return "", 0, refuse()
+	case media == structuredType || media == batchType:
+		if charset := parameters["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+			return "", 0, refuse()
+		}
+		if media == batchType {
+			return media, MaxBatchBytes, nil
+		}
+		return media, MaxStructuredBytes, nil
+	case strings.HasPrefix(media, cloudEvents) || !attributes:
+		return "", 0, refuse()
+	}
+	return "", events.MaxDataBytes, nil
+}
+
+// body reads at most limit bytes. Large bodies wait for one of a bounded number of places.
+func (a *API) body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength < 0 || r.ContentLength > smallBody {
+		patience := time.NewTimer(bodyPatience)
+		defer patience.Stop()
+		select {
+		case a.bodies <- struct{}{}:
+			defer func() { <-a.bodies }()
+		case <-patience.C:
+			return nil, events.Errorf(failure.ErrOverloaded, "%d large bodies are being read already; nothing was written", cap(a.bodies)).
+				Hint("Send it again in a moment.")
+		case <-r.Context().Done():
+			return nil, context.Cause(r.Context())
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, events.Errorf(events.ErrTooLarge, "the body has more than %d bytes; nothing was written", tooLarge.Limit).
+			Hint("Split it, or store the data elsewhere and publish a reference.")
+	}
+	if err != nil {
+		return nil, events.Errorf(failure.ErrInvalidRequest, "the body could not be read to its end: %w; nothing was written", err)
+	}
+	return body, nil
+}

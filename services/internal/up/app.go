@@ -1,0 +1,122 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"tidemark.dev/infra/region"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/projector"
+	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/httpapi"
+)
+
+// Config says what to run.
+type Config struct {
+	// Region says what the region is made of. Its Logger and Holder are used for everything.
+	Region region.Config
+	// HTTP is the address of the API; empty: no API.
+	HTTP string
+	// Projections that run; nil: those of the flights example.
+	Projections []projections.Projection
+	// Announce writes the region's address into Region.DataDir, so that commands find it.
+	Announce bool
+	// Projector adjusts the projectors; its Logger and Holder are set from the region's.
+	Projector projector.Options
+}
+
+// App is a region that is put together. Run makes it work.
+type App struct {
+	region     *region.Region
+	reader     *query.Reader
+	projectors []*projector.Projector
+	listener   net.Listener // nil: no API
+	api        *httpapi.API
+	config     Config
+	logger     *slog.Logger
+}
+
+// Region returns the region.
+func (a *App) Region() *region.Region { return a.region }
+
+// Reader returns the region's queries.
+func (a *App) Reader() *query.Reader { return a.reader }
+
+// Address returns what another process needs to use the region.
+func (a *App) Address() region.Address {
+	address := a.region.Address()
+	address.PID = os.Getpid()
+	if a.listener != nil {
+		address.HTTP = "http://" + a.listener.Addr().String()
+	}
+	return address
+}
+
+// Public reports whether other machines can reach the API, which has no users and no passwords.
+func (a *App) Public() bool { return a.listener != nil && !httpapi.Local(a.listener.Addr()) }
+
+// Run works until ctx ends, and then returns nil, or until a part of the region ends by itself. It ends things in this order:
+//
+//  1. The address goes, so that no new command finds us.
+//  2. The API: waits end, requests under way are finished.
+//  3. The projectors: each ends its batch and gives its lease free, so that the next start need not wait for it.
+//  4. The region: log, connections, Redis, NATS, the lock of the data directory. That is the cleanup that New returned.
+func (a *App) Run(ctx context.Context) error {
+	withdraw, err := a.announce()
+	if err != nil {
+		return err
+	}
+	projecting, stopProjectors := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopProjectors()
+	var workers errgroup.Group
+	for _, p := range a.projectors {
+		workers.Go(func() error { return p.Run(projecting) })
+	}
+	front, serving := errgroup.WithContext(ctx)
+	front.Go(func() error {
+		select {
+		case err := <-a.region.Lost():
+			return err
+		case <-serving.Done():
+			return nil
+		}
+	})
+	front.Go(func() error { // 1
+		<-serving.Done()
+		withdraw()
+		return nil
+	})
+	if a.listener != nil {
+		front.Go(func() error { return httpapi.Serve(serving, a.listener, a.api, a.logger) })
+	}
+	err = front.Wait() // 2
+	stopProjectors()   // 3
+	return errors.Join(err, workers.Wait())
+}
+
+// announce writes the address and returns the function that takes it away.
+func (a *App) announce() (withdraw func(), err error) {
+	dir := a.config.Region.DataDir
+	if !a.config.Announce {
+		return func() {}, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil { // a region of running servers has no directory yet
+		return nil, err
+	}
+	if err := a.Address().Save(dir); err != nil {
+		return nil, err
+	}
+	return func() {
+		if now, err := region.LoadAddress(dir); err != nil || now.PID != os.Getpid() {
+			return // somebody else's by now
+		}
+		if err := region.RemoveAddress(dir); err != nil {
+			a.logger.Warn("the address of this region could not be removed; commands will look for it in vain", "reason", err.Error())
+		}
+	}, nil
+}
