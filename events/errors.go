@@ -83,7 +83,7 @@ type Error struct {
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	cause := errors.Unwrap(err)
-	if _, several := err.(interface{ Unwrap() []error }); several { //nolint:errorlint // asks what this very error is made of
+	if _, several := err.(interface{ Unwrap() []error }); several {
 		cause = err
 	}
 	return &Error{Code: code, What: err.Error(), Err: cause}

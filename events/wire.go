@@ -210,13 +210,17 @@ func (r *Record) readEvent(origin string, m Message) (reason string, err error) 
 		return "the ce-specversion header is not " + SpecVersion, nil
 	}
 	if timeText != "" {
-		t, err := time.Parse(time.RFC3339Nano, timeText)
-		if err != nil {
+		if e.Time, ok = parseTime(timeText); !ok {
 			return "the ce-time header is not a time of RFC 3339", nil
 		}
-		e.Time = t.UTC() // time.Parse may choose this machine's zone
 	}
 	return e.readable(ours), nil
+}
+
+// parseTime reads a time of RFC 3339, in UTC: time.Parse alone may choose this machine's zone.
+func parseTime(text string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	return t.UTC(), err == nil
 }
 
 // readable returns why a decoded event is not one. What carries our hash was validated in full when it was written.

@@ -62,14 +62,14 @@ func duplicateTests() []test {
 			e := about(entity, 1)
 			s.one(e)
 			e.Entity = named(1)
-			s.refused(events.One(e, events.ExpectAny()), events.ErrIDConflict)
-			s.refused(events.One(e, events.ExpectNone()), events.ErrIDConflict)
+			_ = s.refused(events.One(e, events.ExpectAny()), events.ErrIDConflict)
+			_ = s.refused(events.One(e, events.ExpectNone()), events.ErrIDConflict)
 		}},
 		{"the same id with other content and an expectation that does not hold is refused", func(s *subject) {
 			e := about(entity, 1)
 			s.append(events.One(e, events.ExpectNone()))
 			e.Data = []byte(`{"n":2}`)
-			s.refused(events.One(e, events.ExpectNone()), events.ErrIDConflict, events.ErrConflict)
+			_ = s.refused(events.One(e, events.ExpectNone()), events.ErrIDConflict, events.ErrConflict)
 		}},
 		{"the same id from another source is another event", func(s *subject) {
 			e := about(entity, 1)
@@ -91,12 +91,12 @@ func duplicateTests() []test {
 			b := several(entity, 2)
 			s.append(b)
 			b.Events[1].Data = []byte(`{"n":99}`)
-			s.refused(b, events.ErrIDConflict)
+			_ = s.refused(b, events.ErrIDConflict)
 		}},
 		{"a conflict does not make the refused event known", func(s *subject) {
 			first := s.one(about(entity, 1))
 			e := about(entity, 2)
-			s.refused(events.One(e, events.ExpectNone()), events.ErrConflict)
+			_ = s.refused(events.One(e, events.ExpectNone()), events.ErrConflict)
 			if r := s.append(events.One(e, events.ExpectExactly(first))); r.Duplicate {
 				s.Fatalf("receipt %+v", r)
 			}

@@ -100,7 +100,7 @@ func entityTests() []test {
 				{Type: "airport", ID: strings.Repeat("x", 4_096)},
 			} {
 				s.Logf("case: %.40q", e)
-				s.refused(events.One(about(e, 1), events.ExpectAny()), events.ErrInvalidEntity)
+				_ = s.refused(events.One(about(e, 1), events.ExpectAny()), events.ErrInvalidEntity)
 				steps := 0
 				for _, err := range s.Log.History(s.ctx, e, 0) {
 					steps++

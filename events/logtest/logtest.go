@@ -82,7 +82,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 }
 
 // entity is the one that most tests write about.
-var entity = events.Entity{Type: "airport", ID: "ORD"} //nolint:gochecknoglobals // a constant in all but name
+var entity = events.Entity{Type: "airport", ID: "ORD"}
 
 func named(i int) events.Entity { return events.Entity{Type: "airport", ID: "A" + strconv.Itoa(i)} }
 

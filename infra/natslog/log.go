@@ -118,6 +118,9 @@ func (l *Log) Info(ctx context.Context) (events.Info, error) {
 func (l *Log) within(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) })
+	if l.ctx.Err() != nil {
+		cancel(context.Cause(l.ctx)) // AfterFunc takes its time
+	}
 	return ctx, func() {
 		stop()
 		cancel(nil)

@@ -11,11 +11,6 @@ import (
 // Read yields the records of a range. A goroutine of its own receives and decodes ahead of the caller, at most readAhead batches.
 func (l *Log) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
 	return func(yield func([]events.Record, error) bool) {
-		if !l.reads.enter() {
-			yield(nil, errNotOpen())
-			return
-		}
-		defer l.reads.leave()
 		ctx, stop := l.within(ctx)
 		defer stop()
 		p, err := l.newPump(ctx, r)
@@ -27,10 +22,16 @@ func (l *Log) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Recor
 			return
 		}
 		ctx, cancel := context.WithCancelCause(ctx)
-		var running sync.WaitGroup
-		running.Go(func() { p.run(ctx) })
-		defer running.Wait()
-		defer cancel(nil)
+		if !l.reads.start(func() { p.run(ctx) }) {
+			cancel(nil)
+			yield(nil, errNotOpen())
+			return
+		}
+		defer func() {
+			cancel(nil)
+			for range p.out { // until it has ended
+			}
+		}()
 		for records := range p.out {
 			if !yield(records, nil) {
 				return
@@ -47,41 +48,28 @@ func errNotOpen() error {
 	return events.Errorf(events.ErrClosed, "the log was closed by its owner")
 }
 
-// readers counts the readings that run, so that closing the log can wait for them.
+// readers counts the pumps that run, so that closing the log can wait for them. It does not wait for those who read: one of them may be
+// the one who closes.
 type readers struct {
 	mu      sync.Mutex
-	running int
+	running sync.WaitGroup
 	closed  bool
-	none    chan struct{}
 }
 
-func (r *readers) enter() bool {
+// start runs a pump, unless the log is closed.
+func (r *readers) start(run func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return false
+	if !r.closed {
+		r.running.Go(run)
 	}
-	r.running++
-	return true
+	return !r.closed
 }
 
-func (r *readers) leave() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.running--; r.running == 0 && r.none != nil {
-		close(r.none)
-	}
-}
-
-// wait lets nobody in any more and returns when the last has left.
+// wait starts nothing any more and returns when all that runs has ended.
 func (r *readers) wait() {
 	r.mu.Lock()
 	r.closed = true
-	if r.running == 0 {
-		r.mu.Unlock()
-		return
-	}
-	r.none = make(chan struct{})
 	r.mu.Unlock()
-	<-r.none
+	r.running.Wait()
 }

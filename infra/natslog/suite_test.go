@@ -1,6 +1,7 @@
 package natslog
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func subject(t *testing.T, url string, cfg Config, o Options) logtest.Subject {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := js.DeleteStream(within(t), StreamName(cfg.Origin)); err != nil && err != jetstream.ErrStreamNotFound { //nolint:errorlint // comparable
+	if err := js.DeleteStream(within(t), StreamName(cfg.Origin)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Fatal(err)
 	}
 	l := openLog(t, nc, cfg, o)
@@ -46,7 +47,12 @@ func subject(t *testing.T, url string, cfg Config, o Options) logtest.Subject {
 		Close: l.Close,
 		StoreRaw: func(subject string, header map[string][]string, data []byte) uint64 {
 			t.Helper()
-			ack, err := js.PublishMsg(within(t), &nats.Msg{Subject: subject, Header: header, Data: data})
+			m := &nats.Msg{Subject: subject, Header: header, Data: data}
+			ack, err := js.PublishMsg(within(t), m, jetstream.WithRetryAttempts(0))
+			if errors.Is(err, jetstream.ErrNoStreamResponse) { // our subjects let in entities only: somebody has widened them
+				changeStream(t, nc, func(c *jetstream.StreamConfig) { c.Subjects[0] = "evt." + cfg.Origin + ".>" })
+				ack, err = js.PublishMsg(within(t), m)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,12 +77,18 @@ func subject(t *testing.T, url string, cfg Config, o Options) logtest.Subject {
 
 func setWindow(t testing.TB, nc *nats.Conn, d time.Duration) {
 	t.Helper()
+	changeStream(t, nc, func(c *jetstream.StreamConfig) { c.Duplicates = d })
+}
+
+// changeStream edits the stream as an operator could.
+func changeStream(t testing.TB, nc *nats.Conn, change func(*jetstream.StreamConfig)) {
+	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := streamInfo(t, nc).Config
-	cfg.Duplicates = d
+	change(&cfg)
 	if _, err := js.UpdateStream(within(t), cfg); err != nil {
 		t.Fatal(err)
 	}

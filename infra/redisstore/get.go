@@ -41,7 +41,7 @@ func (s *Store) fetch(ctx context.Context, head, doc string) (rawHead, rawDoc []
 
 const (
 	// maxFlights is how many transactions of gathered reads are under way at once. One more would make each smaller, not the whole faster.
-	maxFlights = 2
+	maxFlights = 4
 	// maxGathered bounds the documents of one.
 	maxGathered = 128
 )
@@ -61,22 +61,19 @@ type gathered struct {
 	head, doc       string
 	rawHead, rawDoc []byte
 	err             error
-	done            chan struct{}
+	done            chan struct{} // nil for a read that goes alone
 }
 
 func (x *gatherer) get(ctx context.Context, head, doc string) (rawHead, rawDoc []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
-	r := &gathered{head: head, doc: doc, done: make(chan struct{})}
-	x.mu.Lock()
-	x.waiting = append(x.waiting, r)
-	if x.flights < maxFlights {
-		x.flights++
-		// It ends as soon as nobody waits, and the client's timeouts bound each of its steps.
-		go x.fly()
+	r := &gathered{head: head, doc: doc}
+	if x.depart(r) {
+		x.read(ctx, []*gathered{r})
+		x.land()
+		return r.rawHead, r.rawDoc, r.err
 	}
-	x.mu.Unlock()
 	select {
 	case <-r.done:
 		return r.rawHead, r.rawDoc, r.err
@@ -85,13 +82,33 @@ func (x *gatherer) get(ctx context.Context, head, doc string) (rawHead, rawDoc [
 	}
 }
 
-// fly reads for whoever waits until nobody does.
-func (x *gatherer) fly() {
-	for batch := x.take(); batch != nil; batch = x.take() {
-		x.read(batch)
+// depart reports whether r may go at once; otherwise it waits with the others.
+func (x *gatherer) depart(r *gathered) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.flights < maxFlights {
+		x.flights++
+		return true
+	}
+	r.done = make(chan struct{})
+	x.waiting = append(x.waiting, r)
+	return false
+}
+
+// land ends a flight, unless somebody waits: then it goes on without its first passenger, until nobody does. The client's timeouts bound
+// each of its steps.
+func (x *gatherer) land() {
+	if batch := x.take(); batch != nil {
+		go func() {
+			// No caller's context may end the read for the others.
+			for ; batch != nil; batch = x.take() {
+				x.read(context.Background(), batch)
+			}
+		}()
 	}
 }
 
+// take returns those who wait, or ends the flight.
 func (x *gatherer) take() []*gathered {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -105,9 +122,8 @@ func (x *gatherer) take() []*gathered {
 	return batch
 }
 
-// read executes one transaction: each header once, and every document. No caller's context may end it for the others.
-func (x *gatherer) read(batch []*gathered) {
-	ctx := context.Background()
+// read executes one transaction: each header once, and every document.
+func (x *gatherer) read(ctx context.Context, batch []*gathered) {
 	p := x.client.TxPipeline()
 	heads := make([]*redis.RawCmd, len(batch))
 	docs := make([]*redis.RawCmd, len(batch))
@@ -122,7 +138,9 @@ func (x *gatherer) read(batch []*gathered) {
 	_, err := p.Exec(ctx)
 	for i, r := range batch {
 		r.rawHead, r.rawDoc, r.err = heads[i].Val(), docs[i].Val(), err
-		close(r.done)
+		if r.done != nil {
+			close(r.done)
+		}
 	}
 }
 

@@ -1,0 +1,106 @@
+package projector_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"tidemark.dev/projections"
+)
+
+// The projections under test. Their folds notice every event that is missing, repeated or out of order: chain depends on all of them.
+
+type ledger struct {
+	Sum   int64  `json:"sum"`
+	Chain int64  `json:"chain"`
+	Count int64  `json:"count"`
+	Note  string `json:"note"`
+	Odd   bool   `json:"odd"`
+}
+
+type change struct {
+	N   int64  `json:"n"`
+	Tag string `json:"tag"`
+}
+
+type nothing struct{}
+
+const (
+	accountType = "acct"
+	otherType   = "misc"
+
+	added     = "Added"
+	withdrawn = "Withdrawn"
+	closed    = "Closed"
+	cleared   = "Cleared"
+	ignored   = "Ignored"
+)
+
+var errNotEnough = errors.New("there is not enough to withdraw")
+
+func add(version int) func(ledger, projections.Event[change]) (ledger, error) {
+	return func(l ledger, e projections.Event[change]) (ledger, error) {
+		n := e.Data.N * int64(version)
+		l.Sum, l.Chain, l.Count = l.Sum+n, l.Chain*31+n, l.Count+1
+		l.Note, l.Odd = e.Data.Tag, !l.Odd
+		return l, nil
+	}
+}
+
+func withdraw(l ledger, e projections.Event[change]) (ledger, error) {
+	if l.Sum < e.Data.N {
+		return l, errNotEnough
+	}
+	l.Sum, l.Chain = l.Sum-e.Data.N, l.Chain*31-e.Data.N
+	return l, nil
+}
+
+func remove[P any](l ledger, _ projections.Event[P]) (ledger, error) { return l, projections.Delete }
+
+func tagOf(e projections.Event[change]) string { return e.Data.Tag }
+
+// kinds of projections: one whose documents are keyed by entity, one keyed anew, and one that is both.
+var kinds = []string{"accounts", "tags", "both"}
+
+func newProjection(kind string, version int) (projections.Projection, error) {
+	switch kind {
+	case "accounts":
+		return projections.New(kind, version,
+			projections.On(accountType, added, add(version)), projections.On(accountType, withdrawn, withdraw),
+			projections.On(accountType, closed, remove[nothing]))
+	case "tags":
+		return projections.New(kind, version,
+			projections.OnKey("", added, tagOf, add(version)), projections.OnKey("", cleared, tagOf, remove[change]))
+	case "both":
+		return projections.New(kind, version,
+			projections.On(accountType, added, add(version)), projections.OnKey("", added, tagOf, add(version)),
+			projections.On(accountType, closed, remove[nothing]), projections.OnKey("", cleared, tagOf, remove[change]))
+	}
+	return nil, fmt.Errorf("no projection of kind %q", kind)
+}
+
+func mustProjection(t *testing.T, kind string, version int) projections.Projection {
+	t.Helper()
+	p, err := newProjection(kind, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// expected is what the oracle says about one document: the same fold, written a second time without the packages under test.
+type expected struct {
+	exists                bool
+	sum, chain, count     int64
+	note                  string
+	odd                   bool
+	at, parked            string
+	changedAt, lastTouche uint64
+}
+
+func (d *expected) values() []string {
+	return []string{
+		strconv.FormatInt(d.sum, 10), strconv.FormatInt(d.chain, 10), strconv.FormatInt(d.count, 10), d.note, strconv.FormatBool(d.odd),
+	}
+}
