@@ -17,13 +17,12 @@ const (
 	MaxClockAhead = 500 * time.Millisecond
 )
 
-// TimestampAt returns the timestamp of a wall-clock time with a zero counter.
+// TimestampAt returns the timestamp of a wall-clock time with a zero counter: 0 before 1970, the largest there is after
+// the year 10889.
 func TimestampAt(t time.Time) Timestamp {
-	ms := t.UnixMilli()
-	if ms < 0 {
-		return 0
-	}
-	return Timestamp(ms) << logicalBits
+	const largest = 1<<(64-logicalBits) - 1
+	ms := min(max(t.UnixMilli(), 0), largest)
+	return Timestamp(ms) << logicalBits //nolint:gosec // not negative
 }
 
 // Time returns the physical part, to the millisecond, in UTC.

@@ -112,10 +112,10 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // CodeOf returns the code that err carries, and whether it carries one.
 func CodeOf(err error) (Code, bool) {
-	if e, ok := errors.AsType[*Error](err); ok && e != nil {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code, true
 	}
-	if e, ok := errors.AsType[*ConflictError](err); ok && e != nil {
+	if _, ok := errors.AsType[*ConflictError](err); ok {
 		return ErrConflict, true
 	}
 	if c, ok := errors.AsType[Code](err); ok {

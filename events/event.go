@@ -80,6 +80,20 @@ func isJSONType(contentType string) bool {
 // Validate returns ErrInvalidEvent, ErrInvalidEntity, ErrInvalidData, ErrImpossiblePosition or ErrTooLarge when the event must
 // not be stored.
 func (e *Event) Validate() error {
+	if err := e.validateAttributes(); err != nil {
+		return err
+	}
+	if len(e.Data) > MaxDataBytes {
+		return Errorf(ErrTooLarge, "the data has %d bytes, over the bound of %d", len(e.Data), MaxDataBytes).
+			Hint("Store it elsewhere and publish a reference.")
+	}
+	if e.IsJSON() && len(e.Data) > 0 {
+		return CheckJSON(e.Data)
+	}
+	return nil
+}
+
+func (e *Event) validateAttributes() error {
 	if err := e.Entity.Validate(); err != nil {
 		return err
 	}
@@ -107,13 +121,6 @@ func (e *Event) Validate() error {
 	}
 	if !e.Observed.valid() {
 		return Errorf(ErrImpossiblePosition, "the observed position %q cannot be one", clip(e.Observed.String()))
-	}
-	if len(e.Data) > MaxDataBytes {
-		return Errorf(ErrTooLarge, "the data has %d bytes, over the bound of %d", len(e.Data), MaxDataBytes).
-			Hint("Store it elsewhere and publish a reference.")
-	}
-	if e.IsJSON() && len(e.Data) > 0 {
-		return CheckJSON(e.Data)
 	}
 	return nil
 }
@@ -196,7 +203,7 @@ func (h Hash) String() string { return base64.RawURLEncoding.EncodeToString(h[:]
 const hashText = 22
 
 func parseHash(s string) (h Hash, ok bool) {
-	if len(s) != hashText {
+	if len(s) != hashText || strings.IndexByte("AQgw", s[hashText-1]) < 0 { // the last character holds two bits only
 		return h, false
 	}
 	var b [hashText]byte

@@ -190,8 +190,8 @@ func parseCanonical(s string, bits int) (uint64, bool) {
 	return n, err == nil && (s == "0" || s[0] != '0') && s[0] != '+'
 }
 
-// Merge returns the smallest position that covers p and q when both belong to the same histories: per origin the larger
-// of (term, sequence). It returns ErrLostPosition when the two name different lineages of one origin.
+// Merge returns the smallest position that covers p and q when both belong to the same histories: per origin the later
+// of the two points. It returns ErrLostPosition when the two name different lineages of one origin.
 // Merge is commutative, associative and idempotent.
 func (p Position) Merge(q Position) (Position, error) {
 	out := p
@@ -200,9 +200,21 @@ func (p Position) Merge(q Position) (Position, error) {
 		switch {
 		case ok && a.Lineage != b.Lineage:
 			return Position{}, Errorf(ErrLostPosition, "%s and %s are of different histories and cannot be merged", a, b)
-		case !ok, a.Term < b.Term, a.Term == b.Term && a.Sequence < b.Sequence:
+		case !ok, a.before(b):
 			out = out.With(b)
 		}
 	}
 	return out, nil
+}
+
+// before reports whether p is the earlier of two points of one history: by term, then by sequence. A point before the first
+// record is earlier than every record, whatever its term.
+func (p Point) before(q Point) bool {
+	switch {
+	case (p.Sequence == 0) != (q.Sequence == 0):
+		return p.Sequence == 0
+	case p.Term != q.Term:
+		return p.Term < q.Term
+	}
+	return p.Sequence < q.Sequence
 }

@@ -47,11 +47,16 @@ func scanStamp(text string) (s Stamp, ok bool) {
 	if len(text) < fixed || text[:clockAt] != stampVersion || text[hashAt-1] != ';' {
 		return s, false
 	}
-	clock, err := strconv.ParseUint(text[clockAt:hashAt-1], 16, 64)
-	if err != nil {
-		return s, false
+	for i := clockAt; i < hashAt-1; i++ {
+		switch c := text[i]; {
+		case c >= '0' && c <= '9':
+			s.Time = s.Time<<4 | Timestamp(c-'0')
+		case c >= 'a' && c <= 'f':
+			s.Time = s.Time<<4 | Timestamp(c-'a'+10)
+		default:
+			return s, false
+		}
 	}
-	s.Time = Timestamp(clock)
 	if s.Hash, ok = parseHash(text[hashAt:fixed]); !ok {
 		return s, false
 	}

@@ -223,7 +223,8 @@ func parseTime(text string) (time.Time, bool) {
 	return t.UTC(), err == nil
 }
 
-// readable returns why a decoded event is not one. What carries our hash was validated in full when it was written.
+// readable returns why a decoded event is not one. What carries our hash was validated in full when it was written. The payload of
+// another client's event is not judged: whether it can be applied is for a projection to say.
 func (e *Event) readable(ours bool) string {
 	switch {
 	case e.ID == "" || len(e.ID) > MaxEventIDBytes:
@@ -235,8 +236,8 @@ func (e *Event) readable(ours bool) string {
 	case ours:
 		return ""
 	}
-	if err := e.Validate(); err != nil {
-		if told, ok := err.(*Error); ok { //nolint:errorlint // Validate wraps nothing
+	if err := e.validateAttributes(); err != nil {
+		if told, ok := err.(*Error); ok { //nolint:errorlint // it wraps nothing
 			return told.What
 		}
 		return err.Error()

@@ -51,7 +51,11 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 				t.Run(c.name, func(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), patience)
 					defer cancel()
-					c.run(&subject{T: t, Subject: open(t), ctx: ctx})
+					s := &subject{T: t, Subject: open(t), ctx: ctx}
+					if info := s.info(); info.Last != 1 {
+						t.Fatalf("the subject is not fresh: its head is %s", info.Head())
+					}
+					c.run(s)
 				})
 			}
 		})

@@ -70,6 +70,7 @@ func readTests() []test {
 				}
 				kept = append(kept, batch...)
 			}
+			s.sequences(kept, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 			for i := range kept {
 				s.same(kept[i].Event, b.Events[i])
 			}

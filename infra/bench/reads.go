@@ -139,7 +139,9 @@ func (b *bench) project(ctx context.Context) (time.Duration, error) {
 	}
 	took := time.Since(begin)
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		return 0, err
+	}
 	return took, b.verify(context.WithoutCancel(ctx), store, gen, p.Definition())
 }
 

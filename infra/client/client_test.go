@@ -98,7 +98,7 @@ func TestAnEventWithoutASourceIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // looked at elsewhere
+	defer c.Close()
 	e := events.Event{Type: flights.Departed, Entity: events.Entity{Type: flights.AirportType, ID: "x"}}
 	if _, err := c.Publish(t.Context(), e, events.ExpectAny()); !errors.Is(err, events.ErrInvalidEvent) {
 		t.Fatalf("got %v", err)

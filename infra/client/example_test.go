@@ -25,7 +25,8 @@ func Example() {
 	landed := events.Event{Type: flights.Landed, Entity: events.Entity{Type: "airport", ID: "ORD"}, Data: data}
 	receipt, err := c.Publish(ctx, landed, events.ExpectAny())
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 
 	airport, _, err := client.Get[flights.Airport](ctx, c, "airports", "ORD", query.Options{AtLeast: receipt.Position})

@@ -128,7 +128,7 @@ type lease struct {
 func (l *Leases) hold(ctx context.Context, key string, mine claim, revision uint64, begin time.Time) *lease {
 	x := &lease{of: l, key: key, mine: mine, token: revision, revision: revision}
 	x.ctx, x.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	x.renewing.Go(func() { x.renew(begin) })
+	x.renewing.Go(func() { x.renew(begin) }) //nolint:contextcheck // the lease has a life of its own
 	return x
 }
 

@@ -59,7 +59,7 @@ func (a api) call(ctx context.Context, operation string, request any, answer fai
 			return err
 		}
 	}
-	m, _, err := a.link.request(ctx, &nats.Msg{Subject: a.prefix + operation, Data: payload})
+	m, err := a.ask(ctx, &nats.Msg{Subject: a.prefix + operation, Data: payload})
 	if err != nil {
 		return a.failure(operation, err)
 	}
@@ -70,6 +70,23 @@ func (a api) call(ctx context.Context, operation string, request any, answer fai
 		return e
 	}
 	return nil
+}
+
+// asks is how often a request is sent while no answer comes: a cluster drops those that arrive while it elects a leader. All requests of this
+// package may be repeated.
+const asks = 4
+
+// ask sends a request until it is answered, within the link's time for one attempt.
+func (a api) ask(ctx context.Context, m *nats.Msg) (answer *nats.Msg, err error) {
+	for range asks {
+		part, stop := context.WithTimeoutCause(ctx, a.link.timeout/asks, errNoAnswer)
+		answer, _, err = a.link.request(part, m)
+		stop()
+		if err == nil || !errors.Is(err, errNoAnswer) || ctx.Err() != nil {
+			return answer, ended(ctx, err)
+		}
+	}
+	return nil, err
 }
 
 // failure names the error of a request that got no answer.
@@ -108,14 +125,25 @@ func (a api) streamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
 		jetstream.StreamInfo
 	}
 	err := a.call(ctx, "STREAM.INFO."+a.stream, nil, &answer)
-	if hasCode(err, codeNoStream) {
-		return nil, events.Errorf(events.ErrNoLog, "the servers have no stream %s: %w", a.stream, err).
-			Hint("Create it with natslog.Setup in the region that leads the origin.")
-	}
 	if err != nil {
-		return nil, asUnreachable(err)
+		return nil, a.unanswered(err)
 	}
 	return &answer.StreamInfo, nil
+}
+
+// unanswered names the server's error: a missing stream is ErrNoLog, all others (no leader, offline, overloaded) are ErrUnreachable.
+func (a api) unanswered(err error) error {
+	e, ok := errors.AsType[*jetstream.APIError](err)
+	switch {
+	case !ok:
+		return err
+	case e.ErrorCode != codeNoStream:
+		return events.Errorf(events.ErrUnreachable, "the log's servers cannot answer now: %w", e)
+	case a.link.fresh():
+		return events.Errorf(events.ErrUnreachable, "the servers have just come back, without stream %s so far: %w", a.stream, e)
+	}
+	return events.Errorf(events.ErrNoLog, "the servers have no stream %s: %w", a.stream, e).
+		Hint("Create it with natslog.Setup in the region that leads the origin.")
 }
 
 // message is a stored message as the leader returns it.
@@ -145,10 +173,8 @@ func (a api) message(ctx context.Context, q query) (*message, error) {
 	switch err := a.call(ctx, "STREAM.MSG.GET."+a.stream, q, &answer); {
 	case hasCode(err, codeNoMessage):
 		return nil, errNoMessage
-	case hasCode(err, codeNoStream):
-		return nil, events.Errorf(events.ErrNoLog, "the servers have no stream %s: %w", a.stream, err)
 	case err != nil:
-		return nil, asUnreachable(err)
+		return nil, a.unanswered(err)
 	case answer.Message == nil:
 		return nil, errNoMessage
 	}
@@ -160,14 +186,6 @@ func (a api) message(ctx context.Context, q query) (*message, error) {
 		}
 	}
 	return m, nil
-}
-
-// asUnreachable turns what is left of the server's errors (no leader, offline, overloaded) into ErrUnreachable.
-func asUnreachable(err error) error {
-	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return events.Errorf(events.ErrUnreachable, "the log's servers cannot answer now: %w", e)
-	}
-	return err
 }
 
 // record decodes m as a record of the origin. Errors: ErrDamaged, ErrForeignHistory.

@@ -19,6 +19,10 @@ type flight struct {
 	sent    time.Time
 	epoch   context.Context
 	land    func(answer)
+
+	// While its messages are being written it does not land: whoever takes it up next writes to the same messages.
+	sending bool
+	early   *answer
 }
 
 // flights sends and collects the answers. Every flight lands exactly once: with its answer, when the connection breaks, when a
@@ -58,7 +62,7 @@ func newFlights(l *link, a *acks, timeout time.Duration) (*flights, error) {
 // launch sends entries; land is called once with the outcome, on any goroutine.
 func (f *flights) launch(entries []*entry, land func(answer)) {
 	now := time.Now()
-	fl := &flight{entries: entries, sent: now, epoch: f.link.present(), land: land}
+	fl := &flight{entries: entries, sent: now, epoch: f.link.present(), land: land, sending: true}
 	for _, e := range entries {
 		fl.records += len(e.messages)
 		if e.begun.IsZero() {
@@ -74,8 +78,15 @@ func (f *flights) launch(entries []*entry, land func(answer)) {
 	token := f.token
 	f.air[token] = fl
 	f.mu.Unlock()
-	if a, failed := f.publish(fl, token); failed {
-		f.settle(token, a)
+	a, failed := f.publish(fl, token)
+	f.mu.Lock()
+	fl.sending = false
+	if fl.early != nil {
+		a, failed = *fl.early, true
+	}
+	f.mu.Unlock()
+	if failed {
+		f.land(token, a)
 	}
 }
 
@@ -132,54 +143,59 @@ func (f *flights) receive(m *nats.Msg) {
 	}
 	f.mu.Lock()
 	fl := f.air[token]
-	delete(f.air, token)
 	f.mu.Unlock()
 	if fl != nil {
-		fl.land(f.acks.read(m, fl.records))
+		f.land(token, f.acks.read(m, fl.records))
 	}
 }
 
-func (f *flights) settle(token uint64, a answer) {
+// land ends a flight, unless it has ended or is still being sent; then it ends when it is sent.
+func (f *flights) land(token uint64, a answer) {
 	f.mu.Lock()
 	fl := f.air[token]
-	delete(f.air, token)
+	if fl != nil && fl.sending {
+		if fl.early == nil {
+			fl.early = &a
+		}
+		fl = nil
+	} else {
+		delete(f.air, token)
+	}
 	f.mu.Unlock()
 	if fl != nil {
 		fl.land(a)
 	}
 }
 
-// take removes the flights for which over returns true.
-func (f *flights) take(over func(*flight) bool) []*flight {
+// landAll ends the flights for which over returns an answer.
+func (f *flights) landAll(over func(*flight) (answer, bool)) {
+	answers := map[uint64]answer{}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	var out []*flight
 	for token, fl := range f.air {
-		if over(fl) {
-			delete(f.air, token)
-			out = append(out, fl)
+		if a, is := over(fl); is {
+			answers[token] = a
 		}
 	}
-	return out
+	f.mu.Unlock()
+	for token, a := range answers {
+		f.land(token, a)
+	}
 }
 
 // sweep lands what waited too long, or was under way on a connection that broke.
 func (f *flights) sweep(now time.Time) {
-	for _, fl := range f.take(func(fl *flight) bool { return fl.epoch.Err() != nil || now.Sub(fl.sent) >= f.timeout }) {
-		err := errNoAnswer
+	f.landAll(func(fl *flight) (answer, bool) {
 		if fl.epoch.Err() != nil {
-			err = errDisconnected
+			return answer{verdict: doubtful, err: errDisconnected}, true
 		}
-		fl.land(answer{verdict: doubtful, err: err})
-	}
+		return answer{verdict: doubtful, err: errNoAnswer}, now.Sub(fl.sent) >= f.timeout
+	})
 }
 
 // forbid lands what was published to a subject that the servers refused.
 func (f *flights) forbid(subject string) {
-	err := unauthorized("Publish", subject)
-	for _, fl := range f.take(func(fl *flight) bool { return fl.touches(subject) }) {
-		fl.land(answer{verdict: refused, err: err})
-	}
+	a := answer{verdict: refused, err: unauthorized("Publish", subject)}
+	f.landAll(func(fl *flight) (answer, bool) { return a, fl.touches(subject) })
 }
 
 func (fl *flight) touches(subject string) bool {
@@ -195,9 +211,7 @@ func (fl *flight) touches(subject string) bool {
 
 // abandon lands everything in the air without an answer.
 func (f *flights) abandon() {
-	for _, fl := range f.take(func(*flight) bool { return true }) {
-		fl.land(answer{verdict: doubtful, err: events.ErrClosed})
-	}
+	f.landAll(func(*flight) (answer, bool) { return answer{verdict: doubtful, err: events.ErrClosed}, true })
 }
 
 // close ends the inbox.

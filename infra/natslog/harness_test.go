@@ -2,6 +2,7 @@ package natslog
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -145,4 +146,14 @@ func wantCode(t testing.TB, err error, code events.Code) {
 	if got, _ := events.CodeOf(err); got != code {
 		t.Fatalf("got %v, want %s", err, code)
 	}
+}
+
+// number is what about gave an event.
+func number(t testing.TB, r events.Record) int {
+	t.Helper()
+	var v struct{ N int }
+	if err := json.Unmarshal(r.Event.Data, &v); err != nil {
+		t.Fatalf("sequence %d: %v", r.Sequence, err)
+	}
+	return v.N
 }

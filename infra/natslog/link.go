@@ -48,6 +48,7 @@ type link struct {
 	epoch    context.Context                 // ends when the present connection breaks
 	end      context.CancelCauseFunc
 	up       chan struct{} // closed while connected
+	back     time.Time     // when the connection came back last
 	watchers map[string]map[*context.CancelCauseFunc]struct{}
 	deaf     error // set when the servers refused the subscription that answers arrive on
 }
@@ -117,9 +118,16 @@ func (l *link) restored() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.epoch, l.end = context.WithCancelCause(context.Background())
-	l.deaf = nil
+	l.deaf, l.back = nil, time.Now()
 	close(l.up)
 	l.logger.Info("connection to the log's servers restored", "link", l.name)
+}
+
+// fresh reports whether the connection came back a moment ago. For that moment a restarted server can be reachable without its streams.
+func (l *link) fresh() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.back) < noLogPatience
 }
 
 // present returns a context that ends when the connection of this moment breaks.

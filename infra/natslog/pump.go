@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"tidemark.dev/events"
 )
 
@@ -46,17 +48,18 @@ type pump struct {
 
 // newPump checks that the range lies on the log.
 func (l *Log) newPump(ctx context.Context, r events.Range) (*pump, error) {
-	info, err := l.id.refresh(ctx)
-	if err != nil {
-		return nil, err
-	}
 	p := &pump{
-		log: l, next: max(r.From, 1), to: r.To, follow: r.Follow, batch: r.Batch, lineage: l.id.known().Lineage,
+		log: l, next: max(r.From, 1), to: r.To, follow: r.Follow, batch: r.Batch,
 		out: make(chan []events.Record, readAhead-1), spare: make(chan []events.Record, readAhead+1),
 	}
 	if p.batch <= 0 {
 		p.batch = events.DefaultReadBatch
 	}
+	info, err := p.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.lineage = l.id.known().Lineage
 	head := info.State.LastSeq
 	if p.next > head+1 {
 		return nil, p.endsBefore(head)
@@ -65,6 +68,23 @@ func (l *Log) newPump(ctx context.Context, r events.Range) (*pump, error) {
 		p.to = head
 	}
 	return p, nil
+}
+
+// begin asks the leader for the log's head, again and again while it is unreachable.
+func (p *pump) begin(ctx context.Context) (*jetstream.StreamInfo, error) {
+	for begun := time.Now(); ; p.failures++ {
+		info, err := p.log.id.refresh(ctx)
+		if err == nil {
+			p.failures = 0
+			return info, nil
+		}
+		if !errors.Is(err, events.ErrUnreachable) || !p.follow && time.Since(begun) > p.log.options.ReadPatience {
+			return nil, err
+		}
+		if err := p.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (p *pump) endsBefore(head uint64) error {
@@ -204,7 +224,7 @@ func (p *pump) recover(ctx context.Context, cause error) error {
 
 // wait waits a little longer each time.
 func (p *pump) wait(ctx context.Context) error {
-	t := time.NewTimer(backoff(p.failures - 2))
+	t := time.NewTimer(backoff(max(p.failures-2, 0)))
 	defer t.Stop()
 	select {
 	case <-t.C:

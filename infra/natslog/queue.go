@@ -13,13 +13,36 @@ type queue struct {
 	mu      sync.Mutex
 	lanes   map[string]*lane
 	spare   *lane // lanes to use again
-	first   *entry
-	last    *entry
-	ready   int
-	held    int // entries in lanes
+	cold    list  // ready, and nothing that could share a batch stands behind
+	hot     list  // ready, simple, and others stand behind
+	held    int   // entries in lanes
 	closed  bool
 	waiting chan struct{} // has room for one: something became ready
 	empty   chan struct{} // has room for one: nothing is held any more
+}
+
+// list is a chain of entries that are ready.
+type list struct{ first, last *entry }
+
+func (l *list) push(e *entry) {
+	if l.last == nil {
+		l.first = e
+	} else {
+		l.last.next = e
+	}
+	l.last = e
+}
+
+func (l *list) pop() *entry {
+	e := l.first
+	if e == nil {
+		return nil
+	}
+	if l.first, e.next = e.next, nil; l.first == nil {
+		l.last = nil
+	}
+	e.taken = true
+	return e
 }
 
 // lane is the entries of one subject in order of submission.
@@ -84,61 +107,56 @@ func (q *queue) newLane() *lane {
 }
 
 func (q *queue) makeReady(e *entry) {
-	if q.last == nil {
-		q.first = e
+	if e.simple() && e.places[0].lane.length > 1 {
+		q.hot.push(e)
 	} else {
-		q.last.next = e
+		q.cold.push(e)
 	}
-	q.last = e
-	q.ready++
+	q.wake()
+}
+
+// wake lets the writer look again.
+func (q *queue) wake() {
 	select {
 	case q.waiting <- struct{}{}:
 	default:
 	}
 }
 
-// pop returns the entry that has been ready longest, or nil.
-func (q *queue) pop() *entry {
-	e := q.first
-	if e == nil {
-		return nil
-	}
-	if q.first, e.next = e.next, nil; q.first == nil {
-		q.last = nil
-	}
-	q.ready--
-	e.taken = true
-	return e
-}
-
-// takeOne returns the next entry to send. Followers in its lane come along when there are at least minShare of them and
-// all are simple; then they must be sent as one atomic batch.
-func (q *queue) takeOne(limit bounds) []*entry {
+// takeCold returns the next entry that cannot share a batch, or nil.
+func (q *queue) takeCold() *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	e := q.pop()
-	if e == nil {
-		return nil
-	}
-	out := []*entry{e}
-	if !e.simple() || e.places[0].lane.length <= minShare {
-		return out
-	}
-	limit.take(e)
-	return q.followers(out, e, &limit)
+	return q.cold.pop()
 }
 
-// takeWave returns everything that is ready, as far as it fits into one batch, and the simple entries behind it in its lanes if
-// that makes at least minShare of them. Fewer may be sent one by one.
+// takeHot returns what is ready in the busy lanes, as far as it fits into one batch, and what stands behind it.
+func (q *queue) takeHot(limit bounds) []*entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.withFollowers(q.take(nil, &q.hot, &limit), &limit)
+}
+
+// takeWave returns everything that is ready, as far as it fits into one batch, and what stands behind it.
 func (q *queue) takeWave(limit bounds) []*entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var out []*entry
-	behind := 0
-	for q.first != nil && (len(out) == 0 || limit.fits(q.first)) {
-		e := q.pop()
+	return q.withFollowers(q.take(q.take(nil, &q.hot, &limit), &q.cold, &limit), &limit)
+}
+
+func (q *queue) take(out []*entry, l *list, limit *bounds) []*entry {
+	for l.first != nil && (len(out) == 0 || limit.fits(l.first)) {
+		e := l.pop()
 		limit.take(e)
 		out = append(out, e)
+	}
+	return out
+}
+
+// withFollowers adds the simple entries behind those in out if that makes at least minShare of them; fewer may be sent one by one.
+func (q *queue) withFollowers(out []*entry, limit *bounds) []*entry {
+	behind := 0
+	for _, e := range out {
 		if e.simple() {
 			behind += e.places[0].lane.length - 1
 		}
@@ -148,7 +166,7 @@ func (q *queue) takeWave(limit bounds) []*entry {
 	}
 	for _, e := range out[:len(out):len(out)] {
 		if e.simple() {
-			out = q.followers(out, e, &limit)
+			out = q.followers(out, e, limit)
 		}
 	}
 	return out
@@ -217,7 +235,7 @@ func (q *queue) close() []*entry {
 			}
 		}
 	}
-	q.first, q.last, q.ready = nil, nil, 0
+	q.cold, q.hot = list{}, list{}
 	return unsent
 }
 

@@ -95,10 +95,7 @@ func (s *session) create(ctx context.Context) error {
 	}
 	var answer apiAnswer
 	err := s.api.call(ctx, "CONSUMER.CREATE."+s.api.stream+"."+s.name, request, &answer)
-	if hasCode(err, codeNoStream) {
-		return events.Errorf(events.ErrNoLog, "the servers have no stream %s: %w", s.api.stream, err)
-	}
-	return asUnreachable(err)
+	return s.api.unanswered(err)
 }
 
 // remove deletes the consumer; if that fails the server does it after forgetConsumer.

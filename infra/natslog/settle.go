@@ -15,6 +15,9 @@ import (
 // elect a leader, before it is answered that nothing was written.
 const unavailablePatience = 2 * time.Second
 
+// groupTries is how often a group is sent again as a whole.
+const groupTries = 3
+
 // settle pursues entries whose first attempt did not simply succeed, until each has its definite outcome.
 func (w *writer) settle(group []*entry, a answer) {
 	if len(group) == 1 {
@@ -36,6 +39,12 @@ func (w *writer) settle(group []*entry, a answer) {
 			}
 			return
 		case undecided, unavailable:
+		}
+		if tries >= groupTries { // perhaps it is too large for this connection
+			if !w.ownGroup(group) {
+				w.dissolve(group)
+			}
+			return
 		}
 		if err := w.again(group, a, tries); err != nil {
 			for _, e := range group {
@@ -150,11 +159,12 @@ func (w *writer) nothingWritten(a answer, left *time.Duration, e *entry) error {
 		}
 		return nil
 	}
-	patience := unavailablePatience
 	if errors.Is(a.err, errDisconnected) {
-		patience = w.options.AttemptTimeout
+		*left = min(*left, w.options.AttemptTimeout) // for the connection to come back
+	} else {
+		*left = min(*left, unavailablePatience-time.Since(e.begun))
 	}
-	if *left = min(*left, patience-time.Since(e.begun)); *left <= 0 {
+	if *left <= 0 {
 		return unreachable(a.err)
 	}
 	if errors.Is(a.err, nats.ErrNoResponders) {

@@ -64,7 +64,7 @@ func ensureStream(ctx context.Context, a api, cfg Config) (*jetstream.StreamInfo
 		case hasCode(err, codeNameInUse) && tries < setupTries:
 			continue // another process was faster, with another configuration: look at it
 		}
-		return nil, asUnreachable(err)
+		return nil, a.unanswered(err)
 	}
 }
 

@@ -25,7 +25,9 @@ func TestSuite(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, c.server)
-			logtest.Run(t, func(t *testing.T) logtest.Subject { return subject(t, s.ClientURL(), config, Options{Commit: c.commit}) })
+			logtest.Run(t, func(t *testing.T) logtest.Subject {
+				return subject(t, s.ClientURL(), config, Options{Commit: c.commit})
+			})
 		})
 	}
 }

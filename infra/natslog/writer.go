@@ -16,6 +16,8 @@ const (
 	minShare = 8
 	// maxBatchesInFlight bounds how many atomic batches one log has open; a server allows 50 per stream, for all its writers.
 	maxBatchesInFlight = 8
+	// maxHotBatches bounds the batches in which the entries of busy lanes share.
+	maxHotBatches = 2
 	// maxGroupBytes bounds a batch that is shared. A single append may have up to events.MaxBatchBytes.
 	maxGroupBytes = 4 << 20
 	// dissolveBy is how many parts a refused group is cut into; a refused part is sent entry by entry.
@@ -99,22 +101,42 @@ func (w *writer) run() {
 	}
 }
 
-// stream sends everything that is ready without waiting for answers.
+// stream sends everything that is ready without waiting for answers. Only busy lanes wait: what gathers in them while a batch of
+// their entries is under way shares the next one, because sent one by one each would wait for the answer to the one before it.
 func (w *writer) stream() {
 	for {
-		group := w.queue.takeOne(bounds{records: events.MaxBatch, bytes: maxGroupBytes})
-		if len(group) == 0 {
-			return
+		if e := w.queue.takeCold(); e != nil {
+			w.send([]*entry{e}, func() {})
+			continue
 		}
-		w.send(group, func() {})
+		if w.aloft.Load() >= maxHotBatches {
+			return // landing wakes the queue
+		}
+		hot := w.queue.takeHot(groupBounds())
+		switch {
+		case len(hot) == 0:
+			return
+		case len(hot) < minShare:
+			for i := range hot {
+				w.send(hot[i:i+1:i+1], func() {})
+			}
+		default:
+			w.aloft.Add(1)
+			w.send(hot, func() {
+				w.aloft.Add(-1)
+				w.queue.wake()
+			})
+		}
 	}
 }
+
+func groupBounds() bounds { return bounds{records: events.MaxBatch, bytes: maxGroupBytes} }
 
 // waves sends what is ready as one batch, and what became ready meanwhile as the next: the longer a commit takes, the more share one.
 // A few entries are sent one by one.
 func (w *writer) waves() {
 	for {
-		wave := w.queue.takeWave(bounds{records: events.MaxBatch, bytes: maxGroupBytes})
+		wave := w.queue.takeWave(groupBounds())
 		if len(wave) == 0 {
 			return
 		}

@@ -89,7 +89,13 @@ func (s *Store) send(ctx context.Context, calls []*call) {
 	for _, c := range calls {
 		_ = p.Process(ctx, c.cmd) // only queues
 	}
-	_, _ = p.Exec(ctx) // every command has its own error
+	_, err := p.Exec(ctx)
+	for _, c := range calls {
+		// A refused password fails the connection, and the client leaves the commands without a word.
+		if err != nil && c.cmd.Err() == nil && c.cmd.Val() == nil {
+			c.cmd.SetErr(err)
+		}
+	}
 }
 
 // answer is what a script returned.

@@ -51,7 +51,7 @@ func refusal(op string, err error) error {
 	case "WRONGTYPE":
 		return made(projections.ErrWrongType, "a key of the read model holds a value of another type; nothing was written", wrongTypeHint)
 	case "NOAUTH", "WRONGPASS":
-		return made(events.ErrUnauthorized, "the user or the password is wrong or missing", "Check the credentials in the configuration.")
+		return made(events.ErrUnauthorized, "the user or the password is wrong or missing", credentialsHint)
 	case "NOPERM":
 		return made(events.ErrUnauthorized, "the user may not run this command or touch these keys",
 			"Compare the user's ACL with the commands in infra/redisstore/README.md.")
@@ -74,9 +74,14 @@ func refusal(op string, err error) error {
 	case "EXECABORT":
 		return busy("the transaction was not executed", "Look at the server's log.")
 	default:
+		if strings.Contains(text, "unauthenticated") { // so many arguments are not even read before a password
+			return made(events.ErrUnauthorized, "the user or the password is wrong or missing", credentialsHint)
+		}
 		return busy("it answered "+clip(text), "Look at the server's log.")
 	}
 }
+
+const credentialsHint = "Check the credentials in the configuration."
 
 const wrongTypeHint = "Look at the key with TYPE in redis-cli; if it is not needed, delete it, and the document is written again."
 

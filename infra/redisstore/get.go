@@ -41,7 +41,7 @@ func (s *Store) fetch(ctx context.Context, head, doc string) (rawHead, rawDoc []
 
 const (
 	// maxFlights is how many transactions of gathered reads are under way at once. One more would make each smaller, not the whole faster.
-	maxFlights = 4
+	maxFlights = 2
 	// maxGathered bounds the documents of one.
 	maxGathered = 128
 )
@@ -71,7 +71,7 @@ func (x *gatherer) get(ctx context.Context, head, doc string) (rawHead, rawDoc [
 	r := &gathered{head: head, doc: doc}
 	if x.depart(r) {
 		x.read(ctx, []*gathered{r})
-		x.land()
+		x.land(context.WithoutCancel(ctx)) // no caller's context may end the reads of others
 		return r.rawHead, r.rawDoc, r.err
 	}
 	select {
@@ -97,12 +97,11 @@ func (x *gatherer) depart(r *gathered) bool {
 
 // land ends a flight, unless somebody waits: then it goes on without its first passenger, until nobody does. The client's timeouts bound
 // each of its steps.
-func (x *gatherer) land() {
+func (x *gatherer) land(ctx context.Context) {
 	if batch := x.take(); batch != nil {
 		go func() {
-			// No caller's context may end the read for the others.
 			for ; batch != nil; batch = x.take() {
-				x.read(context.Background(), batch)
+				x.read(ctx, batch)
 			}
 		}()
 	}
@@ -136,6 +135,7 @@ func (x *gatherer) read(ctx context.Context, batch []*gathered) {
 		_ = p.Process(ctx, docs[i]) // only queues
 	}
 	_, err := p.Exec(ctx)
+	err = whyAborted(docs, err)
 	for i, r := range batch {
 		r.rawHead, r.rawDoc, r.err = heads[i].Val(), docs[i].Val(), err
 		if r.done != nil {

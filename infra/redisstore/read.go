@@ -68,6 +68,19 @@ func (s *Store) transact(ctx context.Context, cmds ...*redis.RawCmd) error {
 		_ = p.Process(ctx, c) // only queues
 	}
 	_, err := p.Exec(ctx)
+	return whyAborted(cmds, err)
+}
+
+// whyAborted returns why a command was not even queued, where the transaction's own error only says that one was not.
+func whyAborted(cmds []*redis.RawCmd, err error) error {
+	if err == nil || !redis.HasErrorPrefix(err, "EXECABORT") {
+		return err
+	}
+	for _, c := range cmds {
+		if e := c.Err(); e != nil && !redis.HasErrorPrefix(e, "EXECABORT") {
+			return e
+		}
+	}
 	return err
 }
 

@@ -55,3 +55,10 @@ func patientMini(t testing.TB) *redis.Client {
 	t.Cleanup(func() { must(t, client.Close()) })
 	return client
 }
+
+// each runs a test against a real server and against miniredis.
+func each(t *testing.T, test func(t *testing.T, client *redis.Client)) {
+	t.Helper()
+	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
+	t.Run("miniredis", func(t *testing.T) { test(t, patientMini(t)) })
+}

@@ -80,6 +80,28 @@ for i = 3, last do
 end
 `
 
+// The middle for documents of so many fields that Lua runs out of room for calls that are written out.
+const applyTableText = `
+local a, listed, pairs = 18 + %n, {}, {}
+for j = 1, %n do pairs[2 * j - 1] = argv[18 + j] end
+for i = 3, last do
+  local have = sizes[i]
+  for j = 1, %n do pairs[2 * j] = argv[a + j] end
+  if have + call('HSET', keys[i], unpack(pairs)) ~= %n then
+    call('UNLINK', keys[i])
+    call('HSET', keys[i], unpack(pairs))
+  end
+  if have == 0 or i <= new then
+    listed[#listed + 1] = 0
+    listed[#listed + 1] = sub(keys[i], plen)
+  end
+  a = a + %n
+end
+`
+
+// maxWritten is the largest number of fields for which the calls are written out.
+const maxWritten = 32
+
 // The tail of the apply script. Redis passes at most about 8,000 values from a table to a call, hence the steps. The header comes last.
 const applyFinishText = `
 for i = a + 1, #argv, 2 do call('HSET', keys[tonumber(argv[i])], '_parked', argv[i + 1]) end
@@ -120,7 +142,11 @@ func applyText(n int) string {
 		"%n", strconv.Itoa(n), "%f", strings.Join(vars, ", "), "%v", strings.Join(args, ", "), "%a", strings.Join(calls, ", "),
 		"%h", headerText(headerAt),
 	)
-	return write.Replace(applyCheckText + applyWriteText + applyFinishText)
+	middle := applyWriteText
+	if n > maxWritten {
+		middle = applyTableText
+	}
+	return write.Replace(applyCheckText + middle + applyFinishText)
 }
 
 // createText makes a partition. KEYS: header, index. ARGV: the header.

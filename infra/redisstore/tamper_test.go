@@ -91,3 +91,17 @@ func dump(t testing.TB, client redis.UniversalClient) map[string]string {
 	}
 	return out
 }
+
+func sameDump(t testing.TB, got, want map[string]string) {
+	t.Helper()
+	for k := range got {
+		if got[k] != want[k] {
+			t.Errorf("%q holds %q, want %q", k, got[k], want[k])
+		}
+	}
+	for k := range want {
+		if _, ok := got[k]; !ok {
+			t.Errorf("%q is gone; it held %q", k, want[k])
+		}
+	}
+}

@@ -23,10 +23,12 @@ type Address struct {
 	PID         int    `json:"pid,omitempty"`
 }
 
-// ErrNotRunning: no running region was found where it was looked for.
-const ErrNotRunning = events.Code("not-running")
+const (
+	// ErrNotRunning says that no running region was found where it was looked for.
+	ErrNotRunning = events.Code("not-running")
 
-const addressFile = "region.json"
+	addressFile = "region.json"
+)
 
 // Codes lists every code of this package.
 func Codes() []events.Code { return []events.Code{ErrNotRunning} }

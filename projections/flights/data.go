@@ -10,12 +10,12 @@ import (
 // The real flights; see data/README.md for their source.
 //
 //go:embed data/flights-20k.ndjson.gz
-var compressed []byte //nolint:gochecknoglobals // go:embed needs a variable
+var compressed []byte
 
 // How a flight becomes two events, for tidemark import.
 //
 //go:embed data/flights.map.yaml
-var mapping []byte //nolint:gochecknoglobals // go:embed needs a variable
+var mapping []byte
 
 // Map returns the import map of the flights.
 func Map() []byte { return bytes.Clone(mapping) }

@@ -27,6 +27,9 @@ const smallBatch = 500
 
 // apply folds a batch of records and commits it. On any error nothing is remembered of it.
 func (e *engine) apply(ctx context.Context, records []events.Record) error {
+	if err := e.contiguous(records); err != nil {
+		return err
+	}
 	work, upto := e.whole.take(records)
 	if upto == nil {
 		return nil
@@ -63,6 +66,19 @@ func (e *engine) apply(ctx context.Context, records []events.Record) error {
 	return nil
 }
 
+// contiguous returns ErrHole unless the records follow what was read before. The reader promises it; a hole that gets by would never
+// be found again.
+func (e *engine) contiguous(records []events.Record) error {
+	for i := range records {
+		if records[i].Sequence != e.next {
+			return events.Errorf(events.ErrHole, "the log of %s was read up to %d and then at %d; nothing was applied from there on",
+				e.log.Origin(), e.next-1, records[i].Sequence)
+		}
+		e.next++
+	}
+	return nil
+}
+
 // learn takes over a term that began after the log was asked for its terms.
 func (e *engine) learn(r *events.Record) error {
 	if starts := e.terms.Starts; r.Control.Name != events.ControlTerm || len(starts) > 0 && r.Sequence <= starts[len(starts)-1] {
@@ -82,7 +98,7 @@ func (e *engine) begin() {
 	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
 	for i := range e.parts {
 		p := &e.parts[i]
-		p.next, p.writes, p.touched = p.head, p.writes[:0], false
+		p.next, p.writes, p.touched, p.stray = p.head, p.writes[:0], false, 0
 	}
 }
 
@@ -94,7 +110,9 @@ func (e *engine) unrouted(name string, r *events.Record, reason string) {
 	}
 	p.touched = true
 	p.next.Unrouted++
-	p.next.UnroutedLast = e.place(r.Sequence) + " " + clip(reason)
+	if r.Sequence >= p.stray { // within a batch they do not come in order
+		p.stray, p.next.UnroutedLast = r.Sequence, e.place(r.Sequence)+" "+clip(reason)
+	}
 }
 
 // target finds the document of each operation.

@@ -38,6 +38,7 @@ type engine struct {
 	terms  events.Terms
 	parts  []partition
 	tip    tip
+	next   uint64 // the sequence to read next
 	cache  *cache
 	hasher *projections.Hasher
 	whole  whole
@@ -75,6 +76,7 @@ type partition struct {
 	next    projections.Header
 	writes  []projections.Write
 	touched bool
+	stray   uint64 // sequence of the last unrouted event
 }
 
 func newEngine(p projections.Projection, log events.Reader, store projections.Store, gen projections.Generation, owner uint64, o Options) *engine {
@@ -189,6 +191,7 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 		return nil
 	}
 	e.works(!e.troubled)
+	e.next = from
 	f := newFeed(ctx, func(ctx context.Context) iter.Seq2[[]events.Record, error] {
 		return e.log.Read(ctx, events.Range{From: from, To: to, Follow: to == 0, Batch: e.options.Batch})
 	})
@@ -250,6 +253,9 @@ func (e *engine) works(really bool) {
 func (e *engine) ended(ctx context.Context, to uint64, err error) error {
 	switch {
 	case err != nil:
+		if refuses(err) {
+			_ = e.even(ctx) // what was read before is right: all partitions stand there
+		}
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

@@ -11,7 +11,7 @@ import (
 )
 
 // failedWait is how long a failed build of a new version is left alone before it is begun anew without being asked for.
-const failedWait = time.Minute
+const failedWait = 30 * time.Second
 
 // pointer returns the live pointer. The first projector of a region makes it, with generation 1.
 func (p *Projector) pointer(ctx context.Context) (projections.Pointer, error) {

@@ -3,7 +3,6 @@ package projector_test
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"testing"
 
 	"tidemark.dev/projections"
@@ -87,20 +86,4 @@ func mustProjection(t *testing.T, kind string, version int) projections.Projecti
 		t.Fatal(err)
 	}
 	return p
-}
-
-// expected is what the oracle says about one document: the same fold, written a second time without the packages under test.
-type expected struct {
-	exists                bool
-	sum, chain, count     int64
-	note                  string
-	odd                   bool
-	at, parked            string
-	changedAt, lastTouche uint64
-}
-
-func (d *expected) values() []string {
-	return []string{
-		strconv.FormatInt(d.sum, 10), strconv.FormatInt(d.chain, 10), strconv.FormatInt(d.count, 10), d.note, strconv.FormatBool(d.odd),
-	}
 }

@@ -311,7 +311,10 @@ func testKVWatchEnds(t *testing.T, kv projections.KV) {
 		}
 		cancel()
 	}
-	for range kv.Watch(t.Context(), "a") {
+	for _, err := range kv.Watch(t.Context(), "a") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break // leaving early must not hang
 	}
 }

@@ -17,9 +17,10 @@ import (
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/display"
 )
 
-// ErrFailed: something that the demo promises did not hold.
+// ErrFailed says that something the demo promises did not hold.
 const ErrFailed = events.Code("demo-failed")
 
 // Codes lists every code of this package.
@@ -61,7 +62,7 @@ func Run(ctx context.Context, out io.Writer, o Options) (s Summary, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d := &demo{say: newTeller(out), summary: &s}
-	d.say.line("Tidemark demo: one region, %s real flights, two events each\n", thousands(flights.Count))
+	d.say.line("Tidemark demo: one region, %s real flights, two events each\n", display.Number(flights.Count))
 	if err := d.open(ctx, dir, o); err != nil {
 		return s, err
 	}
@@ -71,7 +72,7 @@ func Run(ctx context.Context, out io.Writer, o Options) (s Summary, err error) {
 	}
 	s.Seconds = time.Since(begin).Seconds()
 	d.say.line("\nAll of it held, in %.1f s: %s events, %s documents, each equal to an independent fold of the file.",
-		s.Seconds, thousands(int(s.Events)), thousands(s.Airports+s.Routes)) //nolint:gosec // a count
+		s.Seconds, display.Number(s.Events), display.Number(s.Airports+s.Routes)) 
 	d.say.line("Next: tidemark up, and the five-minute tour in the README.")
 	return s, d.say.err
 }

@@ -13,6 +13,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/display"
 	"tidemark.dev/services/internal/importer"
 )
 
@@ -23,7 +24,7 @@ const shown = 8
 const demoAirport = "TMK"
 
 func (d *demo) publish(ctx context.Context) error {
-	step := d.say.step("Publishing %s events to JetStream", thousands(2*flights.Count))
+	step := d.say.step("Publishing %s events to JetStream", display.Number(2*flights.Count))
 	m, err := importer.ParseMap(flights.Map())
 	if err != nil {
 		return err
@@ -42,7 +43,7 @@ func (d *demo) publish(ctx context.Context) error {
 	d.summary.Events, d.summary.Position = result.AddedEvents, result.Position
 	d.summary.EventsPerSec = float64(result.AddedEvents) / step.elapsed().Seconds()
 	step.done("%s events/s, importing the file a second time added nothing; the log is at %s",
-		thousands(int(d.summary.EventsPerSec)), result.Position)
+		display.Number(int(d.summary.EventsPerSec)), result.Position)
 	return nil
 }
 
@@ -180,7 +181,7 @@ func (d *demo) compare(ctx context.Context) error {
 		return err
 	}
 	d.summary.Airports, d.summary.Routes, d.summary.DocumentsSame = len(airports), len(routes), true
-	step.done("%d airports and %s routes, every field equal", len(airports), thousands(len(routes)))
+	step.done("%d airports and %s routes, every field equal", len(airports), display.Number(len(routes)))
 	return nil
 }
 

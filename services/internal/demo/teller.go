@@ -63,12 +63,3 @@ func (t *teller) table(fill func(row func(cells ...any))) {
 		t.line("%s", strings.TrimRight(row, "\n"))
 	}
 }
-
-// thousands writes a number with commas.
-func thousands(n int) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}

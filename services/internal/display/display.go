@@ -2,6 +2,7 @@
 package display
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -15,9 +16,9 @@ import (
 
 // Number returns n with a comma after every three digits.
 func Number[N int | int64 | uint64 | uint32](n N) string {
-	digits := strconv.FormatUint(uint64(max(n, -n)), 10)
+	digits, negative := strings.CutPrefix(fmt.Sprint(n), "-")
 	var b strings.Builder
-	if n < 0 {
+	if negative {
 		b.WriteByte('-')
 	}
 	for i, d := range digits {

@@ -11,6 +11,9 @@ import (
 // plainInterval is how often a progress is written where there is no terminal to draw on.
 const plainInterval = 3 * time.Second
 
+// Bytes is the unit that is shown in larger ones.
+const Bytes = "bytes"
+
 // Progress shows how far a job is: a bar on a terminal, a line every few seconds elsewhere. It is not safe for concurrent use.
 type Progress struct {
 	w     io.Writer
@@ -32,7 +35,7 @@ func NewProgress(w io.Writer, what, unit string) *Progress {
 			progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(30),
 			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(unit),
 			progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
-			progressbar.OptionUseANSICodes(true),
+			progressbar.OptionUseANSICodes(true), progressbar.OptionShowBytes(unit == Bytes),
 		)
 	}
 	return p

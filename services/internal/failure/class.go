@@ -73,9 +73,13 @@ func Status(err error) int { return Of(err).Status }
 
 // These name the rows of the tables below by how the caller should take them.
 
-func bad(status int, title string) Class     { return Class{Exit: ExitBad, Status: status, Title: title} }
-func notMet(status int, title string) Class  { return Class{Exit: ExitNotMet, Status: status, Title: title} }
-func unknown(status int, title string) Class { return Class{Exit: ExitUnknown, Status: status, Title: title} }
+func bad(status int, title string) Class { return Class{Exit: ExitBad, Status: status, Title: title} }
+func notMet(status int, title string) Class {
+	return Class{Exit: ExitNotMet, Status: status, Title: title}
+}
+func unknown(status int, title string) Class {
+	return Class{Exit: ExitUnknown, Status: status, Title: title}
+}
 
 func later(c Class) Class {
 	c.Later = true

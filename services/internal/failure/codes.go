@@ -26,8 +26,6 @@ const (
 	ErrCannotListen = events.Code("cannot-listen")
 	// ErrReplayFailed: a replay ended without a result; the live read model was left alone.
 	ErrReplayFailed = events.Code("replay-failed")
-	// ErrDemoFailed: something that the demo promises did not hold.
-	ErrDemoFailed = events.Code("demo-failed")
 	// ErrInterrupted: the caller, or a signal, ended the work before its result was known.
 	ErrInterrupted = events.Code("interrupted")
 	// ErrTimedOut: the time given was over before the result was known.
@@ -40,6 +38,6 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrOverloaded, ErrStopping, ErrCannotListen,
-		ErrReplayFailed, ErrDemoFailed, ErrInterrupted, ErrTimedOut, ErrInternal,
+		ErrReplayFailed, ErrInterrupted, ErrTimedOut, ErrInternal,
 	}
 }

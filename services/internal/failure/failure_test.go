@@ -17,12 +17,13 @@ import (
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/demo"
 	"tidemark.dev/services/internal/failure"
 	"tidemark.dev/services/internal/importer"
 )
 
 func infraCodes() []events.Code {
-	return append(embedded.Codes(), region.ErrNotRunning)
+	return slices.Concat(embedded.Codes(), region.Codes(), demo.Codes())
 }
 
 func allCodes() []events.Code {

@@ -166,7 +166,7 @@ func ofServices(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
 	case ErrReplayFailed:
 		return notMet(http.StatusInternalServerError, "The replay failed")
-	case ErrDemoFailed:
+	case "demo-failed": // of package demo, which links every server
 		return notMet(http.StatusInternalServerError, "The demo did not hold")
 	case ErrInterrupted:
 		return unknown(http.StatusServiceUnavailable, "It was interrupted")

@@ -34,7 +34,7 @@ const (
 )
 
 //go:embed openapi.yaml
-var document []byte //nolint:gochecknoglobals // go:embed needs a variable
+var document []byte
 
 // Options of an API. The zero value works.
 type Options struct {
@@ -182,15 +182,18 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// patient returns the context of a request that may wait, which also ends when the service stops.
-func (a *API) patient(r *http.Request) (context.Context, context.CancelFunc, error) {
+// patient returns the context of a read. One with a position may wait: there is a bound on those, and they end when the service stops.
+func (a *API) patient(ctx context.Context, atLeast events.Position) (context.Context, func(), error) {
+	if atLeast.IsZero() {
+		return ctx, func() {}, nil
+	}
 	select {
 	case a.waits <- struct{}{}:
 	default:
 		return nil, nil, events.Errorf(failure.ErrOverloaded, "%d requests wait for a position already; this one did not begin to", cap(a.waits)).
 			Hint("Ask again in a moment.")
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
+	ctx, cancel := context.WithCancelCause(ctx)
 	release := context.AfterFunc(a.stopping, func() { cancel(context.Cause(a.stopping)) })
 	return ctx, func() {
 		release()

@@ -19,9 +19,9 @@ func expectations(values []string, list []events.Event) (map[events.Entity]event
 	}
 	header := strings.Join(values, ",")
 	if !strings.Contains(header, "=") {
-		x, ok := expectation(strings.TrimSpace(header))
-		if !ok {
-			return nil, badExpect(header)
+		x, err := ParseExpectation(strings.TrimSpace(header))
+		if err != nil {
+			return nil, err
 		}
 		for i := range list {
 			if list[i].Entity != list[0].Entity {
@@ -35,9 +35,12 @@ func expectations(values []string, list []events.Event) (map[events.Entity]event
 	for item := range strings.SplitSeq(header, ",") {
 		name, value, ok := strings.Cut(strings.TrimSpace(item), "=")
 		text, decoded := decodeHeader(name)
-		x, valid := expectation(value)
-		if !ok || !decoded || !valid {
-			return nil, badExpect(item)
+		if !ok || !decoded {
+			return nil, badExpectation(item)
+		}
+		x, err := ParseExpectation(value)
+		if err != nil {
+			return nil, err
 		}
 		entity, err := events.ParseEntity(text)
 		if err != nil {
@@ -51,21 +54,22 @@ func expectations(values []string, list []events.Event) (map[events.Entity]event
 	return out, nil
 }
 
-func badExpect(s string) error {
+func badExpectation(s string) error {
 	return events.Errorf(events.ErrInvalidBatch, "%q is not an expectation; nothing was written", clip(s)).
-		Hint("Write %s: any, none, or the sequence of the entity's last event; for several entities airport/ORD=12,airport/JFK=none.", headerExpect)
+		Hint("Expect any, none, or the sequence of the entity's last event; of several entities airport/ORD=12,airport/JFK=none.")
 }
 
-func expectation(s string) (events.Expectation, bool) {
+// ParseExpectation reads what an entity's last sequence should be: any, none, or a number. It returns events.ErrInvalidBatch.
+func ParseExpectation(s string) (events.Expectation, error) {
 	switch s {
 	case "any":
-		return events.ExpectAny(), true
+		return events.ExpectAny(), nil
 	case "none":
-		return events.ExpectNone(), true
+		return events.ExpectNone(), nil
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || s != strconv.FormatUint(n, 10) {
-		return events.Expectation{}, false
+		return events.Expectation{}, badExpectation(s)
 	}
-	return events.ExpectExactly(n), true
+	return events.ExpectExactly(n), nil
 }

@@ -26,15 +26,11 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx := r.Context()
-	if !o.AtLeast.IsZero() {
-		waiting, done, err := a.patient(r)
-		if err != nil {
-			return err
-		}
-		defer done()
-		ctx = waiting
+	ctx, done, err := a.patient(r.Context(), o.AtLeast)
+	if err != nil {
+		return err
 	}
+	defer done()
 	projection, key := r.PathValue("projection"), r.PathValue("key")
 	found, err := a.reader.Get(ctx, projection, key, o)
 	if err != nil {
@@ -70,15 +66,11 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 			return events.Errorf(projections.ErrInvalidQuery, "a limit of %q is not a number from 1 to %d", clip(values.Get("limit")), query.MaxLimit)
 		}
 	}
-	ctx := r.Context()
-	if !o.AtLeast.IsZero() {
-		waiting, done, err := a.patient(r)
-		if err != nil {
-			return err
-		}
-		defer done()
-		ctx = waiting
+	ctx, done, err := a.patient(r.Context(), o.AtLeast)
+	if err != nil {
+		return err
 	}
+	defer done()
 	projection := r.PathValue("projection")
 	page, err := a.reader.List(ctx, projection, o)
 	if err != nil {

@@ -14,10 +14,11 @@ import (
 	"tidemark.dev/services/internal/failure"
 )
 
-// Bounds of a connection. A request may wait for a position as long as query.MaxWait, so its answer takes longer than that.
+// Bounds of a connection. A request may wait for a position as long as query.MaxWait. The time for reading it must be longer than that too:
+// the server goes on reading while a request is served, to notice that the client is gone, and a time-out there ends the request.
 const (
 	headerTimeout = 5 * time.Second
-	bodyTimeout   = time.Minute
+	bodyTimeout   = query.MaxWait + 10*time.Second
 	writeTimeout  = query.MaxWait + 30*time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 64 << 10 // bytes
@@ -62,6 +63,8 @@ func Serve(ctx context.Context, l net.Listener, api *API, logger *slog.Logger) e
 		logger.WarnContext(end, "requests under way were cut off", "reason", err.Error())
 		_ = s.Close() // what is left has had its time
 	}
-	<-result
+	if err := <-result; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }

@@ -41,9 +41,9 @@ func ParseMap(text []byte) (*Map, error) {
 	}
 	m := &Map{}
 	err := object(document.Content[0], "the map", map[string]func(*yaml.Node) error{
-		"name":   func(n *yaml.Node) error { return m.readName(n) },
+		"name":   m.readName,
 		"source": func(n *yaml.Node) error { return scalar(n, "source", &m.source) },
-		"events": func(n *yaml.Node) error { return m.readRules(n) },
+		"events": m.readRules,
 	}, "name", "source", "events")
 	if err != nil {
 		return nil, err
@@ -121,8 +121,8 @@ func (m *Map) readRules(n *yaml.Node) error {
 				r.id = new(template)
 				return readTemplate(n, "id", r.id)
 			},
-			"time": func(n *yaml.Node) error { return r.readTime(n) },
-			"data": func(n *yaml.Node) error { return r.readData(n) },
+			"time": r.readTime,
+			"data": r.readData,
 		}, "type", "entity")
 		if err != nil {
 			return err

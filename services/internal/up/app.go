@@ -66,7 +66,9 @@ func (a *App) Public() bool { return a.listener != nil && !httpapi.Local(a.liste
 //  2. The API: waits end, requests under way are finished.
 //  3. The projectors: each ends its batch and gives its lease free, so that the next start need not wait for it.
 //  4. The region: log, connections, Redis, NATS, the lock of the data directory. That is the cleanup that New returned.
-func (a *App) Run(ctx context.Context) error {
+//
+// ready is called once, as soon as commands and requests are answered; its error ends Run.
+func (a *App) Run(ctx context.Context, ready func() error) error {
 	withdraw, err := a.announce()
 	if err != nil {
 		return err
@@ -94,6 +96,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.listener != nil {
 		front.Go(func() error { return httpapi.Serve(serving, a.listener, a.api, a.logger) })
 	}
+	front.Go(ready)
 	err = front.Wait() // 2
 	stopProjectors()   // 3
 	return errors.Join(err, workers.Wait())

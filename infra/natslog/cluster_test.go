@@ -1,0 +1,116 @@
+package natslog
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"tidemark.dev/events/logtest"
+)
+
+// startCluster runs three servers that form a cluster on loopback and returns when they have a leader.
+func startCluster(t testing.TB) []*server.Server {
+	t.Helper()
+	var routes []*url.URL
+	var listeners []net.Listener
+	for range 3 { // hold all ports at once, so that they differ
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, l)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+	}
+	var servers []*server.Server
+	for i := range 3 {
+		port := listeners[i].Addr().(*net.TCPAddr).Port
+		if err := listeners[i].Close(); err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, startServer(t, func(o *server.Options) {
+			o.ServerName = fmt.Sprint("n", i)
+			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port}
+			o.Routes = routes
+		}))
+	}
+	eventually(t, "the cluster has a leader and all its members", func() bool {
+		for _, s := range servers {
+			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 {
+				return true
+			}
+		}
+		return false
+	})
+	return servers
+}
+
+func TestSuiteReplicated(t *testing.T) {
+	servers := startCluster(t)
+	cfg := Config{Origin: "us", Replicas: 3}
+	logtest.Run(t, func(t *testing.T) logtest.Subject { return subject(t, servers[0].ClientURL(), cfg, Options{}) })
+}
+
+// TestReplicatedLeaderChanges makes the stream change its leader while many write: what was in flight is lost or kept, and
+// answered or not.
+func TestReplicatedLeaderChanges(t *testing.T) {
+	servers := startCluster(t)
+	nc := dial(t, servers[0].ClientURL())
+	cfg := Config{Origin: "us", Replicas: 3}
+	l := openLog(t, nc, cfg, Options{AttemptTimeout: time.Second})
+	stopped := make(chan struct{})
+	var changes sync.WaitGroup
+	var changed atomic.Int64
+	changes.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if m, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.EVT_us", nil, time.Second); err == nil && strings.Contains(string(m.Data), `"success":true`) {
+					changed.Add(1)
+				}
+			case <-stopped:
+				return
+			}
+		}
+	})
+	const writers, rounds, leaders = 8, 50, 3
+	var mu sync.Mutex
+	wanted := map[string]bool{}
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(2, uint64(w)))
+			var last uint64
+			for i := 0; i < rounds || changed.Load() < leaders; i++ {
+				b := randomBatch(random, w, i, last)
+				r, err := l.Append(within(t), b)
+				if err != nil || r.Duplicate {
+					t.Errorf("append %d of writer %d: %+v, %v", i, w, r, err)
+					return
+				}
+				mu.Lock()
+				for j, e := range b.Events {
+					wanted[e.ID] = true
+					if e.Entity == entity(w) {
+						last = r.First + uint64(j)
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	close(stopped)
+	changes.Wait()
+	exactlyOnce(t, l, wanted)
+	t.Logf("%d events, %d changes of the leader", len(wanted), changed.Load())
+}

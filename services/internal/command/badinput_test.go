@@ -1,0 +1,184 @@
+package command_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mistakes are command lines that must be refused; DIR stands for a directory of files.
+func mistakes() []struct {
+	name string
+	args []string
+	exit int
+	code string
+} {
+	publish := func(more ...string) []string {
+		return append([]string{"publish", "airport/ORD", "FlightDeparted"}, more...)
+	}
+	long := strings.Repeat("x", 4096)
+	return []struct {
+		name string
+		args []string
+		exit int
+		code string
+	}{
+		{"an unknown command", []string{"replicate"}, 2, "usage"},
+		{"an unknown flag", []string{"status", "--loud"}, 2, "usage"},
+		{"a missing argument", []string{"get", "airports"}, 2, "usage"},
+		{"an unknown output", []string{"status", "-o", "json", "--timeout", "0s"}, 2, "usage"},
+		{"no data", publish(), 2, "usage"},
+		{"a file that is not there", publish("--data", "@DIR/none"), 2, "usage"},
+		{"no entity", []string{"publish", "ORD", "T", "--data", "{}"}, 2, "invalid-entity"},
+		{"an entity without an id", []string{"publish", "airport/", "T", "--data", "{}"}, 2, "invalid-entity"},
+		{"an entity with a dotted type", []string{"publish", "air.port/ORD", "T", "--data", "{}"}, 2, "invalid-entity"},
+		{"an entity with a star", []string{"publish", "*/ORD", "T", "--data", "{}"}, 2, "invalid-entity"},
+		{"an entity of 4 kB", []string{"publish", "airport/" + long, "T", "--data", "{}"}, 2, "invalid-entity"},
+		{"an entity that is not UTF-8", []string{"publish", "airport/\xff", "T", "--data", "{}"}, 2, "invalid-entity"},
+		{"a type with a blank", []string{"publish", "airport/ORD", "Flight departed", "--data", "{}"}, 2, "invalid-event"},
+		{"an empty id", publish("--data", "{}", "--id", ""), 2, "invalid-event"},
+		{"an id with a line break", publish("--data", "{}", "--id", "a\r\nNats-Rollup: all"), 2, "invalid-event"},
+		{"a blank id", publish("--data", "{}", "--id", " "), 2, "invalid-event"},
+		{"an empty source", publish("--data", "{}", "--source", ""), 2, "invalid-event"},
+		{"data that is not JSON", publish("--data", "{"), 2, "invalid-data"},
+		{"a key twice", publish("--data", `{"a":1,"a":2}`), 2, "invalid-data"},
+		{"a number beyond floats", publish("--data", "1e400"), 2, "invalid-data"},
+		{"deep nesting", publish("--data", strings.Repeat("[", 100)+strings.Repeat("]", 100)), 2, "invalid-data"},
+		{"data over a mebibyte", publish("--data", "@DIR/large.json"), 2, "too-large"},
+		{"a time that is none", publish("--data", "{}", "--time", "now"), 2, "usage"},
+		{"a time ten years ahead", publish("--data", "{}", "--time", "2099-01-01T00:00:00Z"), 2, "clock-ahead"},
+		{"an expectation that is none", publish("--data", "{}", "--expect", "soon"), 2, "invalid-batch"},
+		{"an expectation that does not hold", publish("--data", "{}", "--expect", "7"), 1, "conflict"},
+		{"an entity that is there already", publish("--data", "{}", "--expect", "none"), 1, "conflict"},
+		{"an id with other content", publish("--data", "{}", "--id", "before"), 1, "id-conflict"},
+
+		{"an unknown projection", []string{"get", "nothing", "ORD"}, 2, "unknown-projection"},
+		{"a projection that cannot be", []string{"get", "No Name", "ORD"}, 2, "unknown-projection"},
+		{"an empty key", []string{"get", "airports", ""}, 2, "invalid-key"},
+		{"a key that is not there", []string{"get", "airports", "NONE"}, 1, "no-document"},
+		{"an empty position", []string{"get", "airports", "ORD", "--at-least", ""}, 2, "invalid-position"},
+		{"a malformed position", []string{"get", "airports", "ORD", "--at-least", "us@1"}, 2, "invalid-position"},
+		{"a forged position", []string{"get", "airports", "ORD", "--at-least", "us.ffffffff@1:1"}, 2, "lost-position"},
+		{"a foreign position", []string{"get", "airports", "ORD", "--at-least", "eu.ffffffff@1:1"}, 2, "lost-position"},
+		{"a future position", []string{"get", "airports", "ORD", "--at-least", "FUTURE", "--wait", "50ms"}, 1, "not-reached"},
+		{"a negative wait", []string{"get", "airports", "ORD", "--wait", "-1s"}, 2, "invalid-query"},
+		{"a wait of an hour", []string{"get", "airports", "ORD", "--wait", "1h"}, 2, "invalid-query"},
+		{"a limit of 0", []string{"list", "airports", "--limit", "0"}, 2, "invalid-query"},
+		{"a limit of a billion", []string{"list", "airports", "--limit", "1000000000"}, 2, "invalid-query"},
+		{"a forged cursor", []string{"list", "airports", "--after", "zzz"}, 2, "invalid-cursor"},
+		{"a history of nothing", []string{"history", "airport/NONE"}, 1, "not-found"},
+		{"a history of no entity", []string{"history", "ORD"}, 2, "invalid-entity"},
+
+		{"a replay from nowhere", []string{"replay", "airports"}, 2, "usage"},
+		{"a replay of nothing", []string{"replay", "nothing", "--from-start"}, 2, "unknown-projection"},
+		{"an import without a map", []string{"import", "DIR/lines"}, 2, "usage"},
+		{"a map that is not there", []string{"import", "DIR/lines", "--map", "DIR/none"}, 2, "usage"},
+		{"a map with an unknown key", []string{"import", "DIR/lines", "--map", "DIR/unknown.yaml"}, 2, "invalid-map"},
+		{"a map that is a bomb", []string{"import", "DIR/lines", "--map", "DIR/bomb.yaml"}, 2, "invalid-map"},
+		{"an input that is not there", []string{"import", "DIR/none", "--map", "DIR/good.yaml"}, 2, "usage"},
+		{"an input that is a directory", []string{"import", "DIR", "--map", "DIR/good.yaml"}, 2, "usage"},
+		{"a line that lacks a field", []string{"import", "DIR/lines", "--map", "DIR/good.yaml"}, 2, "invalid-line"},
+		{"a level of the log", []string{"up", "--log-level", "loud"}, 2, "usage"},
+		{"a format of the log", []string{"up", "--log-format", "xml"}, 2, "usage"},
+		{"a region that cannot be", []string{"up", "--region", "E U", "--dir", "DIR/new"}, 2, "invalid-event"},
+		{"an address that cannot be", []string{"up", "--http", "nowhere", "--redis", "mini", "--dir", "DIR/new"}, 2, "cannot-listen"},
+		{"a data directory that is a file", []string{"up", "--dir", "DIR/lines"}, 2, "unsafe-data-directory"},
+		{"a Redis that cannot be, for the demo", []string{"demo", "--redis", "::"}, 2, "bad-address"},
+		{"a Redis that cannot be", []string{"up", "--redis", "::", "--dir", "DIR/new"}, 2, "bad-address"},
+	}
+}
+
+func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
+	files := t.TempDir()
+	for name, text := range map[string]string{
+		"large.json": `"` + strings.Repeat("x", 1<<20) + `"`, "lines": `{"b":1}` + "\n",
+		"unknown.yaml": "name: a\nsource: urn:a\ncolour: red\n",
+		"bomb.yaml":    "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b]\n",
+		"good.yaml":    "name: a\nsource: urn:a\nevents:\n  - {type: T, entity: 't/{a}'}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(files, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "region")
+	start(t, dir)
+	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--id", "before"), 0).out)
+	future, _, _ := strings.Cut(position, ":")
+	state := func() string {
+		read := []string{"--dir", dir, "-o", "json", "--at-least", position}
+		return want(t, cli(t, "", "--dir", dir, "status", "-o", "json"), 0).out +
+			want(t, cli(t, "", append(read, "list", "airports")...), 0).out + want(t, cli(t, "", append(read, "list", "routes")...), 0).out
+	}
+	before := state()
+	for _, m := range mistakes() {
+		t.Run(m.name, func(t *testing.T) {
+			args := []string{"--dir", dir, "-o", "json"}
+			for _, a := range m.args {
+				if a == "FUTURE" {
+					a = future + ":1000"
+				}
+				args = append(args, strings.ReplaceAll(a, "DIR", files))
+			}
+			r := want(t, cli(t, "", args...), m.exit)
+			p := r.problem(t)
+			if p.Error.Code != m.code || p.Error.Message == "" || r.out != "" {
+				t.Errorf("the error is %s, want the code %s", r.err, m.code)
+			}
+			if m.code == "not-reached" && p.Error.Next == "" {
+				t.Errorf("the error says not what to do: %s", r.err)
+			}
+		})
+	}
+	if after := state(); after != before {
+		t.Errorf("the region changed from\n%s to\n%s", before, after)
+	}
+}
+
+func TestASecondReplayAtOnceIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "region")
+	start(t, dir)
+	want(t, cli(t, "", importFlights(t, dir)...), 0)
+	results := make(chan result, 4)
+	for range cap(results) {
+		go func() { results <- cli(t, "", "--dir", dir, "-o", "json", "replay", "routes", "--from-start") }()
+	}
+	refused := 0
+	for range cap(results) {
+		switch r := <-results; r.code {
+		case 0:
+		case 1:
+			if p := r.problem(t); p.Error.Code != "replay-running" {
+				t.Errorf("the error is %s", r.err)
+			}
+			refused++
+		default:
+			t.Errorf("replay ended with %+v", r)
+		}
+	}
+	if refused == 0 {
+		t.Error("four replays at once were all accepted")
+	}
+}
+
+func TestNothingThatATerminalObeysIsPrinted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "region")
+	start(t, dir)
+	const id = "a\x1b[2J\u202eb"
+	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/"+id, "FlightDeparted", "--data", `{"date":"\u001b[2J"}`), 0).out)
+	for _, args := range [][]string{
+		{"get", "airports", id}, {"list", "airports"}, {"history", "airport/" + id}, {"get", "airports", id + "x"}, {"history", "airport/" + id + "x"},
+		{"get", "airports\x1b[2J", "x"}, {"publish", "airport/x", "T", "--data", "\x1b"}, {"get", "airports", "x", "--at-least", "\x1b[2J"}, {"\x1b[2J"},
+	} {
+		t.Run(fmt.Sprintf("%q", args), func(t *testing.T) {
+			if len(args) > 1 && args[0] != "publish" && args[0] != "history" && len(args) < 4 {
+				args = append(args, "--at-least", position)
+			}
+			r := cli(t, "", append([]string{"--dir", dir}, args...)...)
+			if strings.ContainsAny(r.out+r.err, "\x1b\u202e") {
+				t.Errorf("it printed %q and %q", r.out, r.err)
+			}
+		})
+	}
+}

@@ -1,0 +1,147 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidemark.dev/events"
+	"tidemark.dev/infra/client"
+	"tidemark.dev/infra/region"
+	"tidemark.dev/services/internal/display"
+	"tidemark.dev/services/internal/failure"
+)
+
+const (
+	outputTable = "table"
+	outputJSON  = "json"
+	// passwordVariable, not a flag: flags are seen by every user of the machine.
+	passwordVariable = "TIDEMARK_NATS_PASSWORD" //nolint:gosec // a name
+	defaultRegion    = "us"
+	defaultTimeout   = 30 * time.Second
+	defaultSource    = "urn:tidemark:cli"
+)
+
+// globals are the flags of every command.
+type globals struct {
+	dir, nats, natsUser, redis, region, output string
+	timeout                                    time.Duration
+}
+
+func (g *globals) register(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	flags.StringVar(&g.dir, "dir", client.DefaultDir(), "data directory of the region on this machine (or $TIDEMARK_DIR)")
+	flags.StringVar(&g.nats, "nats", "", "URL of a running NATS server, instead of a region on this machine")
+	flags.StringVar(&g.natsUser, "nats-user", "", "user for --nats; the password is read from $"+passwordVariable)
+	flags.StringVar(&g.redis, "redis", "", "address of a running Redis, beside --nats; for up also auto, server or mini")
+	flags.StringVar(&g.region, "region", defaultRegion, "name of the region, with up or --nats")
+	flags.StringVarP(&g.output, "output", "o", outputTable, "table or json")
+	flags.DurationVar(&g.timeout, "timeout", defaultTimeout, "how long to wait for the servers to answer")
+}
+
+// check refuses values of the global flags that no command can use.
+func (g *globals) check() error {
+	switch {
+	case g.output != outputTable && g.output != outputJSON:
+		bad := g.output
+		g.output = outputTable
+		return events.Errorf(failure.ErrUsage, "%q is not an output format", bad).Hint("Use -o table or -o json.")
+	case g.timeout <= 0:
+		return events.Errorf(failure.ErrUsage, "a timeout of %s is not above 0", g.timeout)
+	case g.dir == "":
+		return events.Errorf(failure.ErrUsage, "the data directory is empty").Hint("Leave --dir and $TIDEMARK_DIR out to use the default.")
+	case g.natsUser != "" && g.nats == "":
+		return events.Errorf(failure.ErrUsage, "--nats-user is for a server that --nats names")
+	}
+	return nil
+}
+
+// connect finds the region and connects to it. The caller closes the client.
+func (p *program) connect(ctx context.Context) (*client.Client, error) {
+	address, err := p.find()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := p.bounded(ctx, 0)
+	defer cancel()
+	r, err := region.Connect(ctx, address, slog.New(slog.DiscardHandler))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, errors.Join(context.Cause(ctx), err)
+	case errors.Is(err, events.ErrUnreachable) && address.PID != 0:
+		return nil, p.silent(address.PID, err)
+	case err != nil:
+		return nil, err
+	}
+	return client.New(r, defaultSource), nil
+}
+
+// find returns the address of the region: the one the flags name, or the one that runs on the data directory.
+func (p *program) find() (region.Address, error) {
+	if p.nats == "" {
+		return region.LoadAddress(p.dir)
+	}
+	if p.redis == "" {
+		return region.Address{}, events.Errorf(failure.ErrUsage, "--nats names a running server, and there is no --redis beside it").
+			Hint("Add --redis ADDRESS.")
+	}
+	return region.Address{
+		Region: p.region, NATS: p.nats, User: p.natsUser, Password: os.Getenv(passwordVariable), Redis: p.redis,
+	}, nil
+}
+
+// silent says what is known about a region of this machine that does not answer.
+func (p *program) silent(pid int, err error) error {
+	if !alive(pid) {
+		return events.Errorf(region.ErrNotRunning, "the region in %s does not run any more: its process %d ended without a word", p.dir, pid).
+			Hint("Start it again with %s up.", p.self)
+	}
+	return events.Errorf(events.ErrUnreachable, "the region in %s, run by process %d, does not answer: %w", p.dir, pid, err).
+		Hint("See what that process says, or stop it and start it again with %s up.", p.self)
+}
+
+// alive reports whether a process runs, as far as can be told.
+func alive(pid int) bool {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	err = process.Signal(syscall.Signal(0))
+	return err == nil || errors.Is(err, os.ErrPermission)
+}
+
+// self is how a person calls this program: as they just did, or the way that compiles it first.
+func self() string {
+	path, err := os.Executable()
+	if err == nil && strings.Contains(path, string(filepath.Separator)+"go-build") {
+		return "go run ./services/tidemark"
+	}
+	return display.Name(os.Args[0])
+}
+
+// projectionNames completes the name of a projection. What goes wrong is no reason to disturb a person who is typing.
+func (p *program) projectionNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	const patience = 2 * time.Second
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), patience)
+	defer cancel()
+	c, err := p.connect(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer c.Close() //nolint:errcheck // the command is over
+	names, err := c.Reader().Projections(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,140 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/display"
+)
+
+func (p *program) status() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Print how the region does: log, read models, projectors, replays",
+		Long: `Print how the region does. Lag is how many records of the log a read model has not applied; what is not known is shown as unknown.
+Exit code 3 when a part of the region does not answer.`,
+		Example: "  tidemark status\n  tidemark status -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := p.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close() //nolint:errcheck // only read
+			ctx, cancel := p.bounded(cmd.Context(), 0)
+			defer cancel()
+			o, err := c.Reader().Overview(ctx)
+			if err != nil {
+				return err
+			}
+			if err := p.print(o, func(w io.Writer) error { return p.overview(w, &o) }); err != nil {
+				return err
+			}
+			return unanswered(&o)
+		},
+	}
+}
+
+func (p *program) overview(w io.Writer, o *query.Overview) error {
+	head := "does not answer"
+	if !o.Head.IsZero() {
+		head = "at " + o.Head.String()
+	}
+	fmt.Fprintf(w, "region %s, log %s\n", o.Region, head)
+	if len(o.Projections) == 0 {
+		fmt.Fprintf(w, "no projection yet: %s up runs some\n", p.self)
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PROJECTION\tSTATE\tPROJECTOR\tLAG\tDOCUMENTS\tPARKED\tUNROUTED\tVERSION\tGENERATION\tPOSITION")
+	for i := range o.Projections {
+		m := &o.Projections[i]
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s", m.Name, m.State, m.Projector, lag(m.Lag))
+		if m.State == "unknown" {
+			fmt.Fprint(t, "\tunknown\tunknown\tunknown")
+		} else {
+			fmt.Fprintf(t, "\t%s\t%s\t%s", display.Number(m.Documents), display.Number(m.Parked), display.Number(m.Unrouted))
+		}
+		position := m.Position.String()
+		if position == "" {
+			position = "none"
+		}
+		fmt.Fprintf(t, "\t%d\t%d\t%s\n", m.Version, m.Generation, position)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	remarks(w, o)
+	return nil
+}
+
+// remarks writes what does not fit into a table: what a projector has to say, and replays.
+func remarks(w io.Writer, o *query.Overview) {
+	first := true
+	remark := func(format string, args ...any) {
+		if first {
+			fmt.Fprintln(w)
+			first = false
+		}
+		fmt.Fprintln(w, display.Text(fmt.Sprintf(format, args...)))
+	}
+	for i := range o.Projections {
+		m := &o.Projections[i]
+		if m.Message != "" {
+			remark("%s: %s", m.Name, m.Message)
+		}
+		if r := m.Replay; r != nil {
+			remark("%s: %s", m.Name, replayLine(r))
+		}
+	}
+}
+
+// replayLine says on one line how a replay does.
+func replayLine(r *projections.Replay) string {
+	switch r.State {
+	case projections.ReplayRequested:
+		return fmt.Sprintf("replay %s is requested and not begun", r.ID)
+	case projections.ReplayDone:
+		return fmt.Sprintf("the last replay was done %s: generation %d, %s", r.Finished.Format("2006-01-02 15:04:05Z"), r.Generation, verdict(r))
+	case projections.ReplayFailed:
+		return fmt.Sprintf("the last replay failed %s: %s", r.Finished.Format("2006-01-02 15:04:05Z"), r.Message)
+	default:
+		percent := uint64(0)
+		if r.Head > 0 {
+			percent = 100 * min(r.Sequence, r.Head) / r.Head
+		}
+		return fmt.Sprintf("replay %s is %s generation %d: %s of %s records (%d %%)", r.ID, r.State, r.Generation,
+			display.Number(r.Sequence), display.Number(r.Head), percent)
+	}
+}
+
+// verdict says what comparing the new generation with the one before showed.
+func verdict(r *projections.Replay) string {
+	switch {
+	case r.Equal:
+		return "equal to the generation before"
+	case r.Compared:
+		return "DIFFERENT from the generation before, which was wrong"
+	}
+	return "not compared: the generation before was of another definition, or did not stand at the same position"
+}
+
+// unanswered returns an error when something in the overview is not known because nothing answered.
+func unanswered(o *query.Overview) error {
+	if o.Head.IsZero() {
+		return events.Errorf(events.ErrUnreachable, "the log of %s does not answer", o.Region).Hint("Check its NATS server.")
+	}
+	for i := range o.Projections {
+		if o.Projections[i].State == "unknown" {
+			return events.Errorf(projections.ErrStoreUnreachable, "the store of %s does not answer for %s", o.Region, o.Projections[i].Name).Hint("Check its Redis.")
+		}
+	}
+	return nil
+}

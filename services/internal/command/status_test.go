@@ -1,0 +1,67 @@
+package command
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/query"
+)
+
+func TestTheStatusShowsWhatIsNotKnownAsUnknown(t *testing.T) {
+	at, err := events.ParsePosition("us.7f3a@1:1042")
+	if err != nil {
+		t.Fatal(err)
+	}
+	finished := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	o := query.Overview{Region: "us", Head: at, Projections: []query.ModelStatus{
+		{
+			Name: "airports", State: "live", Generation: 2, Version: 1, Position: at, Lag: &query.Lag{Events: 1234}, Documents: 5678, Parked: 1,
+			Projector: projections.ProjectorFollowing,
+			Replay:    &projections.Replay{ID: "r1", State: projections.ReplayBuilding, Generation: 3, Sequence: 521, Head: 1042},
+		},
+		{
+			Name: "routes", State: "unknown", Generation: 1, Version: 1, Projector: projections.ProjectorWaiting, Code: "store-unreachable",
+			Message: "store-unreachable: Redis\x1b[2J does not answer",
+		},
+		{
+			Name: "late", State: "live", Generation: 1, Version: 1, Position: at, Projector: projections.ProjectorRefused, Message: "hole: a sequence is missing",
+			Replay: &projections.Replay{State: projections.ReplayFailed, Finished: &finished, Message: "hole: it is missing"},
+		},
+	}}
+	var out bytes.Buffer
+	p := &program{self: "tidemark"}
+	if err := p.overview(&out, &o); err != nil {
+		t.Fatal(err)
+	}
+	want := `region us, log at us.7f3a@1:1042
+
+PROJECTION  STATE    PROJECTOR  LAG      DOCUMENTS  PARKED   UNROUTED  VERSION  GENERATION  POSITION
+airports    live     following  1,234    5,678      1        0         1        2           us.7f3a@1:1042
+routes      unknown  waiting    unknown  unknown    unknown  unknown   1        1           none
+late        live     refused    unknown  0          0        0         1        1           us.7f3a@1:1042
+
+airports: replay r1 is building generation 3: 521 of 1,042 records (50 %)
+routes: store-unreachable: Redis\x1b[2J does not answer
+late: hole: a sequence is missing
+late: the last replay failed 2026-01-02 03:04:05Z: hole: it is missing
+`
+	if out.String() != want {
+		t.Errorf("the status is\n%s, want\n%s", out.String(), want)
+	}
+	if err := unanswered(&o); !errors.Is(err, projections.ErrStoreUnreachable) {
+		t.Errorf("a store that does not answer gives %v", err)
+	}
+	o.Head = events.Position{}
+	if err := unanswered(&o); !errors.Is(err, events.ErrUnreachable) {
+		t.Errorf("a log that does not answer gives %v", err)
+	}
+	out.Reset()
+	if err := p.overview(&out, &query.Overview{Region: "us"}); err != nil || !strings.HasPrefix(out.String(), "region us, log does not answer\nno projection yet") {
+		t.Errorf("an empty region is shown as %s", out.String())
+	}
+}
