@@ -23,7 +23,7 @@ func CheckJSON(data []byte) error {
 	return Errorf(ErrInvalidData, "the data at byte %d: %s", at, fault)
 }
 
-// jsonFault says what is wrong; empty when nothing is. The named ones are valid by the grammar of JSON, all others are not.
+// jsonFault says what is wrong; empty when nothing is. JSON's own grammar allows what the named ones refuse.
 type jsonFault string
 
 const (
@@ -33,15 +33,6 @@ const (
 	faultUTF8      = jsonFault("not UTF-8")
 	faultSurrogate = jsonFault("the escape of half a surrogate pair")
 )
-
-// grammatical reports whether JSON's own grammar allows what f refuses.
-func (f jsonFault) grammatical() bool {
-	switch f {
-	case "", faultDepth, faultRepeated, faultNumber, faultUTF8, faultSurrogate:
-		return true
-	}
-	return false
-}
 
 // scanJSON checks data in one pass. It allocates only for objects with many keys and for keys with escapes.
 func scanJSON(data []byte) (at int, fault jsonFault) {

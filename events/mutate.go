@@ -14,41 +14,32 @@ const MaxMutateAttempts = 16
 // on, and decides again, at most MaxMutateAttempts times; then the *ConflictError is returned. When the region's copy of the log
 // does not hold what the conflict is about yet, Mutate waits for it.
 //
-// fold returns the state after one event. decide returns the events to append; none means there is nothing to do and the receipt is zero.
-// Both run again after a conflict and must have no effect of their own. Events without an Entity get entity; events without an ID get a new one.
-// At least one decided event must be about entity, or nothing would guard the decision: otherwise it is ErrInvalidBatch.
-// An error of fold or decide is returned as it is; nothing was written.
+// fold returns the state after one event; events of a transaction that a promotion cut off are left out. decide returns the events to append; none
+// means there is nothing to do and the receipt is zero. Both run again after a conflict and must have no effect of their own.
+// Events without an Entity get entity; events without an ID get a new one. At least one decided event must be about entity, or
+// nothing would guard the decision: otherwise it is ErrInvalidBatch. An error of fold or decide is returned as it is; nothing was written.
 func Mutate[S any](ctx context.Context, log Log, entity Entity, fold func(S, Record) (S, error),
 	decide func(S) ([]Event, error),
 ) (Receipt, error) {
-	var state S
-	var last uint64
+	a := aggregate[S]{log: log, entity: entity, fold: fold}
 	var conflict *ConflictError
 	for range MaxMutateAttempts {
 		if conflict != nil {
 			// The refusal came from the leader; this region's copy may be behind it.
-			if err := waitFor(ctx, log, conflict.Actual); err != nil {
+			if err := a.catchUp(ctx, conflict.Actual); err != nil {
 				return Receipt{}, err
 			}
 		}
-		for r, err := range log.History(ctx, entity, last+1) {
-			if err != nil {
-				return Receipt{}, err
-			}
-			if r.Kind == KindEvent {
-				if state, err = fold(state, r); err != nil {
-					return Receipt{}, err
-				}
-			}
-			last = r.Sequence
+		if err := a.load(ctx); err != nil {
+			return Receipt{}, err
 		}
-		decided, err := decide(state)
+		decided, err := decide(a.state)
 		if err != nil || len(decided) == 0 {
 			return Receipt{}, err
 		}
 		decided = completed(decided, entity)
-		receipt, err := log.Append(ctx, Batch{Events: decided, Expect: map[Entity]Expectation{entity: ExpectExactly(last)}})
-		if !errors.As(err, &conflict) || conflict.Actual < last || ctx.Err() != nil {
+		receipt, err := log.Append(ctx, Batch{Events: decided, Expect: map[Entity]Expectation{entity: ExpectExactly(a.last)}})
+		if !errors.As(err, &conflict) || conflict.Actual < a.last || ctx.Err() != nil {
 			return receipt, err
 		}
 	}
@@ -69,16 +60,60 @@ func completed(events []Event, entity Entity) []Event {
 	return events
 }
 
-// waitFor returns when the region's copy of the log holds the record at seq.
-func waitFor(ctx context.Context, log Log, seq uint64) error {
-	info, err := log.Info(ctx)
-	if err != nil || info.Last >= seq {
-		return err
-	}
-	for _, err := range log.Read(ctx, Range{From: info.Last + 1, To: seq, Follow: true}) {
+// aggregate is an entity's state as far as it was loaded.
+type aggregate[S any] struct {
+	log    Log
+	entity Entity
+	fold   func(S, Record) (S, error)
+	state  S
+	last   uint64 // the entity's last sequence
+	terms  Terms  // asked for when the first record of a larger transaction is met
+}
+
+// load folds what is new.
+func (a *aggregate[S]) load(ctx context.Context) error {
+	for r, err := range a.log.History(ctx, a.entity, a.last+1) {
 		if err != nil {
 			return err
 		}
+		if !r.Stamp.Tx.Alone() && a.terms.Current() == 0 {
+			info, err := a.log.Info(ctx)
+			if err != nil {
+				return err
+			}
+			a.terms = info.Terms
+		}
+		if r.Kind == KindEvent && !a.terms.Torn(&r) {
+			if a.state, err = a.fold(a.state, r); err != nil {
+				return err
+			}
+		}
+		a.last = r.Sequence // the broker counts a torn record too
+	}
+	return nil
+}
+
+// catchUp returns when the region's copy of the log holds the record at seq. After a promotion it forgets what was loaded: some of it
+// may be void now.
+func (a *aggregate[S]) catchUp(ctx context.Context, seq uint64) error {
+	info, err := a.log.Info(ctx)
+	if err == nil && info.Last < seq {
+		for _, err := range a.log.Read(ctx, Range{From: info.Last + 1, To: seq, Follow: true}) {
+			if err != nil {
+				return err
+			}
+		}
+		info, err = a.log.Info(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if a.terms.Current() != info.Terms.Current() && a.terms.Current() != 0 {
+		var nothing S
+		a.state, a.last = nothing, 0
+	}
+	if a.terms.Current() != 0 {
+		a.terms = info.Terms
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func TestOtherSubjectsNameNoEntity(t *testing.T) {
 
 func TestControlSubjects(t *testing.T) {
 	for name, valid := range map[string]bool{
-		"genesis": true, "import.flights": true, "a.b.c": true, "import.%20": true, "": false, ".": false, "a.": false, ".a": false, "a..b": false, "*": false, "a.>": false,
+		"a": true, "genesis": true, "import.flights": true, "a.b.c": true, "import.%20": true, "": false, ".": false, "a.": false, ".a": false, "a..b": false, "*": false, "a.>": false,
 		"a b": false, "é": false, strings.Repeat("a", 200): true, strings.Repeat("a", 201): false,
 	} {
 		if got := ValidControlName(name); got != valid {
@@ -91,6 +91,32 @@ func TestOriginNames(t *testing.T) {
 	} {
 		if err := ValidateOrigin(name); (err == nil) != valid || err != nil && !errors.Is(err, ErrInvalidEvent) {
 			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// Every name has its alphabet, tried byte by byte.
+func TestAlphabets(t *testing.T) {
+	const lower, upper, digits = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
+	for name, c := range map[string]struct {
+		alphabet string
+		accepts  func(string) bool
+	}{
+		"entity type":  {lower + upper + digits + "_-", func(s string) bool { return Entity{s, "x"}.Validate() == nil }},
+		"subject type": {lower + upper + digits + "_-", func(s string) bool { _, ok := ParseEventSubject("us", "evt.us."+s+".x"); return ok }},
+		"event type":   {lower + upper + digits + "._-", validEventType},
+		"extension":    {lower + digits, ValidExtensionName},
+		"origin":       {lower + digits + "-", validOrigin},
+		"lineage":      {"abcdef" + digits, func(s string) bool { return Lineage("abc" + s).Valid() }},
+		"control name": {lower + upper + digits + "_-~%", ValidControlName},
+		"plain token":  {lower + upper + digits + "_-~", func(s string) bool { _, ok := DecodeToken(s); return ok }},
+		"header value": {lower + upper + digits + "!#$&'()*+,-./:;<=>?@[\\]^_`{|}~", func(s string) bool { return encodeValue(s) == s }},
+	} {
+		for b := range 256 {
+			s := string([]byte{byte(b)})
+			if got, want := c.accepts(s), strings.Contains(c.alphabet, s); got != want {
+				t.Errorf("%s: %q: %v", name, s, got)
+			}
 		}
 	}
 }

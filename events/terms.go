@@ -69,6 +69,18 @@ func (t Terms) TermAt(seq uint64) uint32 {
 	return 1
 }
 
+// Torn reports whether a promotion cut the record's transaction off: a later term begins where the rest of it should stand. Then
+// the record is void. It tells without its neighbours what Transactions tells of a whole log.
+func (t Terms) Torn(r *Record) bool {
+	tx := r.Stamp.Tx
+	if tx.Alone() {
+		return false
+	}
+	last := r.Sequence + uint64(tx.Count-tx.Index)
+	i, _ := slices.BinarySearch(t.Starts, r.Sequence+1)
+	return i < len(t.Starts) && t.Starts[i] <= last
+}
+
 // Point returns the point at a sequence of this history.
 func (t Terms) Point(origin string, seq uint64) Point {
 	return Point{Origin: origin, Lineage: t.Lineage, Term: t.TermAt(seq), Sequence: seq}

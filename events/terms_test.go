@@ -213,6 +213,9 @@ func TestTermsGrowFromTheirRecords(t *testing.T) {
 			t.Errorf("the log's own sequence %d is not on its history", seq)
 		}
 	}
+	if err := terms.Apply(control(300, ControlTerm, Term{Term: maxTerms, Lineage: ours})); err != nil || terms.Current() != maxTerms {
+		t.Errorf("%d terms: %v", terms.Current(), err)
+	}
 	if (Terms{}).Current() != 0 || (Terms{}).TermAt(5) != 1 {
 		t.Error("no terms have a term")
 	}

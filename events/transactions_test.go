@@ -47,6 +47,7 @@ func TestOnlyWholeTransactionsAreKept(t *testing.T) {
 		{"begun in the middle", "2/3 3/3 - 1/2 2/2", "3 4 5"},
 		{"not complete yet", "- 1/3 2/3", "1"},
 		{"of one", "1/1 -", "1 2"},
+		{"of one, behind a fragment", "1/2 1/1 2/2 -", "2 4"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var tx Transactions
@@ -58,6 +59,17 @@ func TestOnlyWholeTransactionsAreKept(t *testing.T) {
 				t.Errorf("kept %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestARecordAlone(t *testing.T) {
+	if kind := (Record{}).Kind; kind == KindEvent || kind == KindControl || kind == KindMalformed {
+		t.Error("what was never read has a kind")
+	}
+	for tx, alone := range map[Tx]bool{{}: true, {1, 1}: true, {1, 2}: false, {2, 2}: false} {
+		if tx.Alone() != alone {
+			t.Errorf("%+v", tx)
+		}
 	}
 }
 
@@ -138,6 +150,49 @@ func TestTransactionsAgreeWithAnOracleOnTornHistories(t *testing.T) {
 	}
 	if torn < 1_000 {
 		t.Errorf("only %d transactions were torn", torn)
+	}
+}
+
+// With the term record that a promotion leaves behind, the terms alone tell what is torn.
+func TestTermsTellTornTransactions(t *testing.T) {
+	random := rand.New(rand.NewPCG(11, 12))
+	torn := 0
+	for range 5_000 {
+		terms := NewTerms(ours)
+		var history []Record
+		add := func(tx Tx) {
+			history = append(history, Record{Sequence: uint64(len(history) + 1), Stamp: Stamp{Tx: tx}})
+		}
+		for len(history) < 40 {
+			n := 1 + random.IntN(6)
+			keep := n
+			if random.IntN(4) == 0 {
+				keep = random.IntN(n + 1)
+			}
+			for i := range keep {
+				add(place(i, n))
+			}
+			if keep < n || random.IntN(20) == 0 {
+				terms.Starts = append(terms.Starts, uint64(len(history)+1))
+				add(Tx{})
+			}
+		}
+		var tx Transactions
+		var want, got []Record
+		for i := range history {
+			want = tx.Add(want, history[i])
+			if terms.Torn(&history[i]) {
+				torn++
+			} else {
+				got = append(got, history[i])
+			}
+		}
+		if got, want := sequences(got), sequences(want); got != want {
+			t.Fatalf("of %s with terms at %v kept %s, want %s", placesOf(history), terms.Starts, got, want)
+		}
+	}
+	if torn < 1_000 {
+		t.Errorf("only %d records were torn", torn)
 	}
 }
 

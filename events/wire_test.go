@@ -221,6 +221,23 @@ func TestForeignHeadersReadAlikeEveryTime(t *testing.T) {
 	}
 }
 
+func TestTheMediaTypeIsReadFromContentTypeOnlyWhereNothingElseSays(t *testing.T) {
+	foreign := Header{"ce-id": {"1"}, "ce-source": {"s"}, "ce-specversion": {"1.0"}, "ce-type": {"T"}, "content-type": {"text/plain"}}
+	both := maps.Clone(foreign)
+	both["ce-datacontenttype"] = []string{"text/html"}
+	e := departed()
+	ours := EncodeEvent("us", &e, Stamp{Hash: e.ContentHash()})
+	ours.Header["content-type"] = []string{"text/plain"}
+	for want, m := range map[string]Message{
+		"text/plain": {Subject: ours.Subject, Header: foreign}, "text/html": {Subject: ours.Subject, Header: both}, "": ours,
+	} {
+		var r Record
+		if err := Decode(&r, "us", 7, noon(), m); err != nil || r.Event.ContentType != want || r.Kind != KindEvent {
+			t.Errorf("%v: %q, want %q", err, r.Event.ContentType, want)
+		}
+	}
+}
+
 func TestATimeReadsTheSameInEveryZone(t *testing.T) {
 	home := time.Local
 	defer func() { time.Local = home }()

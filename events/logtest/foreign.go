@@ -55,6 +55,23 @@ func foreignTests() []test {
 				s.Fatalf("decided on %d: %v", state, err)
 			}
 		}},
+		{"an id that another client's message has taken is an id conflict", func(s *subject) {
+			e := about(entity, 1)
+			for _, subject := range []string{events.EventSubject(s.Log.Origin(), entity), events.EventSubject(s.Log.Origin(), named(1))} {
+				s.StoreRaw(subject, map[string][]string{events.HeaderMessageID: {e.MessageID()}}, e.Data)
+				_ = s.refused(events.One(e, events.ExpectAny()), events.ErrIDConflict)
+				e = about(entity, 2)
+			}
+		}},
+		{"an event that another client has stored is a duplicate", func(s *subject) {
+			e := about(entity, 1)
+			m := events.EncodeEvent(s.Log.Origin(), &e, events.Stamp{})
+			delete(m.Header, events.HeaderStamp)
+			seq := s.StoreRaw(m.Subject, m.Header, m.Data)
+			s.duplicate(events.One(e, events.ExpectAny()), events.Receipt{First: seq, Last: seq, Position: s.info().Position(seq)})
+			e.Data = []byte(`{"n":2}`)
+			_ = s.refused(events.One(e, events.ExpectAny()), events.ErrIDConflict)
+		}},
 		{"a control record without our header is a control record", func(s *subject) {
 			seq := s.StoreRaw(events.ControlSubject(s.Log.Origin(), "mark"), nil, []byte("x"))
 			r, err := s.Log.LastControl(s.ctx, "mark")

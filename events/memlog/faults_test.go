@@ -78,14 +78,15 @@ func want(t *testing.T, err error, code events.Code) {
 func TestALostReplyIsResolvedBySendingAgain(t *testing.T) {
 	l := filled(t, 3)
 	l.LoseReplies(memlog.Attempts - 1)
-	r, err := l.Append(t.Context(), events.One(event(4), events.ExpectExactly(4)))
-	if err != nil || r.Last != 5 || r.Duplicate || info(t, l).Last != 5 {
+	l.StoreRaw(events.EventSubject("us", ord()), nil, []byte("of another client"))
+	r, err := l.Append(t.Context(), events.One(event(4), events.ExpectExactly(5)))
+	if err != nil || r.Last != 6 || r.Duplicate || info(t, l).Last != 6 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	// Controls have no id: the stamp of the attempt resolves them.
 	mark := events.Batch{Controls: []events.ControlWrite{{Control: events.Control{Name: "mark"}, Expect: events.ExpectNone()}}}
 	l.LoseReplies(2)
-	if r, err = l.Append(t.Context(), mark); err != nil || r.Last != 6 || info(t, l).Last != 6 {
+	if r, err = l.Append(t.Context(), mark); err != nil || r.Last != 7 || info(t, l).Last != 7 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 }
@@ -175,6 +176,10 @@ func TestATruncatedLogIsAForeignHistoryToWhoIsAhead(t *testing.T) {
 	}
 	_, err := readAll(t, l, events.Range{From: 7})
 	want(t, err, events.ErrForeignHistory)
+	// What is left is still known.
+	if r, err := l.Append(t.Context(), batch(1, 2)); err != nil || !r.Duplicate || r.First != 2 || r.Last != 3 {
+		t.Fatalf("%+v, %v", r, err)
+	}
 	// The events that were cut off are not known any more, and the entity is where the rest says.
 	if r, err := l.Append(t.Context(), events.One(event(3), events.ExpectExactly(3))); err != nil || r.Last != 4 || r.Duplicate {
 		t.Fatalf("%+v, %v", r, err)
@@ -454,36 +459,4 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 		want(t, <-waiting, events.ErrClosed)
 		want(t, <-following, events.ErrClosed)
 	})
-}
-
-func TestMutateWaitsForACopyThatIsBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		leader := memlog.New("us", memlog.Options{})
-		defer leader.Close()
-		fill(t, leader, 1, 3)
-		mirror := leader.Copy(2)
-		go func() {
-			<-time.After(time.Minute) // of the bubble: the mirror catches up much later
-			mirror.Restore(leader)
-		}()
-		sum := func(n int, _ events.Record) (int, error) { return n + 1, nil }
-		decided := []int{}
-		r, err := events.Mutate(t.Context(), behind{mirror, leader}, ord(), sum, func(n int) ([]events.Event, error) {
-			decided = append(decided, n)
-			return []events.Event{event(100 + n)}, nil
-		})
-		if err != nil || r.Last != 5 || fmt.Sprint(decided) != "[1 3]" {
-			t.Fatalf("%+v, %v, decided on %v", r, err, decided)
-		}
-	})
-}
-
-// behind reads a mirror and writes to the leader.
-type behind struct {
-	*memlog.Log
-	leader *memlog.Log
-}
-
-func (b behind) Append(ctx context.Context, batch events.Batch) (events.Receipt, error) {
-	return b.leader.Append(ctx, batch)
 }

@@ -20,7 +20,7 @@ import (
 const (
 	// patience bounds every wait of a test; nothing waits that long when all is well.
 	patience = 30 * time.Second
-	bucket   = "tidemark-test"
+	region   = "tidemark-test"
 	// shortTTL is the shortest time to live that the server grants.
 	shortTTL = MinLeaseTTL
 )
@@ -119,7 +119,7 @@ func open(t testing.TB, nc *nats.Conn, c Config) (*KV, *Leases) {
 	t.Helper()
 	c.Create = true
 	if c.Bucket == "" {
-		c.Bucket = bucket
+		c.Bucket = region
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -17,159 +17,173 @@ import (
 // lookAgain is how often a watch reads its key by itself, in case a notice was lost.
 const lookAgain = 5 * time.Second
 
-// KV implements projections.KV.
+// KV implements projections.KV. A key that is not made of tokens of [a-z0-9-] joined by dots is projections.ErrInvalidKey.
 type KV struct {
-	bucket jetstream.KeyValue
+	bucket *bucket
 }
+
+var _ projections.KV = (*KV)(nil)
 
 // Get returns an entry, or projections.ErrNoKey.
 func (k *KV) Get(ctx context.Context, key string) (projections.Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	e, err := k.bucket.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	if err := validKey(key); err != nil {
+		return projections.Entry{}, err
+	}
+	now, err := k.bucket.last(ctx, key)
+	if err != nil {
+		return projections.Entry{}, err
+	}
+	if now.value == nil {
 		return projections.Entry{}, events.Errorf(projections.ErrNoKey, "the region has no value under %s", key)
 	}
-	if err != nil {
-		return projections.Entry{}, failed("read "+key, err)
-	}
-	return projections.Entry{Key: key, Value: e.Value(), Revision: e.Revision()}, nil
+	return projections.Entry{Key: key, Value: now.value, Revision: now.revision}, nil
 }
 
 // Put writes value if the key is at revision.
 func (k *KV) Put(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	var next uint64
-	var err error
+	if err := validKey(key); err != nil {
+		return 0, err
+	}
+	if value == nil {
+		value = []byte{}
+	}
 	if revision == 0 {
-		next, err = k.bucket.Create(ctx, key, value)
-	} else {
-		next, err = k.bucket.Update(ctx, key, value, revision)
+		next, _, err := k.bucket.create(ctx, key, value, 0)
+		return next, err
 	}
-	if moved(err) {
-		return 0, wrongRevision(key, revision)
-	}
-	if err != nil {
-		return 0, failed("write "+key, err)
-	}
-	return next, nil
+	return k.bucket.write(ctx, key, value, revision, 0)
 }
 
 // Delete removes the key if it is at revision.
 func (k *KV) Delete(ctx context.Context, key string, revision uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	e, err := k.Get(ctx, key)
-	switch {
-	case errors.Is(err, projections.ErrNoKey):
-		return nil
-	case err != nil:
+	if err := validKey(key); err != nil {
 		return err
-	case e.Revision != revision:
-		return wrongRevision(key, revision)
 	}
-	err = k.bucket.Delete(ctx, key, jetstream.LastRevision(revision))
-	if moved(err) {
-		return wrongRevision(key, revision)
+	for {
+		now, err := k.bucket.last(ctx, key)
+		switch {
+		case err != nil:
+			return err
+		case now.value == nil:
+			return nil
+		case now.revision != revision:
+			return wrongRevision(key, revision)
+		}
+		if _, err = k.bucket.write(ctx, key, nil, revision, 0); !errors.Is(err, projections.ErrRevision) {
+			return err
+		}
+		// It changed, or went, this very moment: look again.
 	}
-	if err != nil {
-		return failed("delete "+key, err)
-	}
-	return nil
 }
 
-// moved reports whether a write was refused because the key is at another revision.
-func moved(err error) bool {
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		return true
-	}
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
-}
-
-func wrongRevision(key string, revision uint64) error {
-	return events.Errorf(projections.ErrRevision, "%s is not at revision %d any more; nothing was written", key, revision)
-}
-
-// Watch yields the current entry of the key, then the newest after every change.
+// Watch yields the current entry of the key, then the newest after every change. The Revision of an entry without a value is 0, so that
+// it can be used for a Put. A server that is out of reach does not end it.
 func (k *KV) Watch(ctx context.Context, key string) iter.Seq2[projections.Entry, error] {
 	return func(yield func(projections.Entry, error) bool) {
-		watcher, err := k.bucket.Watch(ctx, key)
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				err = cause
-			} else {
-				err = failed("watch "+key, err)
-			}
+		if err := validKey(key); err != nil {
 			yield(projections.Entry{}, err)
 			return
 		}
+		// The watcher would outlive an early return if it had only the caller's context.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		watcher, err := k.bucket.kv.Watch(ctx, key)
+		if err != nil {
+			if ctx.Err() == nil {
+				yield(projections.Entry{}, k.bucket.failed(ctx, "watch "+key, err))
+			}
+			return
+		}
 		defer watcher.Stop() //nolint:errcheck // the consumer goes by itself
-		again := time.NewTicker(lookAgain)
-		defer again.Stop()
-		current, seen := projections.Entry{Key: key}, false
-		for {
-			before := current.Revision
-			select {
-			case <-ctx.Done():
-				yield(projections.Entry{}, context.Cause(ctx))
-				return
-			case e, open := <-watcher.Updates():
-				switch {
-				case !open:
-					yield(projections.Entry{}, failed("watch "+key, errors.New("the watch was closed")))
-					return
-				case e == nil: // the initial values are through
-					if seen {
-						continue
-					}
-				case e.Revision() <= before:
-					continue
-				default:
-					current = entryOf(key, e)
+		w := &watch{kv: k, key: key, yield: yield}
+		w.run(ctx, watcher.Updates())
+	}
+}
+
+// watch is one Watch under way.
+type watch struct {
+	kv    *KV
+	key   string
+	yield func(projections.Entry, error) bool
+	begun bool   // something was yielded
+	there bool   // and it had a value
+	at    uint64 // the revision that was yielded last, of a marker too
+}
+
+func (w *watch) run(ctx context.Context, updates <-chan jetstream.KeyValueEntry) {
+	again := time.NewTicker(lookAgain)
+	defer again.Stop()
+	for {
+		var more bool
+		select {
+		case <-ctx.Done():
+			return
+		case e, open := <-updates:
+			switch {
+			case !open:
+				if ctx.Err() == nil {
+					w.yield(projections.Entry{}, unreachable("watch "+w.key, errors.New("the watch was closed")))
 				}
-			case <-again.C:
-				e, err := k.Get(ctx, key)
-				if err != nil || e.Revision <= before {
-					continue // a missing key, or one that cannot be read, is what the watch itself reports
-				}
-				current = e
-			}
-			seen = true
-			if !yield(current, nil) {
 				return
+			case e == nil: // the initial values are through
+				more = w.begun || w.show(stored{})
+			default:
+				more = w.show(storedOf(e))
 			}
+		case <-again.C:
+			now, err := w.kv.bucket.last(ctx, w.key)
+			// A server out of reach is no change, and a key that has run out by now is one.
+			more = err != nil || w.show(now)
+		}
+		if !more || ctx.Err() != nil {
+			return
 		}
 	}
 }
 
-func entryOf(key string, e jetstream.KeyValueEntry) projections.Entry {
-	out := projections.Entry{Key: key, Revision: e.Revision()}
-	if e.Operation() == jetstream.KeyValuePut {
-		out.Value = e.Value()
+// show yields what is new, and reports whether to go on.
+func (w *watch) show(now stored) bool {
+	gone := w.there && now.revision == 0 // even its marker is gone
+	if w.begun && now.revision <= w.at && !gone {
+		return true
 	}
-	return out
+	if w.begun && !w.there && now.value == nil {
+		w.at = max(w.at, now.revision)
+		return true // it was not there before either
+	}
+	w.begun, w.there, w.at = true, now.value != nil, max(w.at, now.revision)
+	entry := projections.Entry{Key: w.key, Value: now.value}
+	if w.there {
+		entry.Revision = now.revision
+	}
+	return w.yield(entry, nil)
 }
 
-// Keys returns the keys with a prefix, sorted.
+func storedOf(e jetstream.KeyValueEntry) stored {
+	if e.Operation() != jetstream.KeyValuePut {
+		return stored{revision: e.Revision()}
+	}
+	return stored{value: append([]byte{}, e.Value()...), revision: e.Revision()}
+}
+
+// Keys returns the keys with a prefix, sorted. The leases' keys are not among them.
 func (k *KV) Keys(ctx context.Context, prefix string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	lister, err := k.bucket.ListKeys(ctx)
+	lister, err := k.bucket.kv.ListKeys(ctx)
 	if err != nil {
-		return nil, failed("list keys", err)
+		return nil, k.bucket.failed(ctx, "list keys", err)
 	}
 	defer lister.Stop() //nolint:errcheck // the consumer goes by itself
 	var keys []string
 	for key := range lister.Keys() {
-		if strings.HasPrefix(key, prefix) {
+		if strings.HasPrefix(key, prefix) && !strings.HasPrefix(key, leasePrefix) {
 			keys = append(keys, key)
 		}
 	}
 	if ctx.Err() != nil {
-		return nil, failed("list keys", ctx.Err())
+		return nil, k.bucket.failed(ctx, "list keys", ctx.Err())
 	}
 	slices.Sort(keys)
-	return keys, nil
+	return slices.Compact(keys), nil
 }

@@ -4,26 +4,30 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strconv"
+	"fmt"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
 )
 
-const leasePrefix = "lease."
+const (
+	leasePrefix = "lease."
+	// renewals is how often a lease is renewed within its time to live, and giveUp the part of it, one in so many, by which the holder
+	// gives up earlier than the server: three renewals can fail before that.
+	renewals = 4
+	giveUp   = 5
+)
 
 // Leases implements projections.Leases. A lease is a key with a time to live that its holder renews; its token is the
 // revision at which the key was taken, which grows for ever.
 type Leases struct {
-	js     jetstream.JetStream
-	bucket jetstream.KeyValue
+	bucket *bucket
 	config Config
 }
+
+var _ projections.Leases = (*Leases)(nil)
 
 // claim is the value of a lease's key.
 type claim struct {
@@ -32,83 +36,73 @@ type claim struct {
 	Since  time.Time `json:"since"`
 }
 
-// Acquire waits until name is free and takes it.
+func claimOf(value []byte) (c claim) {
+	_ = json.Unmarshal(value, &c) // something else is nobody's claim
+	return c
+}
+
+// Acquire waits until name is free and takes it. Beside the port's errors it returns projections.ErrInvalidKey, and events.ErrUnreachable or
+// events.ErrUnauthorized when the bucket cannot be asked.
 func (l *Leases) Acquire(ctx context.Context, name, holder string) (projections.Lease, error) {
+	if err := validKey(name); err != nil {
+		return nil, err
+	}
 	key := leasePrefix + name
-	kv := &KV{bucket: l.bucket}
-	told := ""
-	for {
-		begin := time.Now()
-		mine := claim{Holder: holder, ID: events.NewID(), Since: begin.UTC()}
-		revision, err := l.take(ctx, key, mine)
-		if err == nil {
-			return l.hold(ctx, key, mine, revision, begin), nil
-		}
-		if !errors.Is(err, projections.ErrRevision) {
+	for told := ""; ; {
+		began := time.Now()
+		mine := claim{Holder: holder, ID: events.NewID(), Since: began.UTC()}
+		revision, other, err := l.take(ctx, key, mine)
+		switch {
+		case ctx.Err() != nil && err != nil:
+			return nil, fmt.Errorf("waiting for the lease %q: %w", name, context.Cause(ctx))
+		case err == nil:
+			return l.hold(ctx, key, mine, revision, began), nil
+		case !errors.Is(err, projections.ErrRevision):
 			return nil, err
 		}
-		// Somebody holds it: wait until the key changes, by renewal too, or goes.
-		waiting, cancel := context.WithTimeout(ctx, l.config.LeaseTTL)
-		for e, err := range kv.Watch(waiting, key) {
-			if err != nil || e.Value == nil {
-				break
-			}
-			var other claim
-			if json.Unmarshal(e.Value, &other) == nil && other.Holder != told {
-				told = other.Holder
-				l.config.Logger.InfoContext(ctx, "waiting for a lease", "lease", name, "holder", told)
-			}
+		if other.Holder != told {
+			told = other.Holder
+			l.config.Logger.InfoContext(ctx, "waiting for a lease", "lease", name, "holder", told)
 		}
-		cancel()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+		l.waitFree(ctx, key)
 	}
 }
 
-// take writes the key if it is free, or if it is held under our own name and may be taken over. Otherwise it returns ErrRevision.
-func (l *Leases) take(ctx context.Context, key string, mine claim) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
+// take writes the key if it is free, or if it is held under our own name and may be taken over. Otherwise it returns ErrRevision, and who holds it.
+func (l *Leases) take(ctx context.Context, key string, mine claim) (uint64, claim, error) {
 	value, err := json.Marshal(mine)
 	if err != nil {
-		return 0, err
+		return 0, claim{}, err
 	}
-	revision, err := l.bucket.Create(ctx, key, value, jetstream.KeyTTL(l.config.LeaseTTL))
-	if err == nil || !moved(err) {
-		if err != nil {
-			err = failed("take the lease "+key, err)
+	revision, found, err := l.bucket.create(ctx, key, value, l.config.LeaseTTL)
+	other := claimOf(found.value)
+	if errors.Is(err, projections.ErrRevision) && l.config.Takeover && other.Holder == mine.Holder {
+		revision, err = l.bucket.write(ctx, key, value, found.revision, l.config.LeaseTTL)
+	}
+	if err != nil && !errors.Is(err, projections.ErrRevision) {
+		// The answer may have been lost and the key be ours.
+		if now, readErr := l.bucket.last(ctx, key); readErr == nil && claimOf(now.value).ID == mine.ID {
+			return now.revision, claim{}, nil
 		}
-		return revision, err
 	}
-	if !l.config.Takeover {
-		return 0, wrongRevision(key, 0)
+	if errors.Is(err, projections.ErrRevision) && other.ID == mine.ID { // as above, and the client had sent it twice
+		return found.revision, claim{}, nil
 	}
-	e, err := l.bucket.Get(ctx, key)
-	if err != nil {
-		return 0, wrongRevision(key, 0) // it changed this very moment: look again
-	}
-	var other claim
-	if json.Unmarshal(e.Value(), &other) != nil || other.Holder != mine.Holder {
-		return 0, wrongRevision(key, 0)
-	}
-	return l.write(ctx, key, value, e.Revision())
+	return revision, other, err
 }
 
-// write replaces the key's value and starts its time to live anew. The client's Update would drop it: the lease would be permanent.
-func (l *Leases) write(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	m := nats.NewMsg("$KV." + l.config.Bucket + "." + key)
-	m.Data = value
-	m.Header.Set(jetstream.MsgTTLHeader, l.config.LeaseTTL.String())
-	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
-	ack, err := l.js.PublishMsg(ctx, m)
-	if moved(err) {
-		return 0, wrongRevision(key, revision)
+// waitFree waits until the key is gone, for one time to live at most: that is also how often it is tried to be taken when no notice comes.
+func (l *Leases) waitFree(ctx context.Context, key string) {
+	ctx, cancel := context.WithTimeout(ctx, l.config.LeaseTTL)
+	defer cancel()
+	for e, err := range (&KV{bucket: l.bucket}).Watch(ctx, key) {
+		if err == nil && e.Value == nil {
+			return
+		}
+		if err != nil {
+			<-ctx.Done() // it cannot be watched: try again when the time is over
+		}
 	}
-	if err != nil {
-		return 0, failed("renew the lease "+key, err)
-	}
-	return ack.Sequence, nil
 }
 
 // lease implements projections.Lease.
@@ -120,15 +114,16 @@ type lease struct {
 	ctx      context.Context //nolint:containedctx // the life of the lease is what it is about
 	cancel   context.CancelCauseFunc
 	renewing sync.WaitGroup
+	revision uint64 // of the last renewal; the renewing goroutine's, and after it the releaser's
 
-	mu       sync.Mutex
-	revision uint64
+	mu       sync.Mutex // among releasers
+	released bool
 }
 
-func (l *Leases) hold(ctx context.Context, key string, mine claim, revision uint64, begin time.Time) *lease {
+func (l *Leases) hold(ctx context.Context, key string, mine claim, revision uint64, began time.Time) *lease {
 	x := &lease{of: l, key: key, mine: mine, token: revision, revision: revision}
 	x.ctx, x.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	x.renewing.Go(func() { x.renew(begin) }) //nolint:contextcheck // the lease has a life of its own
+	x.renewing.Go(func() { x.renew(began) }) //nolint:contextcheck // the lease has a life of its own
 	return x
 }
 
@@ -142,26 +137,26 @@ func (x *lease) Context() context.Context { return x.ctx }
 // can have it while this holder still believes in it. The time is measured from before each request.
 func (x *lease) renew(last time.Time) {
 	ttl := x.of.config.LeaseTTL
-	tick := time.NewTicker(ttl / 4)
+	tick := time.NewTicker(ttl / renewals)
 	defer tick.Stop()
+	end := time.NewTimer(time.Until(last.Add(ttl - ttl/giveUp)))
+	defer end.Stop()
 	for {
-		deadline := time.NewTimer(time.Until(last.Add(ttl - ttl/5)))
 		select {
 		case <-x.ctx.Done():
-			deadline.Stop()
 			return
-		case <-deadline.C:
+		case <-end.C:
 			x.lose("it could not be renewed in time")
 			return
 		case <-tick.C:
-			deadline.Stop()
 		}
-		begin := time.Now()
-		switch err := x.renewOnce(last.Add(ttl - ttl/5)); {
+		began := time.Now()
+		switch err := x.renewOnce(last.Add(ttl - ttl/giveUp)); {
 		case err == nil:
-			last = begin
+			last = began
+			end.Reset(time.Until(last.Add(ttl - ttl/giveUp)))
 		case errors.Is(err, projections.ErrRevision):
-			x.lose("somebody else has it")
+			x.lose("somebody else has it, or it ran out")
 			return
 		}
 	}
@@ -174,27 +169,29 @@ func (x *lease) renewOnce(deadline time.Time) error {
 	if err != nil {
 		return err
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	revision, err := x.of.write(ctx, x.key, value, x.revision)
-	if errors.Is(err, projections.ErrRevision) {
-		// Perhaps it was our own renewal, whose answer was lost.
-		e, readErr := x.of.bucket.Get(ctx, x.key)
-		if readErr != nil {
+	return x.replace(ctx, value)
+}
+
+// replace writes the key, with a value or, to remove it, without. A refusal is looked into: when it is by our own renewal, whose answer was
+// lost, the key is still ours. Otherwise it returns ErrRevision.
+func (x *lease) replace(ctx context.Context, value []byte) error {
+	for {
+		revision, err := x.of.bucket.write(ctx, x.key, value, x.revision, x.of.config.LeaseTTL)
+		if err == nil {
+			x.revision = revision
+		}
+		if !errors.Is(err, projections.ErrRevision) {
 			return err
 		}
-		var now claim
-		if json.Unmarshal(e.Value(), &now) != nil || now.ID != x.mine.ID {
+		now, readErr := x.of.bucket.last(ctx, x.key)
+		switch {
+		case readErr != nil:
+			return readErr // not known yet: the next renewal will tell
+		case claimOf(now.value).ID != x.mine.ID:
 			return err
 		}
-		if revision, err = x.of.write(ctx, x.key, value, e.Revision()); err != nil {
-			return err
-		}
+		x.revision = now.revision
 	}
-	if err == nil {
-		x.revision = revision
-	}
-	return err
 }
 
 func (x *lease) lose(why string) {
@@ -202,15 +199,19 @@ func (x *lease) lose(why string) {
 	x.cancel(events.Errorf(projections.ErrLeaseLost, "the lease %s is lost: %s", x.key, why))
 }
 
-// Release gives the name free at once.
+// Release gives the name free at once. Releasing what was lost or released is no error.
 func (x *lease) Release(ctx context.Context) error {
 	x.cancel(context.Canceled)
 	x.renewing.Wait()
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	err := x.of.bucket.Delete(ctx, x.key, jetstream.LastRevision(x.revision))
-	if err == nil || moved(err) || errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil // gone, or somebody else's
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.released {
+		return nil
 	}
-	return failed("release the lease "+x.key, err)
+	err := x.replace(ctx, nil)
+	if errors.Is(err, projections.ErrRevision) {
+		err = nil // gone, or somebody else's
+	}
+	x.released = err == nil
+	return err
 }

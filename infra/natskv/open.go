@@ -20,8 +20,6 @@ const (
 	MinLeaseTTL = time.Second
 	// markerTTL is how long the server keeps the marker of a key that expired, so that watchers see it.
 	markerTTL = time.Minute
-	// requestTimeout bounds one request when the caller's context has no earlier deadline.
-	requestTimeout = 5 * time.Second
 )
 
 // Config of a bucket. Bucket is required.
@@ -58,41 +56,55 @@ func Open(ctx context.Context, nc *nats.Conn, c Config) (*KV, *Leases, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	bucket, err := js.KeyValue(ctx, c.Bucket)
+	b := &bucket{nc: nc, js: js, name: c.Bucket}
+	if err := b.open(ctx, c); err != nil {
+		return nil, nil, err
+	}
+	return &KV{bucket: b}, &Leases{bucket: b, config: c}, nil
+}
+
+func (b *bucket) open(ctx context.Context, c Config) error {
+	what := "open the bucket " + b.name
+	var err error
+	b.kv, err = b.js.KeyValue(ctx, b.name)
 	if errors.Is(err, jetstream.ErrBucketNotFound) && c.Create {
-		bucket, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: c.Bucket, Description: "tidemark state of a region", History: 1, Storage: jetstream.FileStorage,
+		b.kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: b.name, Description: "tidemark state of a region", History: 1, Storage: jetstream.FileStorage,
 			Replicas: c.Replicas, LimitMarkerTTL: markerTTL,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) { // somebody else was faster
-			bucket, err = js.KeyValue(ctx, c.Bucket)
+			b.kv, err = b.js.KeyValue(ctx, b.name)
 		}
 	}
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return nil, nil, events.Errorf(events.ErrNoLog, "the region's bucket %s does not exist", c.Bucket).
+		return events.Errorf(events.ErrNoLog, "the region's bucket %s does not exist", b.name).
 			Hint("Start the region's services once: they set it up.")
 	}
 	if err != nil {
-		return nil, nil, failed("open the bucket "+c.Bucket, err)
+		return b.failed(ctx, what, err)
 	}
-	status, err := bucket.Status(ctx)
-	if err != nil {
-		return nil, nil, failed("open the bucket "+c.Bucket, err)
+	if b.stream, err = b.js.Stream(ctx, "KV_"+b.name); err != nil {
+		return b.failed(ctx, what, err)
 	}
-	if status.LimitMarkerTTL() == 0 {
-		return nil, nil, events.Errorf(events.ErrUnsafeLog, "the bucket %s grants no times to live, so a lease of a dead process would last for ever", c.Bucket).
-			Hint("Allow them: nats kv edit %s --marker-ttl 1m", c.Bucket)
+	config := b.stream.CachedInfo().Config
+	if b.markerTTL = config.SubjectDeleteMarkerTTL; b.markerTTL == 0 {
+		return events.Errorf(events.ErrUnsafeLog, "the bucket %s grants no times to live, so a lease of a dead process would last for ever", b.name).
+			Hint("Allow them: nats kv edit %s --marker-ttl 1m", b.name)
 	}
-	return &KV{bucket: bucket}, &Leases{js: js, bucket: bucket, config: c}, nil
+	return b.answerByLeader(ctx, c, config)
 }
 
-// failed turns a client's error into one with a code.
-func failed(what string, err error) error {
-	switch {
-	case errors.Is(err, nats.ErrPermissionViolation), errors.Is(err, nats.ErrAuthorization):
-		return events.Errorf(events.ErrUnauthorized, "%s: %w", what, err)
-	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("%s: %w", what, err)
+// answerByLeader makes the bucket's leader answer every read. The client lets any replica do so, also one that has not yet got what was
+// written a moment ago. Without the right to change the bucket it stays as it is: a read may then be old, and a write based on it is refused.
+func (b *bucket) answerByLeader(ctx context.Context, c Config, config jetstream.StreamConfig) error {
+	if !c.Create || !config.AllowDirect {
+		return nil
 	}
-	return events.Errorf(events.ErrUnreachable, "%s: %w", what, err).Hint("Is NATS reachable, and does JetStream have a leader?")
+	config.AllowDirect = false
+	stream, err := b.js.UpdateStream(ctx, config)
+	if err != nil {
+		return b.failed(ctx, "open the bucket "+b.name, err)
+	}
+	b.stream = stream
+	return nil
 }

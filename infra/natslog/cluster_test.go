@@ -19,22 +19,13 @@ import (
 // startCluster runs three servers that form a cluster on loopback and returns when they have a leader.
 func startCluster(t testing.TB) []*server.Server {
 	t.Helper()
+	ports := freePorts(t, 3)
 	var routes []*url.URL
-	var listeners []net.Listener
-	for range 3 { // hold all ports at once, so that they differ
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listeners = append(listeners, l)
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+	for _, port := range ports {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)})
 	}
 	var servers []*server.Server
-	for i := range 3 {
-		port := listeners[i].Addr().(*net.TCPAddr).Port
-		if err := listeners[i].Close(); err != nil {
-			t.Fatal(err)
-		}
+	for i, port := range ports {
 		servers = append(servers, startServer(t, func(o *server.Options) {
 			o.ServerName = fmt.Sprint("n", i)
 			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port}
@@ -52,10 +43,27 @@ func startCluster(t testing.TB) []*server.Server {
 	return servers
 }
 
+// freePorts returns ports that nobody listens on. They are all held at once, so that they differ.
+func freePorts(t testing.TB, n int) []int {
+	t.Helper()
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port) //nolint:errcheck // what a TCP listener has
+	}
+	return ports
+}
+
 func TestSuiteReplicated(t *testing.T) {
 	servers := startCluster(t)
-	cfg := Config{Origin: "us", Replicas: 3}
-	logtest.Run(t, func(t *testing.T) logtest.Subject { return subject(t, servers[0].ClientURL(), cfg, Options{}) })
+	var n atomic.Int64
+	logtest.Run(t, func(t *testing.T) logtest.Subject {
+		return subject(t, servers[0].ClientURL(), Config{Replicas: 3}, Options{}, n.Add(1))
+	})
 }
 
 // TestReplicatedLeaderChanges makes the stream change its leader while many write: what was in flight is lost or kept, and
@@ -113,4 +121,22 @@ func TestReplicatedLeaderChanges(t *testing.T) {
 	changes.Wait()
 	exactlyOnce(t, l, wanted)
 	t.Logf("%d events, %d changes of the leader", len(wanted), changed.Load())
+}
+
+// startLeafNodes runs two servers with a domain each, us and eu, the second a leaf node of the first.
+func startLeafNodes(t testing.TB) (hub, leaf *server.Server) {
+	t.Helper()
+	port := freePorts(t, 1)[0]
+	hub = startServer(t, func(o *server.Options) {
+		o.ServerName, o.JetStreamDomain = "us", "us"
+		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", port
+	})
+	leaf = startServer(t, func(o *server.Options) {
+		o.ServerName, o.JetStreamDomain = "eu", "eu"
+		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{
+			URLs: []*url.URL{{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)}}, DenyImports: []string{"evt.>", "ctl.>"}, DenyExports: []string{"evt.>", "ctl.>"},
+		}}
+	})
+	eventually(t, "the leaf node is connected", func() bool { return hub.NumLeafNodes() == 1 })
+	return hub, leaf
 }

@@ -51,6 +51,7 @@ type entry struct {
 
 	// Owned by whoever is sending it: one goroutine at a time.
 	begun    time.Time // when it was first sent
+	attempts int       // how often
 	doubtful bool      // an attempt got no answer: it may be stored
 	cause    error     // why, the last time
 }

@@ -12,11 +12,14 @@ import (
 	"tidemark.dev/events"
 )
 
+// maxPatience bounds how often the time for an answer is doubled: a server that is too slow does not become faster by being asked again.
+const maxPatience = 3
+
 // flight is one attempt to store one entry, or several in one atomic batch.
 type flight struct {
 	entries []*entry
 	records int
-	sent    time.Time
+	until   time.Time // when it is given up
 	epoch   context.Context
 	land    func(answer)
 
@@ -62,9 +65,10 @@ func newFlights(l *link, a *acks, timeout time.Duration) (*flights, error) {
 // launch sends entries; land is called once with the outcome, on any goroutine.
 func (f *flights) launch(entries []*entry, land func(answer)) {
 	now := time.Now()
-	fl := &flight{entries: entries, sent: now, epoch: f.link.present(), land: land, sending: true}
+	fl := &flight{entries: entries, until: now.Add(f.timeout << min(entries[0].attempts, maxPatience)), epoch: f.link.present(), land: land, sending: true}
 	for _, e := range entries {
 		fl.records += len(e.messages)
+		e.attempts++
 		if e.begun.IsZero() {
 			e.begun = now
 		}
@@ -188,7 +192,7 @@ func (f *flights) sweep(now time.Time) {
 		if fl.epoch.Err() != nil {
 			return answer{verdict: doubtful, err: errDisconnected}, true
 		}
-		return answer{verdict: doubtful, err: errNoAnswer}, now.Sub(fl.sent) >= f.timeout
+		return answer{verdict: doubtful, err: errNoAnswer}, now.After(fl.until)
 	})
 }
 

@@ -89,22 +89,22 @@ func reopen(t testing.TB, nc *nats.Conn, cfg Config, o Options) *Log {
 	return l
 }
 
-func stream(t testing.TB, nc *nats.Conn) jetstream.Stream {
+func stream(t testing.TB, nc *nats.Conn, origin string) jetstream.Stream {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := js.Stream(within(t), StreamName(config.Origin))
+	s, err := js.Stream(within(t), StreamName(origin))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func streamInfo(t testing.TB, nc *nats.Conn) *jetstream.StreamInfo {
+func streamInfo(t testing.TB, nc *nats.Conn, origin string) *jetstream.StreamInfo {
 	t.Helper()
-	info, err := stream(t, nc).Info(within(t))
+	info, err := stream(t, nc, origin).Info(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func TestTheRolesSuffice(t *testing.T) {
 	if n != 4 {
 		t.Errorf("%d records were read", n)
 	}
-	if info := streamInfo(t, connect("admin")); info.State.Consumers != 0 {
+	if info := streamInfo(t, connect("admin"), "us"); info.State.Consumers != 0 {
 		t.Errorf("%d consumers are left", info.State.Consumers)
 	}
 }

@@ -164,10 +164,10 @@ func TestProbe(t *testing.T) {
 			}
 		}
 		refuses()
-		changeStream(t, nc, func(c *jetstream.StreamConfig) { c.AllowRollup = true })
+		changeStream(t, nc, "us", func(c *jetstream.StreamConfig) { c.AllowRollup = true })
 		refuses()
 		want(t, "an id that was only probed", ask(t, nc, subject, events.HeaderMessageID, "unknown"), 0)
-		if info := streamInfo(t, nc); info.State.Msgs != 5 || info.State.LastSeq != 5 || info.State.NumDeleted != 0 {
+		if info := streamInfo(t, nc, "us"); info.State.Msgs != 5 || info.State.LastSeq != 5 || info.State.NumDeleted != 0 {
 			t.Errorf("the stream's state is %+v", info.State)
 		}
 	})
@@ -188,11 +188,11 @@ func TestPlatformBatchLimits(t *testing.T) {
 	want(t, "one batch too many, asked at its first message", ask(t, nc, "evt.us.a.2", headerBatchID, "another", headerBatchSequence, "1"), codeTooManyBatches)
 	want(t, "one batch too many, asked at its last message only", askBatch(t, nc, []string{"evt.us.a.2", "evt.us.a.3"}), codeBatchIncomplete)
 	eventually(t, "an abandoned batch is forgotten", func() bool { return askBatch(t, nc, []string{"evt.us.a.2", "evt.us.a.3"}).Error == nil })
-	changeStream(t, nc, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false })
+	changeStream(t, nc, "us", func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false })
 	want(t, "a batch where batches are off", askBatch(t, nc, []string{"evt.us.a.2", "evt.us.a.3"}), codeBatchesOff)
-	changeStream(t, nc, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 100 })
+	changeStream(t, nc, "us", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 100 })
 	want(t, "too large a message", ask(t, nc, "evt.us.a.2", "x", strings.Repeat("x", 100)), codeTooLarge)
-	changeStream(t, nc, func(c *jetstream.StreamConfig) { c.Sealed = true })
+	changeStream(t, nc, "us", func(c *jetstream.StreamConfig) { c.Sealed = true })
 	want(t, "a sealed stream", ask(t, nc, "evt.us.a.2"), codeSealed)
 }
 
@@ -214,7 +214,7 @@ func TestPlatformDuplicateWindow(t *testing.T) {
 	if _, err := js.CreateStream(within(t), cfg); err == nil {
 		t.Error("the server accepts a duplicate window below 100 ms")
 	}
-	setWindow(t, nc, time.Minute)
+	setWindow(t, nc, "us", time.Minute)
 	ask(t, nc, "evt.us.a.1", events.HeaderMessageID, "2")
 	restart(t, s)
 	var reply *nats.Msg
@@ -284,7 +284,7 @@ func TestPlatformConsumerBeyondTheEnd(t *testing.T) {
 	if err := Setup(within(t), nc, config); err != nil {
 		t.Fatal(err)
 	}
-	c, err := stream(t, nc).CreateConsumer(within(t), jetstream.ConsumerConfig{
+	c, err := stream(t, nc, "us").CreateConsumer(within(t), jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: 1_000, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true,
 	})
 	if err != nil {

@@ -23,8 +23,10 @@ type proxy struct {
 	loseReply atomic.Pointer[func(data []byte) bool]
 	// loseRequest does the same for what the client sends: the request never arrives.
 	loseRequest atomic.Pointer[func(data []byte) bool]
-	cuts        atomic.Int64
-	all         sync.WaitGroup
+	// mangle may change what the server sends, in place.
+	mangle atomic.Pointer[func(data []byte)]
+	cuts   atomic.Int64
+	all    sync.WaitGroup
 }
 
 func startProxy(t testing.TB, serverURL string) *proxy {
@@ -94,6 +96,9 @@ func (p *proxy) pipe(from, to net.Conn, lose *atomic.Pointer[func([]byte) bool])
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			if f := p.mangle.Load(); f != nil && lose == &p.loseReply {
+				(*f)(buf[:n])
+			}
 			if f := lose.Load(); f != nil && (*f)(buf[:n]) {
 				p.cuts.Add(1)
 				return

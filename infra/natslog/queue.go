@@ -130,18 +130,19 @@ func (q *queue) takeCold() *entry {
 	return q.cold.pop()
 }
 
-// takeHot returns what is ready in the busy lanes, as far as it fits into one batch, and what stands behind it.
-func (q *queue) takeHot(limit bounds) []*entry {
+// takeHot returns what is ready in the busy lanes, as far as it fits into one batch, and what stands behind it. together says that
+// it must be sent as one batch, because some of it stands in the same lane; otherwise it may be sent one by one.
+func (q *queue) takeHot(limit bounds) (out []*entry, together bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.withFollowers(q.take(nil, &q.hot, &limit), &limit)
+	return q.withFollowers(q.take(nil, &q.hot, &limit), limit)
 }
 
-// takeWave returns everything that is ready, as far as it fits into one batch, and what stands behind it.
-func (q *queue) takeWave(limit bounds) []*entry {
+// takeWave returns everything that is ready, as far as it fits into one batch, and what stands behind it. See takeHot.
+func (q *queue) takeWave(limit bounds) (out []*entry, together bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.withFollowers(q.take(q.take(nil, &q.hot, &limit), &q.cold, &limit), &limit)
+	return q.withFollowers(q.take(q.take(nil, &q.hot, &limit), &q.cold, &limit), limit)
 }
 
 func (q *queue) take(out []*entry, l *list, limit *bounds) []*entry {
@@ -153,33 +154,25 @@ func (q *queue) take(out []*entry, l *list, limit *bounds) []*entry {
 	return out
 }
 
-// withFollowers adds the simple entries behind those in out if that makes at least minShare of them; fewer may be sent one by one.
-func (q *queue) withFollowers(out []*entry, limit *bounds) []*entry {
-	behind := 0
-	for _, e := range out {
-		if e.simple() {
-			behind += e.places[0].lane.length - 1
+// withFollowers adds the simple entries that stand behind those in out, if that makes at least minShare of them.
+func (q *queue) withFollowers(out []*entry, limit bounds) ([]*entry, bool) {
+	ready := out
+	for _, e := range ready {
+		if !e.simple() {
+			continue
+		}
+		for p := e.places[0].next; p != nil && p.entry.simple() && limit.fits(p.entry); p = p.next {
+			limit.take(p.entry)
+			out = append(out, p.entry)
 		}
 	}
-	if len(out)+behind < minShare {
-		return out
+	if len(out) < minShare {
+		return ready, false
 	}
-	for _, e := range out[:len(out):len(out)] {
-		if e.simple() {
-			out = q.followers(out, e, limit)
-		}
+	for _, e := range out[len(ready):] {
+		e.taken = true
 	}
-	return out
-}
-
-// followers appends to out the simple entries that stand behind e in its lane.
-func (q *queue) followers(out []*entry, e *entry, limit *bounds) []*entry {
-	for p := e.places[0].next; p != nil && p.entry.simple() && limit.fits(p.entry); p = p.next {
-		p.entry.taken = true
-		limit.take(p.entry)
-		out = append(out, p.entry)
-	}
-	return out
+	return out, true
 }
 
 // done takes an entry out of its lanes, which may make others ready.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
 )
@@ -36,86 +35,65 @@ func Setup(ctx context.Context, nc *nats.Conn, cfg Config) error {
 	}
 	defer l.close()
 	a := newAPI(l, cfg)
-	info, err := ensureStream(ctx, a, cfg)
+	for tries := 0; ; tries++ {
+		done, err := setup(ctx, a, cfg)
+		if done || err != nil && !errors.Is(err, events.ErrNoLog) && !errors.Is(err, events.ErrUnreachable) {
+			return ended(ctx, err)
+		}
+		if tries == setupTries || ctx.Err() != nil {
+			return ended(ctx, events.Errorf(events.ErrUnreachable, "the log %s could not be set up: %w", cfg.Origin, err))
+		}
+		// Another process changed something under our eyes, or a cluster is not of one mind yet: what it holds then decides.
+		t := time.NewTimer(backoff(tries))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+}
+
+// setup takes one look at the stream, and at most one step. done means that the log exists.
+func setup(ctx context.Context, a api, cfg Config) (done bool, err error) {
+	info, err := a.streamInfo(ctx)
+	if errors.Is(err, events.ErrNoLog) {
+		var created apiAnswer
+		if err = a.call(ctx, "STREAM.CREATE."+a.stream, cfg.streamConfig(), &created); err == nil {
+			info, err = a.streamInfo(ctx) // which says more than the answer to the creation
+		}
+	}
 	if err != nil {
-		return ended(ctx, err)
+		return false, a.unanswered(err)
 	}
 	if err := unsafe(a.stream, Audit(cfg, info)); err != nil {
+		return false, err
+	}
+	if info.State.LastSeq > 0 {
+		_, err := genesisOf(ctx, a, cfg.Origin)
+		return err == nil, err
+	}
+	return false, writeGenesis(ctx, a, cfg, info.Domain)
+}
+
+// errNotYet: the genesis was written just now, or somebody else was faster. It is for the next look to say.
+var errNotYet = events.Errorf(events.ErrUnreachable, "the genesis was not read back")
+
+// writeGenesis tries to write the first record. The expectation that the stream is empty lets one of many succeed.
+func writeGenesis(ctx context.Context, a api, cfg Config, domain string) error {
+	m, err := genesisMessage(cfg.Origin)
+	if err != nil {
 		return err
 	}
-	return ended(ctx, ensureGenesis(ctx, a, cfg, info))
-}
-
-// ensureStream returns the stream, created if it is missing.
-func ensureStream(ctx context.Context, a api, cfg Config) (*jetstream.StreamInfo, error) {
-	for tries := 0; ; tries++ {
-		info, err := a.streamInfo(ctx)
-		if !errors.Is(err, events.ErrNoLog) {
-			return info, err
-		}
-		var created struct {
-			apiAnswer
-			jetstream.StreamInfo
-		}
-		err = a.call(ctx, "STREAM.CREATE."+a.stream, cfg.streamConfig(), &created)
-		switch {
-		case err == nil:
-			return a.streamInfo(ctx) // the answer to a creation does not name the domain
-		case hasCode(err, codeNameInUse) && tries < setupTries:
-			continue // another process was faster, with another configuration: look at it
-		}
-		return nil, a.unanswered(err)
+	answered, _, err := a.link.request(ctx, m)
+	if err != nil {
+		return a.failure("the genesis", err)
 	}
-}
-
-// ensureGenesis writes the first record unless there is one. The expectation that the stream is empty lets one of many succeed.
-func ensureGenesis(ctx context.Context, a api, cfg Config, info *jetstream.StreamInfo) error {
-	for tries := 0; ; tries++ {
-		if info.State.LastSeq > 0 {
-			_, err := genesisOf(ctx, a, cfg.Origin)
-			return err
-		}
-		m, err := genesisMessage(cfg.Origin)
-		if err != nil {
-			return err
-		}
-		answered, _, err := a.link.request(ctx, m)
-		if err != nil && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, errNoAnswer) && !errors.Is(err, errDisconnected) {
-			return err
-		}
-		if err == nil {
-			acknowledged := &acks{stream: a.stream}
-			acknowledged.domain.Store(&info.Domain)
-			if got := acknowledged.read(answered, 1); got.verdict == doubtful || got.verdict == refused {
-				return events.Errorf(events.ErrUnreachable, "the genesis of log %s could not be written: %w", cfg.Origin, got.err)
-			}
-		}
-		if tries == setupTries {
-			return events.Errorf(events.ErrUnreachable, "the genesis of log %s could not be written: %w", cfg.Origin, err)
-		}
-		// Whatever the answer was, what the stream holds now decides.
-		if err := rest(ctx, tries); err != nil {
-			return err
-		}
-		if info, err = a.streamInfo(ctx); err != nil {
-			return err
-		}
+	acknowledged := &acks{stream: a.stream}
+	acknowledged.domain.Store(&domain)
+	if got := acknowledged.read(answered, 1); got.verdict == doubtful || got.verdict == refused {
+		return events.Errorf(events.ErrUnsafeLog, "the genesis of log %s could not be written: %w", cfg.Origin, got.err)
 	}
-}
-
-// rest gives a cluster time to elect the stream's leader.
-func rest(ctx context.Context, tries int) error {
-	if tries == 0 {
-		return nil
-	}
-	t := time.NewTimer(backoff(tries))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return errNotYet
 }
 
 func genesisMessage(origin string) (*nats.Msg, error) {

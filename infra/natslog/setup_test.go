@@ -33,9 +33,9 @@ func openError(t *testing.T, nc *nats.Conn, cfg Config) error {
 
 func TestSetupRace(t *testing.T) {
 	onServers(t, func(t *testing.T, url string, replicas int) {
-		cfg := Config{Origin: "us", Replicas: replicas}
 		nc := dial(t, url)
 		for round := range 5 {
+			cfg := Config{Origin: fmt.Sprint("us-", round), Replicas: replicas}
 			var all sync.WaitGroup
 			start := make(chan struct{})
 			for i := range 8 {
@@ -48,11 +48,10 @@ func TestSetupRace(t *testing.T) {
 			}
 			close(start)
 			all.Wait()
-			if info := streamInfo(t, nc); info.State.LastSeq != 1 || info.State.Msgs != 1 {
+			if info := streamInfo(t, nc, cfg.Origin); info.State.LastSeq != 1 || info.State.Msgs != 1 {
 				t.Errorf("round %d: %+v", round, info.State)
 			}
 			reopen(t, nc, cfg, Options{}).Close()
-			deleteStream(t, nc)
 		}
 	})
 }
@@ -136,7 +135,7 @@ func TestAStreamThatDoesNotBeginWithOurGenesisIsForeign(t *testing.T) {
 			}
 			wantCode(t, openError(t, nc, config), events.ErrForeignHistory)
 			wantCode(t, Setup(within(t), nc, config), events.ErrForeignHistory)
-			if got := streamInfo(t, nc).State.LastSeq; got != 1 {
+			if got := streamInfo(t, nc, "us").State.LastSeq; got != 1 {
 				t.Errorf("the stream has %d records", got)
 			}
 		})

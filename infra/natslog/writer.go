@@ -112,11 +112,11 @@ func (w *writer) stream() {
 		if w.aloft.Load() >= maxHotBatches {
 			return // landing wakes the queue
 		}
-		hot := w.queue.takeHot(groupBounds())
+		hot, together := w.queue.takeHot(groupBounds())
 		switch {
 		case len(hot) == 0:
 			return
-		case len(hot) < minShare:
+		case !together:
 			for i := range hot {
 				w.send(hot[i:i+1:i+1], func() {})
 			}
@@ -136,11 +136,11 @@ func groupBounds() bounds { return bounds{records: events.MaxBatch, bytes: maxGr
 // A few entries are sent one by one.
 func (w *writer) waves() {
 	for {
-		wave := w.queue.takeWave(groupBounds())
+		wave, together := w.queue.takeWave(groupBounds())
 		if len(wave) == 0 {
 			return
 		}
-		if len(wave) >= minShare {
+		if together {
 			w.aloft.Store(1)
 			w.send(wave, w.land)
 		} else {

@@ -11,7 +11,8 @@ import (
 	"tidemark.dev/projections"
 )
 
-// KV keeps the region's small values in memory. It is safe for concurrent use.
+// KV keeps the region's small values in memory. It is safe for concurrent use. A key that is not made of tokens of [a-z0-9-] joined by dots
+// is projections.ErrInvalidKey.
 type KV struct {
 	Faults
 
@@ -106,10 +107,14 @@ func (k *KV) Watch(ctx context.Context, key string) iter.Seq2[projections.Entry,
 		}
 		for first, last := true, uint64(0); ; first = false {
 			e, changed := k.peek(key)
-			if (first || e.Revision != last) && !yield(e, nil) {
+			now := e.Revision
+			if e.Value == nil {
+				e.Revision = 0 // so that it can be used for a Put
+			}
+			if (first || now != last) && !yield(e, nil) {
 				return
 			}
-			last = e.Revision
+			last = now
 			select {
 			case <-changed:
 			case <-ctx.Done():
@@ -148,7 +153,20 @@ func (k *KV) Keys(ctx context.Context, prefix string) ([]string, error) {
 // call enters a call; a context that ended is an unreachable log's kind of error here.
 func (k *KV) call(ctx context.Context, op Op, key string) (before, after error) {
 	before, after = k.enter(ctx, Call{Op: op, Key: key})
+	if before == nil && op != OpKVKeys {
+		before = validKey(key)
+	}
 	return reachable(before), reachable(after)
+}
+
+// validKey returns projections.ErrInvalidKey unless key is tokens of [a-z0-9-] joined by dots.
+func validKey(key string) error {
+	for token := range strings.SplitSeq(key, ".") {
+		if token == "" || strings.Trim(token, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return events.Errorf(projections.ErrInvalidKey, "the key %q is not made of a-z 0-9 - and dots between them", key)
+		}
+	}
+	return nil
 }
 
 // reachable turns the store's code into the one that the ports of the region's key-value store name.

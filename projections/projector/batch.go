@@ -30,10 +30,18 @@ func (e *engine) apply(ctx context.Context, records []events.Record) error {
 	if err := e.contiguous(records); err != nil {
 		return err
 	}
-	work, upto := e.whole.take(records)
-	if upto == nil {
-		return nil
+	if work, upto := e.whole.take(records); upto != nil {
+		if err := e.applyWhole(ctx, work, upto, len(records) >= smallBatch); err != nil {
+			return err
+		}
 	}
+	e.lowerTargets()
+	return nil
+}
+
+// applyWhole folds and commits the records of whole transactions. upto is the last record that is decided; with everywhere, partitions that
+// no event touched move there too.
+func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *events.Record, everywhere bool) error {
 	e.begin()
 	for i, r := range work {
 		switch r.Kind {
@@ -53,10 +61,8 @@ func (e *engine) apply(ctx context.Context, records []events.Record) error {
 	}
 	e.fold(work)
 	e.collect()
-	if len(records) >= smallBatch {
-		for i := range e.parts {
-			e.parts[i].touched = true
-		}
+	if everywhere {
+		e.touchAll()
 	}
 	e.tip = tip{seq: upto.Sequence, at: e.position(upto.Sequence), seen: upto.Fingerprint(), applied: upto.Time}
 	if err := e.commit(ctx); err != nil {
@@ -64,6 +70,12 @@ func (e *engine) apply(ctx context.Context, records []events.Record) error {
 	}
 	e.cache.shrink()
 	return nil
+}
+
+func (e *engine) touchAll() {
+	for i := range e.parts {
+		e.parts[i].touched = true
+	}
 }
 
 // contiguous returns ErrHole unless the records follow what was read before. The reader promises it; a hole that gets by would never
@@ -274,17 +286,22 @@ func (e *engine) collect() {
 	}
 }
 
-// commit executes one atomic step on each touched partition, which moves its checkpoint to the tip.
+// commit executes one atomic step on each touched partition, which moves its checkpoint to the tip, unless that is ahead already, and
+// makes it live when it has reached its target.
 func (e *engine) commit(ctx context.Context) error {
 	b := &e.batch
 	b.commits, b.order = b.commits[:0], b.order[:0]
 	for i := range e.parts {
 		p := &e.parts[i]
-		if !p.touched || p.seq >= e.tip.seq {
+		complete := e.complete(p)
+		if !p.touched || p.seq >= e.tip.seq && !complete {
 			continue
 		}
-		p.next.Owner, p.next.Checkpoint, p.next.Seen, p.next.Applied = e.owner, e.tip.at, e.tip.seen, e.tip.applied
-		if p.next.State == projections.Building && e.covers(p.next.Target) {
+		p.next.Owner = e.owner
+		if p.seq < e.tip.seq {
+			p.next.Checkpoint, p.next.Seen, p.next.Applied = e.tip.at, e.tip.seen, e.tip.applied
+		}
+		if complete {
 			p.next.State = projections.Live
 		}
 		b.commits = append(b.commits, projections.Commit{Partition: i, Expect: p.head.Checkpoint, Next: p.next, Writes: p.writes})
@@ -298,15 +315,29 @@ func (e *engine) commit(ctx context.Context) error {
 			return e.refusal(err)
 		}
 		p := &e.parts[b.order[i]]
-		p.head, p.seq = p.next, e.tip.seq
+		p.head, p.seq = p.next, max(p.seq, e.tip.seq)
 	}
 	e.report()
 	return nil
 }
 
-// covers reports whether the tip covers a position.
-func (e *engine) covers(p events.Position) bool {
-	return e.histories().Covers(e.tip.at, p) == events.Yes
+// complete reports whether a partition that is being built has reached its target, or does so with the tip.
+func (e *engine) complete(p *partition) bool {
+	return p.head.State == projections.Building && e.histories().Covers(e.tip.at, p.head.Target) == events.Yes
+}
+
+// lowerTargets lets a build end before a transaction that is still open at the end of the log: the link to the origin may be cut inside
+// of it, and nothing more can be known until it is back.
+func (e *engine) lowerTargets() {
+	for i := range e.parts {
+		h := &e.parts[i].head
+		if h.State != projections.Building || len(e.whole.held) == 0 {
+			continue
+		}
+		if target, _ := h.Target.Point(e.log.Origin()); target.Sequence > e.tip.seq && target.Sequence < e.next {
+			h.Target = e.tip.at
+		}
+	}
 }
 
 // refusal decides what a failed commit means. Some partitions may have been committed: everything is read again. The owner that was

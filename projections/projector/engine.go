@@ -303,8 +303,15 @@ func (e *engine) highest() (high uint64) {
 	return high
 }
 
-// uneven reports whether some partition is behind the tip.
-func (e *engine) uneven() bool { return e.lowest() < e.tip.seq }
+// uneven reports whether some partition is behind the tip, or complete and not live yet.
+func (e *engine) uneven() bool {
+	for i := range e.parts {
+		if p := &e.parts[i]; p.seq < e.tip.seq || e.complete(p) {
+			return true
+		}
+	}
+	return false
+}
 
 // even moves the checkpoint of partitions that no event touched up to the tip.
 func (e *engine) even(ctx context.Context) error {
@@ -312,9 +319,7 @@ func (e *engine) even(ctx context.Context) error {
 		return nil
 	}
 	e.begin()
-	for i := range e.parts {
-		e.parts[i].touched = true
-	}
+	e.touchAll()
 	return e.commit(ctx)
 }
 

@@ -137,17 +137,21 @@ func (p *Projector) dropRetired(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	for _, old := range pointer.Retired {
-		gen := projections.Generation{Projection: p.def.Name, Number: old.Generation, Partitions: old.Partitions}
-		if old.Generation != pointer.Generation { // a retired number never gets live again
-			if err := p.store.Drop(ctx, gen); err != nil {
-				return err
-			}
-		}
-		if _, err := p.update(ctx, func(now *projections.Pointer) {
-			now.Retired = slices.DeleteFunc(now.Retired, func(r projections.Retiree) bool { return r.Generation == old.Generation })
-		}); err != nil {
+		if err := p.drop(ctx, old); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// drop removes a retired generation and then forgets that it was there. A retired number never gets live again.
+func (p *Projector) drop(ctx context.Context, old projections.Retiree) error {
+	gen := projections.Generation{Projection: p.def.Name, Number: old.Generation, Partitions: old.Partitions}
+	if err := p.store.Drop(ctx, gen); err != nil {
+		return err
+	}
+	_, err := p.update(ctx, func(now *projections.Pointer) {
+		now.Retired = slices.DeleteFunc(now.Retired, func(r projections.Retiree) bool { return r.Generation == old.Generation })
+	})
+	return err
 }

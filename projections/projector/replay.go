@@ -305,19 +305,26 @@ func (r *replayRun) finish(ctx context.Context) error {
 	return r.save(ctx)
 }
 
-// fail gives up what was built and writes the failure down, in this order, so that nothing is left behind when it ends in between.
+// fail gives up what was built and writes the failure down, in this order, so that nothing is left behind when it ends in between. What
+// was built was never live, so no reader holds it and it can go at once.
 func (r *replayRun) fail(ctx context.Context, cause error) error {
-	r.p.options.Logger.WarnContext(ctx, "replay failed; the live generation goes on", "projection", r.p.def.Name,
+	p := r.p
+	p.options.Logger.WarnContext(ctx, "replay failed; the live generation goes on", "projection", p.def.Name,
 		"generation", r.job.Generation, "reason", cause.Error())
 	built := projections.Retiree{Generation: r.job.Generation, Partitions: r.job.Partitions}
-	if _, err := r.p.update(ctx, func(now *projections.Pointer) { retire(now, built) }); err != nil {
+	if _, err := p.update(ctx, func(now *projections.Pointer) { retire(now, built) }); err != nil {
 		return err
 	}
-	r.p.wakeSweeper()
 	now := time.Now().UTC()
 	code, _ := events.CodeOf(cause)
 	r.job.State, r.job.Finished, r.job.Code, r.job.Message = projections.ReplayFailed, &now, string(code), cause.Error()
-	return r.save(ctx)
+	if err := r.save(ctx); err != nil || r.next == nil {
+		return err
+	}
+	if err := p.drop(ctx, built); err != nil {
+		p.wakeSweeper() // tries again
+	}
+	return nil
 }
 
 func (r *replayRun) save(ctx context.Context) error {

@@ -44,6 +44,7 @@ type world struct {
 	version int
 	options projector.Options
 	running []*running
+	atEnd   []func()
 	oracles map[int]*oracle // by version
 	stored  int             // events stored so far, which makes their ids
 }
@@ -115,6 +116,9 @@ func (w *world) kill(r *running) {
 
 // close ends everything.
 func (w *world) close() {
+	for _, f := range w.atEnd {
+		f()
+	}
 	for len(w.running) > 0 {
 		w.kill(w.running[0])
 	}

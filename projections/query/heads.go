@@ -27,8 +27,8 @@ type Heads struct {
 	last   answer
 	until  time.Time // how long last is used
 
-	// beyond is the highest checkpoint that was taken on trust because the known head was older than it; short says that the
-	// log, asked afterwards, did not reach it.
+	// beyond is the highest checkpoint that was seen when the known head was older than it; short says that the log, asked
+	// afterwards, did not reach it.
 	beyond events.Point
 	short  bool
 }
@@ -127,14 +127,24 @@ func (h *Heads) ask(ctx context.Context, number uint64, expect events.Point) (an
 	return a, nil
 }
 
-// trust reports whether a checkpoint beyond the known head may be believed until the log is asked again.
-func (h *Heads) trust(checkpoint events.Point) bool {
+// doubt takes note of a checkpoint beyond the known head, and reports whether the log is known not to reach it. Otherwise the head may
+// just be a moment old.
+func (h *Heads) doubt(checkpoint events.Point) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if checkpoint.Lineage != h.beyond.Lineage || checkpoint.Sequence > h.beyond.Sequence {
+		h.beyond, h.short = checkpoint, false
+	}
+	return h.short
+}
+
+// refute takes note that the log, asked after a checkpoint was seen, does not reach it.
+func (h *Heads) refute(checkpoint events.Point) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.short = true; checkpoint.Lineage != h.beyond.Lineage || checkpoint.Sequence > h.beyond.Sequence {
 		h.beyond = checkpoint
 	}
-	return !h.short
 }
 
 // Lag returns how far a checkpoint is behind the head, or nil when the log does not say.
@@ -164,16 +174,20 @@ func (h *Heads) Contains(ctx context.Context, checkpoint events.Position) (event
 		}
 		histories := events.Histories{a.info.Origin: a.info.Terms}
 		covers := histories.Covers(a.info.Head(), checkpoint)
-		if covers == events.Yes {
+		point, _ := checkpoint.Point(a.info.Origin)
+		asked := a.number > seen // after the checkpoint was seen
+		switch {
+		case covers == events.Yes:
 			return histories, nil
-		}
-		if a.number > seen { // asked after the checkpoint was seen
-			return nil, events.Errorf(events.ErrForeignHistory, "the read model is at %s, which is not on the log's history: that is at %s", checkpoint, a.info.Head()).
-				Hint("The log was recreated or truncated. tidemark status says what the projector found.")
-		}
-		if point, _ := checkpoint.Point(a.info.Origin); covers == events.No && h.trust(point) {
+		case covers == events.No && !asked && !h.doubt(point):
 			return histories, nil
+		case covers == events.Lost && !asked:
+			a, err = h.since(ctx, seen, false) // it may be of a history that has begun since
+			continue
+		case covers == events.No && asked:
+			h.refute(point)
 		}
-		a, err = h.since(ctx, seen, false)
+		return nil, events.Errorf(events.ErrForeignHistory, "the read model is at %s, which is not on the log's history: that is at %s", checkpoint, a.info.Head()).
+			Hint("The log was recreated or truncated. tidemark status says what the projector found.")
 	}
 }

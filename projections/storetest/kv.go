@@ -32,7 +32,9 @@ func RunKV(t *testing.T, open func(t *testing.T) projections.KV) {
 		{"of many writers at one revision one wins", testKVRace},
 		{"watch yields the current entry first", testKVWatchCurrent},
 		{"watch yields changes and the deletion", testKVWatchChanges},
+		{"what a watch yields can be put at its revision", testKVWatchThenPut},
 		{"watch always comes to the newest", testKVWatchNewest},
+		{"a key that is no key is refused", testKVInvalidKey},
 		{"watch ends with its context", testKVWatchEnds},
 	} {
 		t.Run(x.name, func(t *testing.T) { x.run(t, open(t)) })
@@ -262,6 +264,38 @@ func testKVWatchChanges(t *testing.T, kv projections.KV) {
 	rev = put(t, kv, "a", "again", 0)
 	if e := next(); string(e.Value) != "again" || e.Revision != rev {
 		t.Fatalf("after the new creation the watch yields %+v", e)
+	}
+}
+
+func testKVWatchThenPut(t *testing.T, kv projections.KV) {
+	next := watch(t, kv, "a")
+	for range 2 {
+		put(t, kv, "a", "1", next().Revision) // not there
+		e := next()
+		rev := put(t, kv, "a", "2", e.Revision) // there
+		if e = next(); string(e.Value) != "2" {
+			t.Fatalf("the watch yields %+v", e)
+		}
+		if err := kv.Delete(t.Context(), "a", rev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := next(); e.Value != nil || e.Revision != 0 {
+		t.Fatalf("after the deletion the watch yields %+v", e)
+	}
+}
+
+func testKVInvalidKey(t *testing.T, kv projections.KV) {
+	for _, key := range []string{"", ".", "a.", ".a", "a..b", "*", "a.>", "A", "a b", "a_b", "a/b", "é", "a\r\n"} {
+		_, err := kv.Put(t.Context(), key, nil, 0)
+		wantErr(t, err, projections.ErrInvalidKey)
+		_, err = kv.Get(t.Context(), key)
+		wantErr(t, err, projections.ErrInvalidKey)
+		wantErr(t, kv.Delete(t.Context(), key, 0), projections.ErrInvalidKey)
+		for _, err := range kv.Watch(t.Context(), key) {
+			wantErr(t, err, projections.ErrInvalidKey)
+			break
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -12,6 +13,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/display"
+	"tidemark.dev/services/internal/failure"
 )
 
 // readFlags are the flags of a read.
@@ -78,7 +80,10 @@ only by one that is complete at the position that is named.`,
 			defer cancel()
 			a, err := c.Reader().Get(ctx, args[0], args[1], o)
 			if err != nil {
-				return err
+				return failure.Reached(ctx, err, func(ctx context.Context, o query.Options) (events.Position, error) {
+					now, err := c.Reader().Get(ctx, args[0], args[1], o)
+					return now.Position, err
+				})
 			}
 			return p.print(a, func(w io.Writer) error { return document(w, &a) })
 		},
@@ -144,7 +149,10 @@ func (p *program) list() *cobra.Command {
 			defer cancel()
 			page, err := c.Reader().List(ctx, args[0], o)
 			if err != nil {
-				return err
+				return failure.Reached(ctx, err, func(ctx context.Context, o query.Options) (events.Position, error) {
+					now, err := c.Reader().List(ctx, args[0], query.ListOptions{Options: o, Limit: 1})
+					return now.Position, err
+				})
 			}
 			if err := p.print(page, func(w io.Writer) error { return table(w, &page) }); err != nil {
 				return err

@@ -167,14 +167,15 @@ func TestARegionOfRunningServersIsTheSame(t *testing.T) {
 		code int
 		says string
 	}{
-		"no Redis":        {[]string{"--nats", address.NATS, "status"}, 2, "usage"},
-		"a user alone":    {[]string{"--nats-user", "x", "status"}, 2, "usage"},
-		"nobody there":    {[]string{"--nats", "nats://127.0.0.1:1", "--redis", address.Redis, "status"}, 3, "unreachable"},
-		"a wrong user":    {[]string{"--nats", address.NATS, "--nats-user", "nobody", "--redis", address.Redis, "status"}, 3, "unauthorized"},
-		"no Redis there":  {append(servers[:4:4], "--redis", "redis://127.0.0.1:1", "status"), 3, "unreachable"},
-		"no such region":  {append(servers[:6:6], "--region", "eu", "status"), 3, "no-log"},
-		"no valid region": {append(servers[:6:6], "--region", "E U", "status"), 2, "invalid-event"},
-		"no address":      {append(servers[:4:4], "--redis", "::", "status"), 2, "bad-address"},
+		"no Redis":                        {[]string{"--nats", address.NATS, "status"}, 2, "usage"},
+		"a user alone":                    {[]string{"--nats-user", "x", "status"}, 2, "usage"},
+		"nobody there":                    {[]string{"--nats", "nats://127.0.0.1:1", "--redis", address.Redis, "status"}, 3, "unreachable"},
+		"a wrong user":                    {[]string{"--nats", address.NATS, "--nats-user", "nobody", "--redis", address.Redis, "status"}, 3, "unauthorized"},
+		"no Redis there":                  {append(servers[:4:4], "--redis", "redis://127.0.0.1:1", "status"), 3, "unreachable"},
+		"no such region":                  {append(servers[:6:6], "--region", "eu", "status"), 3, "no-log"},
+		"no valid region":                 {append(servers[:6:6], "--region", "E U", "status"), 2, "invalid-event"},
+		"a Redis of another installation": {[]string{"up", "--http", "127.0.0.1:0", "--redis", address.Redis}, 3, "namespace-taken"},
+		"no address":                      {append(servers[:4:4], "--redis", "::", "status"), 2, "bad-address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := want(t, cli(t, "", append(c.args, "-o", "json", "--dir", t.TempDir(), "--timeout", "20s")...), c.code)

@@ -72,7 +72,7 @@ func Run(ctx context.Context, out io.Writer, o Options) (s Summary, err error) {
 	}
 	s.Seconds = time.Since(begin).Seconds()
 	d.say.line("\nAll of it held, in %.1f s: %s events, %s documents, each equal to an independent fold of the file.",
-		s.Seconds, display.Number(s.Events), display.Number(s.Airports+s.Routes)) 
+		s.Seconds, display.Number(s.Events), display.Number(s.Airports+s.Routes))
 	d.say.line("Next: tidemark up, and the five-minute tour in the README.")
 	return s, d.say.err
 }

@@ -4,16 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/redisstore"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
@@ -23,7 +26,7 @@ import (
 )
 
 func infraCodes() []events.Code {
-	return slices.Concat(embedded.Codes(), region.Codes(), demo.Codes())
+	return slices.Concat(embedded.Codes(), region.Codes(), demo.Codes(), []events.Code{redisstore.ErrInvalidOptions})
 }
 
 func allCodes() []events.Code {
@@ -48,6 +51,41 @@ func TestEveryCodeHasAClass(t *testing.T) {
 	}
 	if _, ok := failure.ClassOf("no-such-code"); ok {
 		t.Error("a code that nobody has is in a table")
+	}
+}
+
+var update = flag.Bool("update", false, "write CODES.md anew")
+
+// CODES.md is the contract as users read it.
+func TestTheDocumentListsEveryCode(t *testing.T) {
+	const file = "../../CODES.md"
+	var want strings.Builder
+	want.WriteString(`# Codes
+
+Every failure has a stable code. The command line prints it and exits with the code's exit code; HTTP answers with a problem document
+(RFC 9457) whose type is urn:tidemark:problem:CODE. Exit codes: 0 done, 1 a condition is not met, 2 bad input, 3 unreachable or unknown.
+"Again" says that the same request may succeed later; HTTP then adds Retry-After.
+
+This file is written by go test ./internal/failure -update.
+
+| code | meaning | exit | HTTP | again |
+|---|---|---|---|---|
+`)
+	for _, code := range slices.Sorted(slices.Values(allCodes())) {
+		c, _ := failure.ClassOf(code)
+		again := ""
+		if c.Later {
+			again = "yes"
+		}
+		fmt.Fprintf(&want, "| `%s` | %s | %d | %d | %s |\n", code, c.Title, c.Exit, c.Status, again)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(want.String()), 0o644); err != nil { //nolint:gosec // a document
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != want.String() {
+		t.Errorf("CODES.md is not what the table says (%v): write it anew with -update", err)
 	}
 }
 

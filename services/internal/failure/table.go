@@ -41,7 +41,7 @@ func ofLog(code events.Code) Class {
 		// The append may be stored: a gateway's time-out says that, an unavailable service does not.
 		return later(unknown(http.StatusGatewayTimeout, "It is not known whether the append is stored"))
 	case events.ErrUnreachable:
-		return later(unknown(http.StatusServiceUnavailable, "The log does not answer"))
+		return later(unknown(http.StatusServiceUnavailable, "A server does not answer"))
 	case events.ErrClosed:
 		return later(unknown(http.StatusServiceUnavailable, "The log is closed"))
 	case events.ErrUnauthorized:
@@ -128,6 +128,8 @@ func ofInfra(code events.Code) Class {
 		return unknown(http.StatusInternalServerError, "The NATS server did not start")
 	case "redis-failed":
 		return unknown(http.StatusInternalServerError, "The redis-server did not run")
+	case "invalid-options":
+		return bad(http.StatusInternalServerError, "The store's settings cannot be used")
 	case "not-running":
 		return unknown(http.StatusServiceUnavailable, "No running region was found")
 	}

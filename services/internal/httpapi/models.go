@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,7 +33,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	projection, key := r.PathValue("projection"), r.PathValue("key")
 	found, err := a.reader.Get(ctx, projection, key, o)
 	if err != nil {
-		return a.reached(r.Context(), err, func(ctx context.Context, o query.Options) (events.Position, error) {
+		return failure.Reached(r.Context(), err, func(ctx context.Context, o query.Options) (events.Position, error) {
 			found, err := a.reader.Get(ctx, projection, key, o)
 			return found.Position, err
 		})
@@ -74,7 +73,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	projection := r.PathValue("projection")
 	page, err := a.reader.List(ctx, projection, o)
 	if err != nil {
-		return a.reached(r.Context(), err, func(ctx context.Context, o query.Options) (events.Position, error) {
+		return failure.Reached(r.Context(), err, func(ctx context.Context, o query.Options) (events.Position, error) {
 			page, err := a.reader.List(ctx, projection, query.ListOptions{Options: o, Limit: 1})
 			return page.Position, err
 		})
@@ -82,18 +81,6 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	stand(w.Header(), page.Position, page.Lag)
 	w.Header().Set("Cache-Control", "no-cache")
 	return answer(w, http.StatusOK, page)
-}
-
-// reached adds to ErrNotReached the position that was reached, by reading once more without asking for one.
-func (a *API) reached(ctx context.Context, err error, read func(context.Context, query.Options) (events.Position, error)) error {
-	if !errors.Is(err, projections.ErrNotReached) {
-		return err
-	}
-	position, readErr := read(ctx, query.Options{Wait: -1})
-	if readErr != nil && !errors.Is(readErr, projections.ErrNoDocument) {
-		return err
-	}
-	return failure.At(err, position)
 }
 
 // stand says where the read model stands.

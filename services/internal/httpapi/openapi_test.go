@@ -115,7 +115,10 @@ func TestEveryReferenceOfTheDocumentLeadsSomewhere(t *testing.T) {
 					t.Errorf("%s leads nowhere", ref)
 				}
 			}
-			for _, value := range v {
+			for key, value := range v {
+				if value == nil {
+					t.Errorf("%s has no value: a text with a comma needs quotes", key)
+				}
 				walk(value)
 			}
 		case []any:

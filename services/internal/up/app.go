@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,11 +32,18 @@ type Config struct {
 	Projector projector.Options
 }
 
+const (
+	// knownPatience bounds how long a start waits for its projectors. Where another process runs them, there is nothing to wait for.
+	knownPatience = 10 * time.Second
+	knownPoll     = 10 * time.Millisecond
+)
+
 // App is a region that is put together. Run makes it work.
 type App struct {
 	region     *region.Region
 	reader     *query.Reader
 	projectors []*projector.Projector
+	names      []string     // of their projections
 	listener   net.Listener // nil: no API
 	api        *httpapi.API
 	config     Config
@@ -69,10 +78,6 @@ func (a *App) Public() bool { return a.listener != nil && !httpapi.Local(a.liste
 //
 // ready is called once, as soon as commands and requests are answered; its error ends Run.
 func (a *App) Run(ctx context.Context, ready func() error) error {
-	withdraw, err := a.announce()
-	if err != nil {
-		return err
-	}
 	projecting, stopProjectors := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopProjectors()
 	var workers errgroup.Group
@@ -88,18 +93,48 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 			return nil
 		}
 	})
-	front.Go(func() error { // 1
+	answering, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
+	if a.listener != nil {
+		front.Go(func() error { return httpapi.Serve(answering, a.listener, a.api, a.logger) })
+	}
+	front.Go(func() error {
+		defer stopAnswering() // 2
+		if a.known(serving); serving.Err() != nil {
+			return nil
+		}
+		withdraw, err := a.announce()
+		if err != nil {
+			return err
+		}
+		defer withdraw() // 1
+		if err := ready(); err != nil {
+			return err
+		}
 		<-serving.Done()
-		withdraw()
 		return nil
 	})
-	if a.listener != nil {
-		front.Go(func() error { return httpapi.Serve(serving, a.listener, a.api, a.logger) })
-	}
-	front.Go(ready)
-	err = front.Wait() // 2
-	stopProjectors()   // 3
+	err := front.Wait()
+	stopProjectors() // 3
 	return errors.Join(err, workers.Wait())
+}
+
+// known waits a bounded time until the projectors have made their projections known to the region, so that the first query of a new region is
+// not told that there is no such projection.
+func (a *App) known(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, knownPatience)
+	defer cancel()
+	tick := time.NewTicker(knownPoll)
+	defer tick.Stop()
+	for {
+		if names, err := a.reader.Projections(ctx); err == nil && !slices.ContainsFunc(a.names, func(n string) bool { return !slices.Contains(names, n) }) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // announce writes the address and returns the function that takes it away.

@@ -140,14 +140,7 @@ func TestProjectionsOfOnesOwnRun(t *testing.T) {
 	if app.Address().HTTP != "" {
 		t.Errorf("the address is %+v", app.Address())
 	}
-	o := query.Options{AtLeast: publish(t, app), Wait: patience}
-	var a query.Answer
-	for deadline := time.Now().Add(patience); ; {
-		// The projector makes the projection known when it begins.
-		if a, err = app.Reader().Get(t.Context(), "counts", "all", o); !errors.Is(err, projections.ErrUnknownProjection) || time.Now().After(deadline) {
-			break
-		}
-	}
+	a, err := app.Reader().Get(t.Context(), "counts", "all", query.Options{AtLeast: publish(t, app), Wait: patience})
 	if v, _ := a.Document.Field("flights"); err != nil || v != "1" {
 		t.Errorf("the document is %+v, %v", a, err)
 	}
@@ -193,17 +186,12 @@ func TestWhatCannotBeOpenedLeavesNothingOpen(t *testing.T) {
 		t.Fatal("an address that is none was accepted")
 	}
 	c.HTTP = "127.0.0.1:0"
-	app, stop := run(t, c) // the directory is free again
-	failed := errors.New("the listener is gone")
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
-	_ = app
-	app, cleanup, err := up.New(t.Context(), c)
+	app, cleanup, err := up.New(t.Context(), c) // the directory is free again
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cleanup()
+	failed := errors.New("nobody reads what is printed")
 	if err := app.Run(t.Context(), func() error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("it ended with %v", err)
 	}

@@ -73,17 +73,27 @@ func listen(ctx context.Context, c Config) (net.Listener, func(), error) {
 	return l, func() { _ = l.Close() }, nil // closed already, unless the app never ran
 }
 
-func newAPI(log events.Log, reader *query.Reader, l net.Listener, all []projections.Projection, logger *slog.Logger) *httpapi.API {
-	o := httpapi.Options{Logger: logger}
+// names are those of the projections that run.
+type names []string
+
+func newNames(all []projections.Projection) names {
+	var out names
+	for _, p := range all {
+		out = append(out, p.Definition().Name)
+	}
+	return out
+}
+
+func newAPI(log events.Log, reader *query.Reader, l net.Listener, run names, logger *slog.Logger) *httpapi.API {
+	o := httpapi.Options{Projections: run, Logger: logger}
 	if l != nil {
 		o.Address = l.Addr()
-	}
-	for _, p := range all {
-		o.Projections = append(o.Projections, p.Definition().Name)
 	}
 	return httpapi.New(log, reader, o)
 }
 
-func newApp(c Config, r *region.Region, reader *query.Reader, p []*projector.Projector, l net.Listener, api *httpapi.API, logger *slog.Logger) *App {
-	return &App{region: r, reader: reader, projectors: p, listener: l, api: api, config: c, logger: logger}
+func newApp(
+	c Config, r *region.Region, reader *query.Reader, p []*projector.Projector, run names, l net.Listener, api *httpapi.API, logger *slog.Logger,
+) *App {
+	return &App{region: r, reader: reader, projectors: p, names: run, listener: l, api: api, config: c, logger: logger}
 }

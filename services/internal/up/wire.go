@@ -16,7 +16,7 @@ import (
 func New(ctx context.Context, c Config) (*App, func(), error) {
 	wire.Build(
 		newLogger, listen, openRegion, newLog, wire.Bind(new(events.Reader), new(events.Log)),
-		newProjections, newProjectors, query.NewHeads, newReader, newAPI, newApp,
+		newProjections, newNames, newProjectors, query.NewHeads, newReader, newAPI, newApp,
 	)
 	return nil, nil, nil
 }

@@ -34,13 +34,14 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 		cleanup()
 		return nil, nil, err
 	}
+	upNames := newNames(v)
 	listener, cleanup2, err := listen(ctx, c)
 	if err != nil {
 		cleanup()
 		return nil, nil, err
 	}
-	api := newAPI(log, reader, listener, v, logger)
-	app := newApp(c, region, reader, v2, listener, api, logger)
+	api := newAPI(log, reader, listener, upNames, logger)
+	app := newApp(c, region, reader, v2, upNames, listener, api, logger)
 	return app, func() {
 		cleanup2()
 		cleanup()

@@ -1,0 +1,129 @@
+package natskv
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+func TestABucketIsMadeOnceAndOpenedByAll(t *testing.T) {
+	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	ctx := t.Context()
+	if _, _, err := Open(ctx, nc, Config{Bucket: region}); !errors.Is(err, events.ErrNoLog) {
+		t.Fatalf("a missing bucket was opened: %v", err)
+	}
+	one, _ := open(t, nc, Config{})
+	_, err := one.Put(ctx, "a", []byte("1"), 0)
+	must(t, err)
+	for _, create := range []bool{true, false} {
+		kv, _, err := Open(ctx, nc, Config{Bucket: region, Create: create})
+		must(t, err)
+		if e, err := kv.Get(ctx, "a"); err != nil || string(e.Value) != "1" {
+			t.Fatalf("the bucket that was opened holds %q, %v", e.Value, err)
+		}
+	}
+	info, err := one.bucket.stream.Info(ctx)
+	must(t, err)
+	c := info.Config
+	if c.Storage != jetstream.FileStorage || c.MaxMsgsPerSubject != 1 || c.AllowDirect || !c.AllowMsgTTL || c.SubjectDeleteMarkerTTL != markerTTL ||
+		c.MaxAge != 0 || c.MaxBytes > 0 || c.MaxMsgs > 0 {
+		t.Errorf("the bucket's stream is %+v", c)
+	}
+}
+
+func TestABucketWithoutTimesToLiveIsUnsafe(t *testing.T) {
+	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	_, err := jetStream(t, nc).CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: region})
+	must(t, err)
+	if _, _, err := Open(t.Context(), nc, Config{Bucket: region, Create: true}); !errors.Is(err, events.ErrUnsafeLog) {
+		t.Fatalf("it was opened: %v", err)
+	}
+}
+
+func TestWhatIsDeletedOrRunsOutLeavesNothingBehind(t *testing.T) {
+	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	ctx := t.Context()
+	_, err := jetStream(t, nc).CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: region, History: 1, LimitMarkerTTL: time.Second})
+	must(t, err)
+	kv, leases := open(t, nc, Config{LeaseTTL: shortTTL})
+	rev, err := kv.Put(ctx, "a", []byte("1"), 0)
+	must(t, err)
+	must(t, kv.Delete(ctx, "a", rev))
+	must(t, acquire(t, leases, "released", "a").Release(ctx))
+	_, _, err = leases.take(ctx, leasePrefix+"killed", claim{Holder: "killed"})
+	must(t, err)
+	eventually(t, "the bucket is empty", func() bool {
+		info, err := kv.bucket.stream.Info(ctx)
+		must(t, err)
+		return info.State.Msgs == 0
+	})
+	again, err := kv.Put(ctx, "a", []byte("2"), 0)
+	must(t, err)
+	if again <= rev {
+		t.Fatalf("the revision %d follows %d", again, rev)
+	}
+}
+
+func TestLeasesAreNotAmongTheKeys(t *testing.T) {
+	kv, leases := open(t, dial(t, run(t, serverOptions(t)).ClientURL()), Config{})
+	acquire(t, leases, "n", "a")
+	_, err := kv.Put(t.Context(), "leased", nil, 0)
+	must(t, err)
+	for _, prefix := range []string{"", "lease"} {
+		if keys, err := kv.Keys(t.Context(), prefix); err != nil || len(keys) != 1 || keys[0] != "leased" {
+			t.Errorf("the keys with the prefix %q are %q, %v", prefix, keys, err)
+		}
+	}
+	if _, err := leases.Acquire(t.Context(), "a b", "a"); !errors.Is(err, projections.ErrInvalidKey) {
+		t.Errorf("a lease with a bad name: %v", err)
+	}
+}
+
+func TestAServerThatDoesNotAnswerIsUnreachable(t *testing.T) {
+	s := run(t, serverOptions(t))
+	kv, leases := open(t, dial(t, s.ClientURL()), Config{})
+	stop(s)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, get := kv.Get(ctx, "a")
+	_, put := kv.Put(ctx, "a", nil, 0)
+	_, keys := kv.Keys(ctx, "")
+	for name, err := range map[string]error{"get": get, "put": put, "keys": keys, "delete": kv.Delete(ctx, "a", 1)} {
+		if !errors.Is(err, events.ErrUnreachable) {
+			t.Errorf("%s returned %v", name, err)
+		}
+	}
+	if _, err := leases.Acquire(ctx, "n", "a"); err == nil {
+		t.Error("a lease was acquired")
+	}
+}
+
+func TestAMissingRightIsToldApart(t *testing.T) {
+	o := serverOptions(t)
+	all := &server.Permissions{}
+	none := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$KV.>", "$JS.API.STREAM.MSG.GET.>"}}}
+	o.Users = []*server.User{{Username: "all", Password: "x", Permissions: all}, {Username: "none", Password: "x", Permissions: none}}
+	address := run(t, o).ClientURL()
+	open(t, dial(t, address, nats.UserInfo("all", "x")), Config{})
+	kv, leases, err := Open(t.Context(), dial(t, address, nats.UserInfo("none", "x"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})),
+		Config{Bucket: region})
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, get := kv.Get(ctx, "a")
+	_, put := kv.Put(t.Context(), "a", nil, 0)
+	_, lease := leases.Acquire(t.Context(), "n", "a")
+	for name, err := range map[string]error{"get": get, "put": put, "lease": lease} {
+		if !errors.Is(err, events.ErrUnauthorized) {
+			t.Errorf("%s returned %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,279 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"tidemark.dev/events"
+)
+
+func entryOf(t testing.TB, b events.Batch) *entry {
+	t.Helper()
+	if err := b.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	e, err := newEntry("us", b, new(events.Clock), func(uint64) events.Position { return events.Position{} }, 2<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func single(t testing.TB, i int) *entry {
+	return entryOf(t, events.One(about(entity(i), 0), events.ExpectAny()))
+}
+
+func TestAnEntryExpectsOfEachEntityOnce(t *testing.T) {
+	for _, n := range []int{6, 40} { // few subjects are compared, many are hashed
+		b := events.Batch{Expect: map[events.Entity]events.Expectation{entity(0): events.ExpectExactly(7), entity(1): events.ExpectNone()}}
+		for i := range n {
+			b.Events = append(b.Events, about(entity(i%3), i))
+		}
+		b.Controls = []events.ControlWrite{{Control: events.Control{Name: "import.x"}, Expect: events.ExpectExactly(5)}, {Control: events.Control{Name: "mark"}}}
+		e := entryOf(t, b)
+		var got []string
+		for i := range e.messages {
+			if v := headerOf(e.messages[i].Header, headerExpect); v != "" {
+				got = append(got, e.messages[i].Subject+"="+v)
+			}
+		}
+		wantText := []string{"evt.us.airport.A0=7", "evt.us.airport.A1=0", "ctl.us.import.x=5"}
+		if len(got) != 3 || got[0] != wantText[0] || got[1] != wantText[1] || got[2] != wantText[2] {
+			t.Errorf("got %v, want %v", got, wantText)
+		}
+		if len(e.keys) != 5 || len(e.expects) != 3 || e.expects[0].count != n/3+n%3 && e.expects[0].count != (n+2)/3 || e.simple() || !e.guarded() {
+			t.Errorf("%d keys, expectations %+v", len(e.keys), e.expects)
+		}
+		ids := map[string]bool{}
+		for i := range e.messages {
+			ids[messageID(&e.messages[i])] = true
+		}
+		if len(ids) != n+2 || ids[""] {
+			t.Errorf("%d ids for %d messages", len(ids), n+2)
+		}
+	}
+}
+
+func TestTheQueueKeepsTheOrderOfEachSubject(t *testing.T) {
+	q := newQueue()
+	a1, a2, b1 := single(t, 1), single(t, 1), single(t, 2)
+	both := entryOf(t, events.Batch{Events: []events.Event{about(entity(1), 0), about(entity(2), 0)}})
+	c1, a3 := single(t, 3), single(t, 1)
+	for _, e := range []*entry{a1, a2, b1, both, c1, a3} {
+		if !q.push(e) {
+			t.Fatal("refused")
+		}
+	}
+	expect := func(what string, want ...*entry) {
+		t.Helper()
+		for i := 0; ; i++ {
+			got := q.takeCold()
+			if got == nil {
+				if h, together := q.takeHot(groupBounds()); len(h) > 0 {
+					if len(h) != 1 || together {
+						t.Fatalf("%s: %d hot entries", what, len(h))
+					}
+					got = h[0]
+				}
+			}
+			if i == len(want) {
+				if got != nil {
+					t.Fatalf("%s: more is ready", what)
+				}
+				return
+			}
+			if got != want[i] {
+				t.Fatalf("%s: entry %d is another one", what, i)
+			}
+		}
+	}
+	expect("at first", a1, b1, c1)
+	q.done(b1)
+	expect("b is free, a is not")
+	q.done(a1)
+	expect("a2 before both", a2)
+	q.done(c1)
+	q.done(a2)
+	expect("both lanes are free", both)
+	q.done(both)
+	expect("the last", a3)
+	q.done(a3)
+	if q.holds() != 0 || len(q.lanes) != 0 {
+		t.Errorf("%d entries and %d lanes are left", q.holds(), len(q.lanes))
+	}
+}
+
+func TestBusyLanesShareABatch(t *testing.T) {
+	q := newQueue()
+	head := single(t, 1)
+	q.push(head)
+	if q.takeCold() != head {
+		t.Fatal("the first is not ready")
+	}
+	var behind []*entry
+	for range 2*minShare + 1 {
+		e := single(t, 1)
+		behind = append(behind, e)
+		q.push(e)
+	}
+	exact := entryOf(t, events.One(about(entity(1), 0), events.ExpectNone()))
+	q.push(exact)
+	q.push(single(t, 1))
+	if hot, _ := q.takeHot(groupBounds()); q.takeCold() != nil || hot != nil {
+		t.Fatal("an entry overtook")
+	}
+	q.done(head)
+	hot, together := q.takeHot(bounds{records: minShare + 2, bytes: 1 << 20})
+	if len(hot) != minShare+2 || !together {
+		t.Fatalf("%d share a batch: %t", len(hot), together)
+	}
+	for i, e := range hot {
+		if e != behind[i] {
+			t.Fatalf("entry %d is another one", i)
+		}
+		q.done(e)
+	}
+	rest, together := q.takeHot(groupBounds())
+	if len(rest) != 1 || together { // too few to share: the others wait
+		t.Fatalf("%d entries: %t", len(rest), together)
+	}
+	unsent := q.close()
+	if q.push(single(t, 9)) || len(unsent) != len(behind)-len(hot)-1+2 {
+		t.Errorf("%d were not sent", len(unsent))
+	}
+	for _, e := range unsent {
+		q.done(e)
+	}
+	q.done(rest[0])
+	if q.holds() != 0 || len(q.lanes) != 0 {
+		t.Errorf("%d entries and %d lanes are left", q.holds(), len(q.lanes))
+	}
+}
+
+func TestRoomLetsInOneAfterTheOther(t *testing.T) {
+	r := &room{free: 10}
+	ctx := context.Background()
+	if err := r.enter(ctx, 8); err != nil {
+		t.Fatal(err)
+	}
+	large, small := make(chan error, 1), make(chan error, 1)
+	go func() { large <- r.enter(ctx, 9) }()
+	eventually(t, "the large one waits", func() bool { return r.waiting() == 1 })
+	go func() { small <- r.enter(ctx, 1) }()
+	eventually(t, "the small one waits behind it, though there is room", func() bool { return r.waiting() == 2 })
+	gone, cancel := context.WithCancelCause(ctx)
+	cause := errors.New("gone")
+	left := make(chan error, 1)
+	go func() { left <- r.enter(gone, 1) }()
+	eventually(t, "a third waits", func() bool { return r.waiting() == 3 })
+	cancel(cause)
+	if err := <-left; !errors.Is(err, cause) {
+		t.Error(err)
+	}
+	r.leave(8)
+	if err := <-large; err != nil {
+		t.Error(err)
+	}
+	if err := <-small; err != nil {
+		t.Error(err)
+	}
+	waits := make(chan error, 1)
+	go func() { waits <- r.enter(ctx, 1) }()
+	eventually(t, "it is full", func() bool { return r.waiting() == 1 })
+	r.close()
+	if err := <-waits; !errors.Is(err, events.ErrClosed) {
+		t.Error(err)
+	}
+	if err := r.enter(ctx, 1); !errors.Is(err, events.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func (r *room) waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.line)
+}
+
+func TestAckReply(t *testing.T) {
+	for reply, want := range map[string]ackReply{
+		"$JS.ACK.EVT_us.tm-x.1.1042.17.1700000000123456789.5":                     {stream: 1042, time: 1700000000123456789, pending: 5},
+		"$JS.ACK.us-east.ACCHASH.EVT_us.tm-x.1.1042.17.1700000000123456789.0":     {stream: 1042, time: 1700000000123456789},
+		"$JS.ACK.us-east.ACCHASH.EVT_us.tm-x.1.1042.17.1700000000123456789.3.xyz": {stream: 1042, time: 1700000000123456789, pending: 3},
+		"$JS.ACK._.ACCHASH.EVT_us.tm-x.1.18446744073709551615.17.1.3.random.more": {stream: 18446744073709551615, time: 1, pending: 3},
+		"$JS.ACK.EVT_us.tm-x.1.1042.17.1700000000123456789":                       {},
+		"$JS.ACK.EVT_us.tm-x.1.x.17.1700000000123456789.5":                        {},
+		"$JS.ACK.EVT_us.tm-x.1..17.1700000000123456789.5":                         {},
+		"$JS.ACK.":          {},
+		"_INBOX.x":          {},
+		"":                  {},
+		"$JS.ACK.a.b.c.d.e": {},
+	} {
+		var got ackReply
+		ok := got.parse(reply)
+		if ok != (want.stream > 0) || ok && (got.stream != want.stream || got.time != want.time || got.pending != want.pending) {
+			t.Errorf("%s: %+v, %t", reply, got, ok)
+		}
+		if ok && !got.parse(reply) {
+			t.Errorf("%s: not read again with what was learned", reply)
+		}
+	}
+}
+
+func FuzzAckReply(f *testing.F) {
+	f.Add("$JS.ACK.EVT_us.tm-x.1.1042.17.1700000000123456789.5")
+	f.Add("$JS.ACK.us-east.ACCHASH.EVT_us.tm-x.1.1042.17.1700000000123456789.3.xyz")
+	f.Fuzz(func(t *testing.T, reply string) {
+		var fresh, known ackReply
+		known.parse("$JS.ACK.EVT_us.tm-x.1.1042.17.1700000000123456789.5")
+		a, b := fresh.parse(reply), known.parse(reply)
+		if a != b || a && (fresh.stream != known.stream || fresh.time != known.time || fresh.pending != known.pending) {
+			t.Errorf("%q: %+v %t, with a prefix known %+v %t", reply, fresh, a, known, b)
+		}
+	})
+}
+
+func TestAnswers(t *testing.T) {
+	domain := "us-east"
+	a := &acks{stream: "EVT_us"}
+	a.domain.Store(&domain)
+	for range 2 { // the second time with what was learned
+		for _, c := range []struct {
+			data    string
+			records int
+			verdict verdict
+			seq     uint64
+		}{
+			{`{"stream":"EVT_us","domain":"us-east","seq":1042}`, 1, stored, 1042},
+			{`{"stream":"EVT_us","domain":"us-east","seq":18446744073709551615}`, 1, stored, 18446744073709551615},
+			{`{"stream":"EVT_us","domain":"us-east","seq":1042,"duplicate": true}`, 1, duplicate, 1042},
+			{`{"stream":"EVT_us","domain":"us-east","seq":1042,"batch":"x","count":3}`, 3, stored, 1042},
+			{`{"stream":"EVT_us","domain":"us-east","seq":1042,"batch":"x","count":2}`, 3, doubtful, 0},
+			{`{"stream":"EVT_us","domain":"us-east","seq":1042}`, 3, doubtful, 0},
+			{`{"stream":"EVT_us","domain":"us-west","seq":1042}`, 1, doubtful, 0},
+			{`{"stream":"EVT_us","seq":1042}`, 1, doubtful, 0},
+			{`{"stream":"EVT_eu","domain":"us-east","seq":1042}`, 1, doubtful, 0},
+			{`{"stream":"EVT_us","domain":"us-east","seq":`, 1, doubtful, 0},
+			{`hello`, 1, doubtful, 0},
+			{`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"EVT_us","domain":"us-east","seq":0}`, 1, conflicting, 0},
+			{`{"error":{"code":400,"err_code":10201}}`, 2, known, 0},
+			{`{"error":{"code":400,"err_code":10164}}`, 1, undecided, 0},
+			{`{"error":{"code":409,"err_code":10158}}`, 1, undecided, 0},
+			{`{"error":{"code":400,"err_code":10176}}`, 2, undecided, 0},
+			{`{"error":{"code":400,"err_code":10054}}`, 1, refused, 0},
+			{`{"error":{"code":503,"err_code":10023}}`, 1, unavailable, 0},
+			{`{"error":{"code":500,"err_code":19999}}`, 1, unavailable, 0},
+		} {
+			got := a.read(&nats.Msg{Data: []byte(c.data)}, c.records)
+			if got.verdict != c.verdict || got.sequence != c.seq || (got.verdict == stored || got.verdict == duplicate) != (got.err == nil) {
+				t.Errorf("%s: %+v, want verdict %d at %d", c.data, got, c.verdict, c.seq)
+			}
+		}
+	}
+	if got := a.read(&nats.Msg{Header: nats.Header{"Status": {"503"}}}, 1); got.verdict != unavailable || !errors.Is(got.err, nats.ErrNoResponders) {
+		t.Errorf("no responders: %+v", got)
+	}
+}
