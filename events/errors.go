@@ -56,7 +56,7 @@ const (
 	ErrForeignHistory = Code("foreign-history")
 	// ErrNotFound: no record at that sequence.
 	ErrNotFound = Code("not-found")
-	// ErrClockAhead: a timestamp is further ahead of the wall clock than the bound.
+	// ErrClockAhead: a timestamp, or the time of a new event, is further ahead of the wall clock than its bound.
 	ErrClockAhead = Code("clock-ahead")
 	// ErrClosed: the log was closed by its owner.
 	ErrClosed = Code("closed")

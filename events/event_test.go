@@ -49,6 +49,8 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"NUL in the id":                {func(e *Event) { e.ID = "\x00" }, ErrInvalidEvent},
 		"DEL in the id":                {func(e *Event) { e.ID = "\x7f" }, ErrInvalidEvent},
 		"C1 control in the id":         {func(e *Event) { e.ID = "a\u0085b" }, ErrInvalidEvent},
+		"hard blank in the id":         {func(e *Event) { e.ID = "a\u00a0b" }, ""},
+		"last control in the id":       {func(e *Event) { e.ID = "a\u009fb" }, ErrInvalidEvent},
 		"id that is not UTF-8":         {func(e *Event) { e.ID = "\xff" }, ErrInvalidEvent},
 		"blank at the id's end":        {func(e *Event) { e.ID = "a " }, ErrInvalidEvent},
 		"no source":                    {func(e *Event) { e.Source = "" }, ErrInvalidEvent},

@@ -101,20 +101,20 @@ func (p Position) Equal(q Position) bool { return slices.Equal(p.points, q.point
 
 // String returns the text form; the zero position is the empty text.
 func (p Position) String() string {
-	switch len(p.points) {
-	case 0:
+	if len(p.points) == 0 {
 		return ""
-	case 1:
-		return p.points[0].String()
 	}
-	b := make([]byte, 0, 48*len(p.points))
+	return string(p.append(make([]byte, 0, 48*len(p.points))))
+}
+
+func (p Position) append(b []byte) []byte {
 	for i, pt := range p.points {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = pt.append(b)
 	}
-	return string(b)
+	return b
 }
 
 // valid reports whether ParsePosition would read the text form of p.

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
@@ -16,7 +17,7 @@ func appendStamp(b []byte, s Stamp) []byte {
 	binary.BigEndian.PutUint64(clock[:], uint64(s.Time))
 	b = hex.AppendEncode(b, clock[:])
 	b = append(b, ';')
-	b = append(b, s.Hash.String()...)
+	b = base64.RawURLEncoding.AppendEncode(b, s.Hash[:])
 	if !s.Tx.Alone() {
 		b = append(b, ";t="...)
 		b = strconv.AppendUint(b, uint64(s.Tx.Index), 10)
@@ -24,7 +25,7 @@ func appendStamp(b []byte, s Stamp) []byte {
 		b = strconv.AppendUint(b, uint64(s.Tx.Count), 10)
 	}
 	if !s.Observed.IsZero() {
-		b = append(append(b, ";o="...), s.Observed.String()...)
+		b = s.Observed.append(append(b, ";o="...))
 	}
 	if s.Key != "" {
 		b = append(append(b, ";k="...), s.Key...)

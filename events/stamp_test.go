@@ -29,7 +29,7 @@ func TestWhatIsNoStampIsRefusedWhole(t *testing.T) {
 		"", "1", "1;", "2" + good[1:], good[:len(good)-1], good + "x", good + ";", good + ";;", good + ";t", good + ";t=", good + ";t=1", good + ";t=0/2", good + ";t=3/2", good + ";t=1/1001",
 		good + ";t=01/2", good + ";t=+1/2", good + ";t=1/65537", good + ";o=x", good + ";o=us.7f3a@1:1,us.7f3a@1:2", good + ";t=1/2;o=x", " " + good,
 		strings.Replace(good, "abcdef", "abcdeg", 1), strings.Replace(good, "abcdef", "ABCDEF", 1), strings.Replace(good, "0000000000abcdef", "+000000000abcdef", 1),
-		strings.Replace(good, "A", "=", 1), strings.Replace(good, "A", "\n", 1), good[:len(good)-1] + "B",
+		strings.Replace(good, "A", "=", 1), strings.Replace(good, "A", "\n", 1), strings.Replace(good, "AAAA", "\n\n\n\n", 1), good + ";;t=1/2", good[:len(good)-1] + "B",
 	} {
 		if got, ok := parseStamp(text); ok || !reflect.DeepEqual(got, Stamp{}) {
 			t.Errorf("%q is %+v, %v", text, got, ok)

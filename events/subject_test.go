@@ -55,6 +55,13 @@ func TestAnEntityHasExactlyOneSubject(t *testing.T) {
 	}
 }
 
+func TestTheLongestNamesHaveASubject(t *testing.T) {
+	e := Entity{strings.Repeat("t", MaxTypeBytes), strings.Repeat("i", MaxIDBytes)}
+	if got, ok := ParseEventSubject("us", EventSubject("us", e)); !ok || got != e {
+		t.Errorf("%q, %v", got, ok)
+	}
+}
+
 func TestOtherSubjectsNameNoEntity(t *testing.T) {
 	for _, subject := range []string{
 		"", "evt", "evt.", "evt.us", "evt.us.", "evt.us.airport", "evt.us.airport.", "evt.us..ORD", "evt.us.airport.ORD.", "evt.us.airport.ORD.x", "evt.eu.airport.ORD",
@@ -174,7 +181,7 @@ func TestHeaderValuesFollowTheBinding(t *testing.T) {
 	}
 	// What other clients may send.
 	for header, value := range map[string]string{
-		`"a b"`: "a b", `"a\"b\\c"`: `a"b\c`, `"a%20b"`: "a b", "a b": "a b", "%c3%a9": "é", "é": "é", "%41": "A", `"`: `"`, `"a`: `"a`, `"a\`: `"a\`, `""`: "",
+		`"a b"`: "a b", `"a\"b\\c"`: `a"b\c`, `"a\b"`: "ab", `"a%20b"`: "a b", "a b": "a b", "%c3%a9": "é", "é": "é", "%41": "A", `"`: `"`, `"a`: `"a`, `"a\`: `"a\`, `""`: "",
 	} {
 		if got, ok := decodeValue(header); !ok || got != value {
 			t.Errorf("%q is decoded as %q, %v; want %q", header, got, ok, value)

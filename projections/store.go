@@ -126,5 +126,5 @@ type Store interface {
 	Drop(ctx context.Context, g Generation) error
 }
 
-// ErrMoved: a partition is not at the checkpoint that the projector expected. It reads the headers again and goes on from there.
+// ErrMoved says that a partition is not at the checkpoint that the projector expected. It reads the headers again and goes on from there.
 const ErrMoved = events.Code("checkpoint-moved")

@@ -15,7 +15,7 @@ import (
 )
 
 // lookAgain is how often a watch reads its key by itself, in case a notice was lost.
-const lookAgain = 5 * time.Second
+const lookAgain = 2 * time.Second
 
 // KV implements projections.KV. A key that is not made of tokens of [a-z0-9-] joined by dots is projections.ErrInvalidKey.
 type KV struct {
@@ -111,6 +111,10 @@ type watch struct {
 }
 
 func (w *watch) run(ctx context.Context, updates <-chan jetstream.KeyValueEntry) {
+	// The first entry comes from the leader: notices may come from a replica that does not know the newest yet.
+	if !w.look(ctx) {
+		return
+	}
 	again := time.NewTicker(lookAgain)
 	defer again.Stop()
 	for {
@@ -126,19 +130,23 @@ func (w *watch) run(ctx context.Context, updates <-chan jetstream.KeyValueEntry)
 				}
 				return
 			case e == nil: // the initial values are through
-				more = w.begun || w.show(stored{})
+				more = true
 			default:
 				more = w.show(storedOf(e))
 			}
 		case <-again.C:
-			now, err := w.kv.bucket.last(ctx, w.key)
-			// A server out of reach is no change, and a key that has run out by now is one.
-			more = err != nil || w.show(now)
+			more = w.look(ctx)
 		}
 		if !more || ctx.Err() != nil {
 			return
 		}
 	}
+}
+
+// look reads the key itself. A server that is out of reach is no change; a key that has run out by now is one.
+func (w *watch) look(ctx context.Context) (more bool) {
+	now, err := w.kv.bucket.last(ctx, w.key)
+	return err != nil || w.show(now)
 }
 
 // show yields what is new, and reports whether to go on.

@@ -41,34 +41,39 @@ func claimOf(value []byte) (c claim) {
 	return c
 }
 
-// Acquire waits until name is free and takes it. Beside the port's errors it returns projections.ErrInvalidKey, and events.ErrUnreachable or
-// events.ErrUnauthorized when the bucket cannot be asked.
+// Acquire waits until name is free and takes it. A server that is out of reach is waited for too. Beside the port's errors it returns
+// projections.ErrInvalidKey and events.ErrUnauthorized.
 func (l *Leases) Acquire(ctx context.Context, name, holder string) (projections.Lease, error) {
 	if err := validKey(name); err != nil {
 		return nil, err
 	}
 	key := leasePrefix + name
-	for told := ""; ; {
+	mine := claim{Holder: holder, ID: events.NewID(), Since: time.Now().UTC()}
+	for told := (claim{}); ; {
 		began := time.Now()
-		mine := claim{Holder: holder, ID: events.NewID(), Since: began.UTC()}
 		revision, other, err := l.take(ctx, key, mine)
 		switch {
 		case ctx.Err() != nil && err != nil:
 			return nil, fmt.Errorf("waiting for the lease %q: %w", name, context.Cause(ctx))
 		case err == nil:
 			return l.hold(ctx, key, mine, revision, began), nil
-		case !errors.Is(err, projections.ErrRevision):
+		case errors.Is(err, events.ErrUnauthorized):
 			return nil, err
+		case !errors.Is(err, projections.ErrRevision):
+			l.config.Logger.WarnContext(ctx, "a lease cannot be asked for", "lease", name, "error", err)
+			wait(ctx, l.config.LeaseTTL/renewals)
+			continue
 		}
-		if other.Holder != told {
-			told = other.Holder
-			l.config.Logger.InfoContext(ctx, "waiting for a lease", "lease", name, "holder", told)
+		if other != told {
+			told = other
+			l.config.Logger.InfoContext(ctx, "waiting for a lease", "lease", name, "holder", told.Holder)
 		}
 		l.waitFree(ctx, key)
 	}
 }
 
-// take writes the key if it is free, or if it is held under our own name and may be taken over. Otherwise it returns ErrRevision, and who holds it.
+// take writes the key if it is free, if it is ours because the answer to an earlier attempt was lost, or if it is held under our own name and
+// may be taken over. Otherwise it returns ErrRevision, and who holds it.
 func (l *Leases) take(ctx context.Context, key string, mine claim) (uint64, claim, error) {
 	value, err := json.Marshal(mine)
 	if err != nil {
@@ -76,17 +81,9 @@ func (l *Leases) take(ctx context.Context, key string, mine claim) (uint64, clai
 	}
 	revision, found, err := l.bucket.create(ctx, key, value, l.config.LeaseTTL)
 	other := claimOf(found.value)
-	if errors.Is(err, projections.ErrRevision) && l.config.Takeover && other.Holder == mine.Holder {
+	ours := other.ID == mine.ID || l.config.Takeover && other.Holder == mine.Holder
+	if errors.Is(err, projections.ErrRevision) && ours {
 		revision, err = l.bucket.write(ctx, key, value, found.revision, l.config.LeaseTTL)
-	}
-	if err != nil && !errors.Is(err, projections.ErrRevision) {
-		// The answer may have been lost and the key be ours.
-		if now, readErr := l.bucket.last(ctx, key); readErr == nil && claimOf(now.value).ID == mine.ID {
-			return now.revision, claim{}, nil
-		}
-	}
-	if errors.Is(err, projections.ErrRevision) && other.ID == mine.ID { // as above, and the client had sent it twice
-		return found.revision, claim{}, nil
 	}
 	return revision, other, err
 }
@@ -113,17 +110,17 @@ type lease struct {
 	token    uint64
 	ctx      context.Context //nolint:containedctx // the life of the lease is what it is about
 	cancel   context.CancelCauseFunc
-	renewing sync.WaitGroup
-	revision uint64 // of the last renewal; the renewing goroutine's, and after it the releaser's
+	renewed  chan struct{} // closed when nothing is renewed any more
+	revision uint64        // of the last renewal; the renewing goroutine's, and after it the releaser's
 
 	mu       sync.Mutex // among releasers
 	released bool
 }
 
 func (l *Leases) hold(ctx context.Context, key string, mine claim, revision uint64, began time.Time) *lease {
-	x := &lease{of: l, key: key, mine: mine, token: revision, revision: revision}
+	x := &lease{of: l, key: key, mine: mine, token: revision, revision: revision, renewed: make(chan struct{})}
 	x.ctx, x.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	x.renewing.Go(func() { x.renew(began) }) //nolint:contextcheck // the lease has a life of its own
+	go x.renew(began) //nolint:contextcheck // the lease has a life of its own; it ends with the lease
 	return x
 }
 
@@ -134,19 +131,19 @@ func (x *lease) Token() uint64 { return x.token }
 func (x *lease) Context() context.Context { return x.ctx }
 
 // renew keeps the key alive. The lease counts as lost a good while before the server lets it expire, so that nobody else
-// can have it while this holder still believes in it. The time is measured from before each request.
+// can have it while this holder still believes in it. The time is measured from before each request, and by a timer of its own:
+// on a link that is stuck a request may not come back in time, whatever its context says.
 func (x *lease) renew(last time.Time) {
+	defer close(x.renewed)
 	ttl := x.of.config.LeaseTTL
+	left := func() time.Duration { return time.Until(last.Add(ttl - ttl/giveUp)) }
+	end := time.AfterFunc(left(), func() { x.lose("it could not be renewed in time") })
+	defer end.Stop()
 	tick := time.NewTicker(ttl / renewals)
 	defer tick.Stop()
-	end := time.NewTimer(time.Until(last.Add(ttl - ttl/giveUp)))
-	defer end.Stop()
 	for {
 		select {
 		case <-x.ctx.Done():
-			return
-		case <-end.C:
-			x.lose("it could not be renewed in time")
 			return
 		case <-tick.C:
 		}
@@ -154,7 +151,7 @@ func (x *lease) renew(last time.Time) {
 		switch err := x.renewOnce(last.Add(ttl - ttl/giveUp)); {
 		case err == nil:
 			last = began
-			end.Reset(time.Until(last.Add(ttl - ttl/giveUp)))
+			end.Reset(left())
 		case errors.Is(err, projections.ErrRevision):
 			x.lose("somebody else has it, or it ran out")
 			return
@@ -195,14 +192,21 @@ func (x *lease) replace(ctx context.Context, value []byte) error {
 }
 
 func (x *lease) lose(why string) {
-	x.of.config.Logger.Warn("a lease is lost", "lease", x.key, "holder", x.mine.Holder, "reason", why)
+	if x.ctx.Err() != nil {
+		return
+	}
 	x.cancel(events.Errorf(projections.ErrLeaseLost, "the lease %s is lost: %s", x.key, why))
+	x.of.config.Logger.Warn("a lease is lost", "lease", x.key, "holder", x.mine.Holder, "reason", why)
 }
 
 // Release gives the name free at once. Releasing what was lost or released is no error.
 func (x *lease) Release(ctx context.Context) error {
 	x.cancel(context.Canceled)
-	x.renewing.Wait()
+	select {
+	case <-x.renewed:
+	case <-ctx.Done():
+		return unreachable("release "+x.key, context.Cause(ctx))
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.released {

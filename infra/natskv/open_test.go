@@ -3,6 +3,10 @@ package natskv
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/storetest"
 )
 
 func TestABucketIsMadeOnceAndOpenedByAll(t *testing.T) {
@@ -116,14 +121,62 @@ func TestAMissingRightIsToldApart(t *testing.T) {
 	kv, leases, err := Open(t.Context(), dial(t, address, nats.UserInfo("none", "x"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})),
 		Config{Bucket: region})
 	must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, get := kv.Get(ctx, "a")
-	_, put := kv.Put(t.Context(), "a", nil, 0)
-	_, lease := leases.Acquire(t.Context(), "n", "a")
-	for name, err := range map[string]error{"get": get, "put": put, "lease": lease} {
+	short := func() context.Context { // the server answers nothing at all
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	_, get := kv.Get(short(), "a")
+	_, put := kv.Put(short(), "a", nil, 0)
+	_, _, take := leases.take(short(), "lease.n", claim{})
+	for name, err := range map[string]error{"get": get, "put": put, "lease": take} {
 		if !errors.Is(err, events.ErrUnauthorized) {
 			t.Errorf("%s returned %v", name, err)
 		}
+	}
+}
+
+// The user of README.md can do everything, and nothing else.
+func TestTheReadmesUserSuffices(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	must(t, err)
+	m := regexp.MustCompile("(?s)```subjects\n(.*?)```").FindStringSubmatch(string(text))
+	if m == nil {
+		t.Fatal("the README has no subjects")
+	}
+	publish := strings.Fields(strings.ReplaceAll(m[1], "BUCKET", region))
+	o := serverOptions(t)
+	o.Users = []*server.User{
+		{Username: "all", Password: "x", Permissions: &server.Permissions{}},
+		{Username: "some", Password: "x", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_some.>"}},
+		}},
+	}
+	address := run(t, o).ClientURL()
+	open(t, dial(t, address, nats.UserInfo("all", "x")), Config{})
+	violations := make(chan error, 100)
+	nc := dial(t, address, nats.UserInfo("some", "x"), nats.CustomInboxPrefix("_INBOX_some"),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { violations <- err }))
+	n := 0
+	storetest.RunKV(t, func(t *testing.T) projections.KV {
+		kv, leases, err := Open(t.Context(), nc, Config{Bucket: region, LeaseTTL: shortTTL})
+		must(t, err)
+		n++
+		held := acquire(t, leases, fmt.Sprint("n", n), "a")
+		must(t, held.renewOnce(time.Now().Add(patience)))
+		must(t, held.Release(t.Context()))
+		keys, err := kv.Keys(t.Context(), "")
+		must(t, err)
+		for _, key := range keys {
+			e, err := kv.Get(t.Context(), key)
+			must(t, err)
+			must(t, kv.Delete(t.Context(), key, e.Revision))
+		}
+		return kv
+	})
+	select {
+	case err := <-violations:
+		t.Errorf("a right is missing: %v", err)
+	default:
 	}
 }

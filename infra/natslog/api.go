@@ -16,6 +16,8 @@ import (
 const (
 	codeTooLarge         jetstream.ErrorCode = 10054 // message size exceeds maximum
 	codeNoMessage        jetstream.ErrorCode = 10037
+	codeStoreFailed      jetstream.ErrorCode = 10049
+	codeNoReplicas       jetstream.ErrorCode = 10074
 	codeNameInUse        jetstream.ErrorCode = 10058
 	codeNoStream         jetstream.ErrorCode = 10059
 	codeWrongLast        jetstream.ErrorCode = 10071 // an expectation does not hold; certain

@@ -42,7 +42,7 @@ func TestNobodySeesAnothersConflict(t *testing.T) {
 				}
 				all = append(all, submitted{p, want, dup})
 			}
-			for i := range 600 {
+			for i := range 300 {
 				switch i % 100 {
 				case 20:
 					submit(events.One(about(entity(1_000), i), events.ExpectNone()), events.ErrConflict, false)
@@ -112,7 +112,7 @@ func TestManyWritersOnOneStream(t *testing.T) {
 	logs := []*Log{
 		openLog(t, nc, config, Options{Commit: Pipelined}), reopen(t, nc, config, Options{Commit: GroupCommit}), reopen(t, nc, config, Options{Commit: GroupCommit}),
 	}
-	const rounds = 200
+	const rounds = 60
 	done := make(chan error, len(logs))
 	for w, l := range logs {
 		go func() {

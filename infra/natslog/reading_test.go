@@ -234,7 +234,7 @@ func TestReadingThroughACuttingProxyLeavesNothingOut(t *testing.T) {
 	var seen atomic.Int64
 	last := time.Now()
 	cut := func(data []byte) bool {
-		if !bytes.Contains(data, []byte("$JS.ACK")) || seen.Add(1)%200 != 0 || time.Since(last) < 30*time.Millisecond {
+		if !bytes.Contains(data, []byte("$JS.ACK")) || seen.Add(1)%100 != 0 || time.Since(last) < 30*time.Millisecond {
 			return false
 		}
 		last = time.Now()
@@ -242,7 +242,7 @@ func TestReadingThroughACuttingProxyLeavesNothingOut(t *testing.T) {
 	}
 	p.loseReply.Store(&cut)
 	f := follow(t, l, events.Range{Follow: true, Batch: 500})
-	const n = 30_000
+	const n = 15_000
 	fill(t, direct, n)
 	f.reaches(t, n+1)
 	if p.cuts.Load() < 3 {
@@ -310,7 +310,7 @@ func TestASlowFollowerGetsLargerBatches(t *testing.T) {
 
 func TestBatchesOfLargeEventsAreBounded(t *testing.T) {
 	l := openLog(t, dial(t, startServer(t, nil).ClientURL()), config, Options{})
-	const n = 60
+	const n = 40
 	for i := range n {
 		e := about(entity(i), i)
 		e.ContentType, e.Data = "text/plain", bytes.Repeat([]byte{'x'}, events.MaxDataBytes)

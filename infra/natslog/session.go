@@ -25,6 +25,8 @@ const (
 	// heartbeat is how often a server says that it is there while nothing comes; silence for silentAfter ends the session.
 	heartbeat   = 2 * time.Second
 	silentAfter = 5 * time.Second
+	// lull is how long a batch waits for what a server has announced. In a cluster the announcement was seen to be wrong.
+	lull = 10 * time.Millisecond
 	// forgetConsumer is when a server removes a consumer whose reader died.
 	forgetConsumer = 30 * time.Second
 	// removeWithin bounds how long the end of a reading waits for the removal of its consumer.
@@ -137,24 +139,30 @@ func (s *session) read(ctx context.Context) error {
 	return nil
 }
 
-// wait blocks until a message comes, or the batch is handed over.
-func (s *session) wait(ctx context.Context, silence *time.Timer) error {
+// wait blocks until a message comes, the batch is handed over, or it is time for something.
+func (s *session) wait(ctx context.Context, timer *time.Timer) error {
 	p := s.pump
-	messages, out := s.messages, p.out
-	if p.full() {
-		messages = nil
-	}
-	if len(p.records) == 0 || !s.caughtUp && !p.full() {
+	messages, out, patience := s.messages, p.out, silentAfter
+	switch {
+	case p.full():
+		messages = nil // first it must be handed over
+	case len(p.records) == 0:
 		out = nil
+	case !s.caughtUp:
+		out, patience = nil, lull // the server says that more is coming
 	}
-	silence.Reset(silentAfter)
+	timer.Reset(patience)
 	select {
 	case m := <-messages:
 		return s.take(m)
 	case out <- p.records:
 		p.handedOver()
 		return nil
-	case <-silence.C:
+	case <-timer.C:
+		if patience == lull {
+			s.caughtUp = true // it does not come
+			return nil
+		}
 		if messages == nil {
 			return nil // it is the reader that is slow
 		}

@@ -36,14 +36,13 @@ func Setup(ctx context.Context, nc *nats.Conn, cfg Config) error {
 	defer l.close()
 	a := newAPI(l, cfg)
 	for tries := 0; ; tries++ {
-		done, err := setup(ctx, a, cfg)
-		if done || err != nil && !errors.Is(err, events.ErrNoLog) && !errors.Is(err, events.ErrUnreachable) {
+		again, err := setup(ctx, a, cfg)
+		if !again || ctx.Err() != nil {
 			return ended(ctx, err)
 		}
-		if tries == setupTries || ctx.Err() != nil {
-			return ended(ctx, events.Errorf(events.ErrUnreachable, "the log %s could not be set up: %w", cfg.Origin, err))
+		if tries == setupTries {
+			return events.Errorf(events.ErrUnreachable, "the log %s could not be set up: %w", cfg.Origin, err)
 		}
-		// Another process changed something under our eyes, or a cluster is not of one mind yet: what it holds then decides.
 		t := time.NewTimer(backoff(tries))
 		select {
 		case <-t.C:
@@ -53,30 +52,36 @@ func Setup(ctx context.Context, nc *nats.Conn, cfg Config) error {
 	}
 }
 
-// setup takes one look at the stream, and at most one step. done means that the log exists.
-func setup(ctx context.Context, a api, cfg Config) (done bool, err error) {
+// setup takes one look at the stream, and at most one step. again says that it has to look again: a step was taken, by us or under our
+// eyes by another process, or a cluster is not of one mind yet. What the servers hold then decides, whatever they answered.
+func setup(ctx context.Context, a api, cfg Config) (again bool, err error) {
 	info, err := a.streamInfo(ctx)
 	if errors.Is(err, events.ErrNoLog) {
 		var created apiAnswer
-		if err = a.call(ctx, "STREAM.CREATE."+a.stream, cfg.streamConfig(), &created); err == nil {
-			info, err = a.streamInfo(ctx) // which says more than the answer to the creation
+		switch err := a.call(ctx, "STREAM.CREATE."+a.stream, cfg.streamConfig(), &created); {
+		case hasCode(err, codeNoReplicas):
+			return false, events.Errorf(events.ErrUnsafeLog, "the servers cannot keep %d replicas of log %s: %w", cfg.Replicas, cfg.Origin, err)
+		case hasCode(err, codeStoreFailed): // the files of a stream that was deleted a moment ago are still being removed
+			return true, a.unanswered(err)
+		case err != nil && !hasCode(err, codeNameInUse):
+			return false, a.unanswered(err)
+		}
+		if info, err = a.streamInfo(ctx); err != nil {
+			return true, err
 		}
 	}
 	if err != nil {
-		return false, a.unanswered(err)
+		return false, err
 	}
 	if err := unsafe(a.stream, Audit(cfg, info)); err != nil {
 		return false, err
 	}
-	if info.State.LastSeq > 0 {
-		_, err := genesisOf(ctx, a, cfg.Origin)
-		return err == nil, err
+	if info.State.LastSeq == 0 {
+		return true, writeGenesis(ctx, a, cfg, info.Domain)
 	}
-	return false, writeGenesis(ctx, a, cfg, info.Domain)
+	_, err = genesisOf(ctx, a, cfg.Origin)
+	return errors.Is(err, events.ErrUnreachable), err
 }
-
-// errNotYet: the genesis was written just now, or somebody else was faster. It is for the next look to say.
-var errNotYet = events.Errorf(events.ErrUnreachable, "the genesis was not read back")
 
 // writeGenesis tries to write the first record. The expectation that the stream is empty lets one of many succeed.
 func writeGenesis(ctx context.Context, a api, cfg Config, domain string) error {
@@ -90,10 +95,7 @@ func writeGenesis(ctx context.Context, a api, cfg Config, domain string) error {
 	}
 	acknowledged := &acks{stream: a.stream}
 	acknowledged.domain.Store(&domain)
-	if got := acknowledged.read(answered, 1); got.verdict == doubtful || got.verdict == refused {
-		return events.Errorf(events.ErrUnsafeLog, "the genesis of log %s could not be written: %w", cfg.Origin, got.err)
-	}
-	return errNotYet
+	return acknowledged.read(answered, 1).err // to be told if it stays so
 }
 
 func genesisMessage(origin string) (*nats.Msg, error) {

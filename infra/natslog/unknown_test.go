@@ -163,7 +163,7 @@ func TestEveryEventOnceThroughACuttingProxy(t *testing.T) {
 			t.Parallel()
 			p, l, direct := lossy(t, mode.server, config, Options{Commit: mode.commit})
 			cutSometimes(p)
-			const writers, rounds = 8, 60
+			const writers, rounds = 8, 40
 			var mu sync.Mutex
 			want, at := map[string]bool{}, map[string]uint64{}
 			var all sync.WaitGroup
@@ -287,18 +287,19 @@ func TestUnknownOutcomeIsReported(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		window  time.Duration
+		resolve time.Duration
 		expect  events.Expectation
 		healing bool
 		want    events.Code // empty: success
 	}{
-		{"an append without expectation is given up while the servers still know its id", 400 * time.Millisecond, events.ExpectAny(), false, events.ErrUnknownOutcome},
-		{"an append with an expectation is pursued beyond the window", 400 * time.Millisecond, events.ExpectNone(), true, ""},
-		{"an append with an expectation is given up after ResolveFor", time.Minute, events.ExpectNone(), false, events.ErrUnknownOutcome},
+		{"an append without expectation is given up while the servers still know its id", 400 * time.Millisecond, patience, events.ExpectAny(), false, events.ErrUnknownOutcome},
+		{"an append with an expectation is pursued beyond the window", 400 * time.Millisecond, patience, events.ExpectNone(), true, ""},
+		{"an append with an expectation is given up after ResolveFor", time.Minute, time.Second, events.ExpectNone(), false, events.ErrUnknownOutcome},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			cfg := Config{Origin: "us", DuplicateWindow: c.window}
-			p, l, direct := lossy(t, nil, cfg, Options{ResolveFor: 2 * time.Second, AttemptTimeout: 500 * time.Millisecond})
+			p, l, direct := lossy(t, nil, cfg, Options{ResolveFor: c.resolve, AttemptTimeout: 500 * time.Millisecond})
 			e := about(entity(1), 1)
 			down := func(data []byte) bool {
 				if !bytes.Contains(data, []byte(ackText)) {

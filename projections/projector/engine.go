@@ -12,10 +12,10 @@ import (
 )
 
 // errResync: what the store holds is not what this engine remembers. It forgets everything and starts from what is stored.
-var errResync = errors.New("the read model is not as remembered") //nolint:gochecknoglobals // a sentinel
+var errResync = errors.New("the read model is not as remembered")
 
 // errPaused: the engine stopped at a position where every partition has the same checkpoint.
-var errPaused = errors.New("paused") //nolint:gochecknoglobals // a sentinel
+var errPaused = errors.New("paused")
 
 // maxResyncWait bounds the pause between two resyncs that brought nothing.
 const maxResyncWait = time.Second
@@ -265,9 +265,15 @@ func (e *engine) ended(ctx context.Context, to uint64, err error) error {
 	return e.even(ctx)
 }
 
-// check compares the stored headers with the remembered ones, so that a store that was emptied or went back in time is noticed
-// without an event.
+// check compares the stored headers with the remembered ones, and the place in the log with the log's history, so that a store that was
+// emptied or went back in time, and a log that was replaced, are noticed without an event.
 func (e *engine) check(ctx context.Context) error {
+	// A log that does not answer this is no reason to forget everything: whoever reads it will say so.
+	if info, err := e.log.Info(ctx); err == nil {
+		if (events.Histories{info.Origin: info.Terms}).Covers(info.Head(), e.tip.at) != events.Yes {
+			return resync("the log is at %s now, and was read up to %s", info.Head(), e.tip.at)
+		}
+	}
 	headers, err := e.store.Headers(ctx, e.gen)
 	if err != nil {
 		return err

@@ -55,6 +55,6 @@ func (f *feed) release() {
 // stop ends the iteration and waits for its end.
 func (f *feed) stop() {
 	f.cancel()
-	for range f.batches { //nolint:revive // drains until the reader has closed it
+	for range f.batches { // drains until the reader has closed it
 	}
 }

@@ -100,8 +100,12 @@ func TestASleeperBetweenAFlushAndItsSuccessorDoesNoHarm(t *testing.T) {
 		}))
 		w.start()
 		pass(100 * time.Millisecond)
+		leases := w.leases.Calls(memstore.OpAcquire)
 		close(gate)
 		w.settle()
+		if got := w.leases.Calls(memstore.OpAcquire); got > leases+1 { // the sleeper's, who finds out that it lost its own
+			t.Errorf("the successor gave its lease back: there were %d calls", got-leases)
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package projector_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,11 +13,11 @@ import (
 	"tidemark.dev/projections/query"
 )
 
-// refused waits for a refusal, and checks that nothing is applied and that the words are in the status.
+// refused waits for a refusal, and checks that nothing is applied from then on and that the words are in the status.
 func (w *world) refused(code events.Code, words ...string) {
 	w.t.Helper()
-	before := w.headers(w.live())
 	w.until("refused", func() bool { return w.status().State == projections.ProjectorRefused })
+	before := w.headers(w.live())
 	pass(20 * time.Second)
 	s := w.status()
 	if s.State != projections.ProjectorRefused || s.Code != string(code) {
@@ -243,6 +244,44 @@ func TestADefinitionThatChangedWithoutAVersionIsRefused(t *testing.T) {
 			t.Errorf("a query answers with %v", err)
 		}
 	})
+}
+
+func TestAPartitionThatWasFoldedWithAnotherDefinitionIsRefused(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		r := w.start()
+		w.add(5)
+		w.settle()
+		w.kill(r)
+		w.store.EditHeader(w.live(), 1, func(h *projections.Header) { h.Definition = "0123456789abcdef" })
+		w.add(5)
+		w.start()
+		w.refused(projections.ErrDefinitionChanged, "partition 1 of accounts was folded with the definition 0123456789abcdef", "nothing was applied")
+		w.rebuild()
+		w.settle()
+	})
+}
+
+func TestARecordThatTheReaderLeavesOutIsAHole(t *testing.T) {
+	for name, bend := range map[string]func([]events.Record) []events.Record{
+		"left out": func(list []events.Record) []events.Record {
+			return slices.DeleteFunc(list, func(r events.Record) bool { return r.Sequence == 4 })
+		},
+		"twice": func(list []events.Record) []events.Record {
+			if i := slices.IndexFunc(list, func(r events.Record) bool { return r.Sequence == 4 }); i >= 0 {
+				list = slices.Insert(list, i, list[i])
+			}
+			return list
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			region(t, "accounts", func(w *world) {
+				inLog(func(b *bentLog) { b.batch = bend })(w)
+				w.add(9)
+				w.start()
+				w.refused(events.ErrHole, "nothing was applied from there on")
+			})
+		})
+	}
 }
 
 func TestALowerVersionIsRefused(t *testing.T) {

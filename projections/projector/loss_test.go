@@ -151,16 +151,17 @@ func TestAnEditedDocumentIsFoldedAgain(t *testing.T) {
 	}
 }
 
-func TestADocumentPutWhereThereIsNoneIsRemoved(t *testing.T) {
+func TestADocumentPutWhereThereIsNoneIsNotBelieved(t *testing.T) {
 	everyKind(t, func(w *world) {
 		w.start()
 		w.add(3)
 		w.settle()
 		gen := w.live()
-		for _, key := range []string{"a9", "t9"} {
+		for _, key := range []string{"a9", "t9", "a8", "t8"} {
 			w.store.PutDocument(gen, projections.Ref{Partition: projections.PartitionOf(key, gen.Partitions), Key: key}, map[string]string{"sum": "1"})
 		}
 		w.append(w.event(added, "acct/a9", `{"n":1,"tag":"t9"}`), w.event(closed, "acct/a9", `{}`), w.event(cleared, "acct/a9", `{"tag":"t9"}`))
+		w.append(w.event(added, "acct/a8", `{"n":1,"tag":"t8"}`))
 		w.settle()
 	})
 }

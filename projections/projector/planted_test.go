@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-var plantedRuns = flag.Int("sim.planted", 30, "how many random runs a planted bug has to be found in")
+var plantedRuns = flag.Int("sim.planted", 300, "how many random runs a planted bug has to be found in")
 
 // TestSimulationFindsPlantedBugs shows that the simulation can fail: each bug is put between the projector and the world, and must be found.
 // That nothing is found where nothing was planted is TestSimulatedDisasters.

@@ -154,7 +154,7 @@ func (p *Projector) Run(ctx context.Context) error {
 		sleep(ctx, wait)
 		wait = min(2*wait, maxWait)
 	}
-	return nil
+	return nil //nolint:nilerr // the end of ctx is no failure
 }
 
 // turn takes the lease and works until the lease is lost or something fails.
@@ -170,7 +170,7 @@ func (p *Projector) turn(ctx context.Context) (err error) {
 	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) })
+	stop := context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) }) //nolint:contextcheck // the lease's own end
 	defer stop()
 	p.status.own(lease.Token())
 	err = p.own(ctx, lease.Token())

@@ -58,7 +58,7 @@ func lostOwnership(err error) bool {
 }
 
 // errLiveEnded: the live generation's engine ended during a replay, for another reason than a refusal.
-var errLiveEnded = errors.New("the live generation is not followed any more") //nolint:gochecknoglobals // a sentinel
+var errLiveEnded = errors.New("the live generation is not followed any more")
 
 // replayRun is one replay being executed.
 type replayRun struct {
@@ -149,7 +149,7 @@ func (r *replayRun) build(ctx context.Context, to uint64, liveEnded <-chan struc
 	go func() { result <- r.next.run(ctx, to) }()
 	stop := func(err error) error {
 		cancel()
-		<-result
+		<-result //nolint:errcheck // err is why
 		return err
 	}
 	tick := time.NewTicker(progressInterval)

@@ -18,9 +18,10 @@ const (
 	DefaultWait = 5 * time.Second
 	// MaxWait bounds it.
 	MaxWait = time.Minute
-	// DefaultLimit and MaxLimit bound the documents of one page.
+	// DefaultLimit is the number of documents of a page that asks for no other.
 	DefaultLimit = 50
-	MaxLimit     = 1_000
+	// MaxLimit is the largest number of documents of one page.
+	MaxLimit = 1_000
 
 	firstPoll = time.Millisecond
 	lastPoll  = 25 * time.Millisecond

@@ -152,7 +152,7 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	f.log.LoseReplies(memlog.Attempts)
 	status(t, f.post(t, flight, departed("2")...), http.StatusGatewayTimeout)
 
-	const here, lost = "us.abcd@1:2", "us.ffff@1:2"
+	const here, lost = "us.abcd@1:3", "us.ffff@1:2" // the event whose reply was lost is stored too
 	const document, page = "/v1/models/airports/ORD", "/v1/models/airports"
 	w := f.get(t, document+"?at-least="+here)
 	status(t, w, http.StatusOK)
