@@ -53,7 +53,7 @@ func freePorts(t testing.TB, n int) []int {
 			t.Fatal(err)
 		}
 		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port) //nolint:errcheck // what a TCP listener has
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports
 }

@@ -1,7 +1,6 @@
 package natslog
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"sync"
@@ -20,7 +19,7 @@ type flight struct {
 	entries []*entry
 	records int
 	until   time.Time // when it is given up
-	epoch   context.Context
+	epoch   *epoch
 	land    func(answer)
 
 	// While its messages are being written it does not land: whoever takes it up next writes to the same messages.
@@ -73,7 +72,7 @@ func (f *flights) launch(entries []*entry, land func(answer)) {
 			e.begun = now
 		}
 	}
-	if fl.epoch.Err() != nil {
+	if fl.epoch.isOver() {
 		land(answer{verdict: unavailable, err: errDisconnected})
 		return
 	}
@@ -189,7 +188,7 @@ func (f *flights) landAll(over func(*flight) (answer, bool)) {
 // sweep lands what waited too long, or was under way on a connection that broke.
 func (f *flights) sweep(now time.Time) {
 	f.landAll(func(fl *flight) (answer, bool) {
-		if fl.epoch.Err() != nil {
+		if fl.epoch.isOver() {
 			return answer{verdict: doubtful, err: errDisconnected}, true
 		}
 		return answer{verdict: doubtful, err: errNoAnswer}, now.After(fl.until)

@@ -45,18 +45,31 @@ type link struct {
 
 	mu       sync.Mutex
 	denied   func(operation, subject string) // called for each violation
-	epoch    context.Context                 // ends when the present connection breaks
-	end      context.CancelCauseFunc
+	epoch    *epoch
 	up       chan struct{} // closed while connected
 	back     time.Time     // when the connection came back last
 	watchers map[string]map[*context.CancelCauseFunc]struct{}
 	deaf     error // set when the servers refused the subscription that answers arrive on
 }
 
+// epoch is the time from a connection's beginning to its break.
+type epoch struct{ over chan struct{} }
+
+func newEpoch() *epoch { return &epoch{over: make(chan struct{})} }
+
+func (e *epoch) isOver() bool {
+	select {
+	case <-e.over:
+		return true
+	default:
+		return false
+	}
+}
+
 // connect opens a link with the options of model.
 func connect(model *nats.Conn, name string, logger *slog.Logger, timeout time.Duration) (*link, error) {
 	l := &link{name: name, logger: logger, timeout: timeout, up: make(chan struct{}), watchers: map[string]map[*context.CancelCauseFunc]struct{}{}}
-	l.epoch, l.end = context.WithCancelCause(context.Background())
+	l.epoch = newEpoch()
 	close(l.up)
 	o := model.Opts
 	o.Name = "tidemark " + name
@@ -103,13 +116,26 @@ func (l *link) close() {
 	l.nc.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.end(events.ErrClosed)
+	l.broke()
+}
+
+// broke ends the epoch and everything that waits for an answer in it.
+func (l *link) broke() {
+	if l.epoch.isOver() {
+		return
+	}
+	close(l.epoch.over)
+	for _, w := range l.watchers {
+		for cancel := range w {
+			(*cancel)(errDisconnected)
+		}
+	}
 }
 
 func (l *link) down(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.end(errDisconnected)
+	l.broke()
 	l.up = make(chan struct{})
 	l.logger.Warn("connection to the log's servers lost", "link", l.name, "error", err)
 }
@@ -117,7 +143,7 @@ func (l *link) down(err error) {
 func (l *link) restored() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.epoch, l.end = context.WithCancelCause(context.Background())
+	l.epoch = newEpoch()
 	l.deaf, l.back = nil, time.Now()
 	close(l.up)
 	l.logger.Info("connection to the log's servers restored", "link", l.name)
@@ -130,8 +156,8 @@ func (l *link) fresh() bool {
 	return time.Since(l.back) < noLogPatience
 }
 
-// present returns a context that ends when the connection of this moment breaks.
-func (l *link) present() context.Context {
+// present returns the epoch of this moment.
+func (l *link) present() *epoch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.epoch
@@ -202,14 +228,11 @@ func unauthorized(operation, subject string) error {
 func (l *link) request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unsent bool, err error) {
 	ctx, stop := context.WithTimeoutCause(ctx, l.timeout, errNoAnswer)
 	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	epoch, release, err := l.watch(m.Subject, &cancel)
+	ctx, release, err := l.bind(ctx, m.Subject)
 	if err != nil {
 		return nil, true, err
 	}
 	defer release()
-	defer context.AfterFunc(epoch, func() { cancel(context.Cause(epoch)) })()
 	answer, err = l.nc.RequestMsgWithContext(ctx, m)
 	switch {
 	case err == nil:
@@ -224,23 +247,29 @@ func (l *link) request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unse
 	return nil, false, err
 }
 
-// watch registers cancel to be called when publishing to subject is refused.
-func (l *link) watch(subject string, cancel *context.CancelCauseFunc) (epoch context.Context, release func(), err error) {
+// bind returns a context that also ends when the connection breaks (errDisconnected), or when publishing to subject, or hearing any
+// answer at all, is refused (ErrUnauthorized).
+func (l *link) bind(ctx context.Context, subject string) (context.Context, func(), error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.deaf != nil {
+	switch {
+	case l.deaf != nil:
 		return nil, nil, l.deaf
+	case l.epoch.isOver():
+		return nil, nil, errDisconnected
 	}
 	w := l.watchers[subject]
 	if w == nil {
 		w = map[*context.CancelCauseFunc]struct{}{}
 		l.watchers[subject] = w
 	}
-	w[cancel] = struct{}{}
-	return l.epoch, func() {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w[&cancel] = struct{}{}
+	return ctx, func() {
+		cancel(nil)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if delete(w, cancel); len(w) == 0 {
+		if delete(w, &cancel); len(w) == 0 && len(l.watchers[subject]) == 0 {
 			delete(l.watchers, subject)
 		}
 	}, nil

@@ -138,14 +138,11 @@ func (a api) direct(ctx context.Context, subject string, from uint64) (page, err
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, a.link.timeout, errNoAnswer)
 	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	epoch, release, err := a.link.watch(target, &cancel)
+	ctx, release, err := a.link.bind(ctx, target)
 	if err != nil {
-		return page{}, err
+		return page{}, a.failure("DIRECT.GET", err)
 	}
 	defer release()
-	defer context.AfterFunc(epoch, func() { cancel(context.Cause(epoch)) })()
 	answers := make(chan *nats.Msg, directBatch+1)
 	inbox := a.link.nc.NewInbox()
 	sub, err := a.link.nc.ChanSubscribe(inbox, answers)

@@ -47,7 +47,7 @@ func follow(t *testing.T, l *Log, r events.Range) *follower {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		<-f.ended
+		_ = <-f.ended
 	})
 	return f
 }
@@ -209,6 +209,21 @@ func TestASkippedRecordIsFetched(t *testing.T) {
 	if skipped < maxGaps {
 		t.Errorf("only %d consumers skipped it", skipped)
 	}
+}
+
+// TestAFollowerLeavesASilentConsumer pauses the consumer: its server goes on with heartbeats and delivers nothing.
+func TestAFollowerLeavesASilentConsumer(t *testing.T) {
+	nc := dial(t, startServer(t, nil).ClientURL())
+	l := openLog(t, nc, config, Options{})
+	f := follow(t, l, events.Range{Follow: true})
+	f.reaches(t, 1)
+	for c := range stream(t, nc, "us").ListConsumers(within(t)).Info() {
+		if _, err := stream(t, nc, "us").PauseConsumer(within(t), c.Name, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendOne(t, l, about(entity(1), 1), events.ExpectAny())
+	f.reaches(t, 2)
 }
 
 func TestAFollowerResumesAfterARestart(t *testing.T) {

@@ -23,9 +23,12 @@ const (
 	// pullExpires ends a pull request, so that one lost on its way does not silence the consumer for ever.
 	pullExpires = 30 * time.Second
 	// heartbeat is how often a server says that it is there while nothing comes; silence for silentAfter ends the session.
-	heartbeat   = 2 * time.Second
+	heartbeat   = time.Second
 	silentAfter = 5 * time.Second
-	// lull is how long a batch waits for what a server has announced. In a cluster the announcement was seen to be wrong.
+	// maxWithheld is at how many heartbeats in a row the leader may hold records that the consumer does not deliver: it may be paused, or
+	// on a replica that lags.
+	maxWithheld = 2
+	// lull is how long a batch waits for what a server has announced, so that a wrong or a late announcement holds nothing back.
 	lull = 10 * time.Millisecond
 	// forgetConsumer is when a server removes a consumer whose reader died.
 	forgetConsumer = 30 * time.Second
@@ -50,6 +53,7 @@ type session struct {
 	asked    int  // messages asked for and not received
 	served   bool // a message came since the last request
 	caughtUp bool // the last message had nothing behind it
+	withheld int  // heartbeats while the leader held more
 	reply    ackReply
 }
 
@@ -61,17 +65,12 @@ func (p *pump) session(ctx context.Context) error {
 	if err := s.create(ctx); err != nil {
 		return err
 	}
-	defer s.remove()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	epoch, release, err := a.link.watch(s.next, &cancel)
+	defer s.remove(ctx)
+	ctx, release, err := a.link.bind(ctx, s.next)
 	if err != nil {
 		return err
 	}
 	defer release()
-	defer context.AfterFunc(epoch, func() {
-		cancel(events.Errorf(events.ErrUnreachable, "the connection to the log's servers broke: %w", errDisconnected))
-	})()
 	s.inbox = a.link.nc.NewInbox()
 	sub, err := a.link.nc.ChanSubscribe(s.inbox, s.messages)
 	if err != nil {
@@ -101,8 +100,8 @@ func (s *session) create(ctx context.Context) error {
 }
 
 // remove deletes the consumer; if that fails the server does it after forgetConsumer.
-func (s *session) remove() {
-	ctx, stop := context.WithTimeout(context.Background(), removeWithin)
+func (s *session) remove(ctx context.Context) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
 	defer stop()
 	var answer apiAnswer
 	if err := s.api.call(ctx, "CONSUMER.DELETE."+s.api.stream+"."+s.name, nil, &answer); err != nil {
@@ -124,7 +123,7 @@ func (s *session) read(ctx context.Context) error {
 		if !p.full() {
 			select {
 			case m := <-s.messages:
-				if err := s.take(m); err != nil {
+				if err := s.take(ctx, m); err != nil {
 					return err
 				}
 				continue
@@ -154,7 +153,7 @@ func (s *session) wait(ctx context.Context, timer *time.Timer) error {
 	timer.Reset(patience)
 	select {
 	case m := <-messages:
-		return s.take(m)
+		return s.take(ctx, m)
 	case out <- p.records:
 		p.handedOver()
 		return nil
@@ -173,11 +172,12 @@ func (s *session) wait(ctx context.Context, timer *time.Timer) error {
 }
 
 // take reads one message: a record or a word from the server.
-func (s *session) take(m *nats.Msg) error {
+func (s *session) take(ctx context.Context, m *nats.Msg) error {
 	if !s.reply.parse(m.Reply) {
-		return s.status(m)
+		return s.status(ctx, m)
 	}
 	s.asked--
+	s.withheld = 0
 	p := s.pump
 	switch seq := s.reply.stream; {
 	case seq > p.next:
@@ -197,10 +197,10 @@ func (s *session) take(m *nats.Msg) error {
 }
 
 // status reads a message of the server about the pull request.
-func (s *session) status(m *nats.Msg) error {
+func (s *session) status(ctx context.Context, m *nats.Msg) error {
 	switch status, text := headerOf(m.Header, "Status"), headerOf(m.Header, "Description"); status {
 	case "100": // idle heartbeat
-		return nil
+		return s.idle(ctx)
 	case "408", "409":
 		if text == "Consumer Deleted" || text == "Leadership Change" || text == "Server Shutdown" {
 			return fmt.Errorf("%w: %s", errSession, text)
@@ -217,6 +217,25 @@ func (s *session) status(m *nats.Msg) error {
 	default:
 		return fmt.Errorf("%w: status %s %s", errSession, status, text)
 	}
+}
+
+// idle asks the leader whether there is really nothing to read.
+func (s *session) idle(ctx context.Context) error {
+	if len(s.messages) > 0 {
+		return nil
+	}
+	info, err := s.api.streamInfo(ctx)
+	switch {
+	case err != nil:
+		return err
+	case info.State.LastSeq < s.pump.next:
+		s.withheld = 0
+		return nil
+	}
+	if s.withheld++; s.withheld < maxWithheld {
+		return nil
+	}
+	return fmt.Errorf("%w: it is silent about sequence %d, the head is %d", errSession, s.pump.next, info.State.LastSeq)
 }
 
 // pull asks for as many messages as may be under way.

@@ -333,7 +333,7 @@ func TestUnknownOutcomeIsReported(t *testing.T) {
 func TestNothingIsSentLater(t *testing.T) {
 	p, l, direct := lossy(t, nil, config, Options{AttemptTimeout: 300 * time.Millisecond})
 	p.cut(true)
-	eventually(t, "the log notices", func() bool { return l.writer.api.link.present().Err() != nil })
+	eventually(t, "the log notices", func() bool { return l.writer.api.link.present().isOver() })
 	_, err := l.Append(within(t), events.One(about(entity(1), 1), events.ExpectAny()))
 	wantCode(t, err, events.ErrUnreachable)
 	p.cut(false)

@@ -253,8 +253,8 @@ func (w *writer) tend() {
 	for {
 		epoch := w.flights.link.present()
 		var broke <-chan struct{}
-		if epoch.Err() == nil {
-			broke = epoch.Done()
+		if !epoch.isOver() {
+			broke = epoch.over
 		}
 		select {
 		case <-broke:

@@ -96,13 +96,13 @@ func tryNode(t testing.TB, port int) *redis.Client {
 		"--cluster-enabled", "yes", "--cluster-config-file", filepath.Join(dir, "nodes.conf"))
 	cmd.Stdout, cmd.Stderr = &log, &log
 	must(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
 	node := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port)})
 	stop := func() {
 		_ = node.Close()
 		_ = cmd.Process.Kill()
-		_ = <-ended
+		<-ended
 		_ = os.RemoveAll(dir)
 	}
 	up := false
@@ -111,8 +111,7 @@ func tryNode(t testing.TB, port int) *redis.Client {
 			return true
 		}
 		select {
-		case err := <-ended: // the port was taken
-			ended <- err
+		case <-ended: // the port was taken
 			return true
 		default:
 			return false

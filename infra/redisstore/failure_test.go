@@ -24,6 +24,7 @@ import (
 func client(t testing.TB, server *redistest.Server, change func(*redis.Options)) *redis.Client {
 	t.Helper()
 	o := server.Options()
+	o.DialerRetries = 1
 	change(o)
 	c := redis.NewClient(o)
 	t.Cleanup(func() { must(t, c.Close()) })

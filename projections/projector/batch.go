@@ -25,7 +25,7 @@ type batch struct {
 // smallBatch is the number of records up to which partitions that no event touched keep their checkpoint for the moment.
 const smallBatch = 500
 
-// apply folds a batch of records and commits it. On any error nothing is remembered of it.
+// apply folds a batch of records and commits it. After an error everything in memory is to be forgotten: see load.
 func (e *engine) apply(ctx context.Context, records []events.Record) error {
 	if err := e.contiguous(records); err != nil {
 		return err
@@ -157,8 +157,7 @@ func (e *engine) fetch(ctx context.Context) error {
 	}
 	documents, err := e.store.Load(ctx, e.gen, e.def, b.refs)
 	if err != nil {
-		e.cache.clear() // holds entries that look loaded
-		return err
+		return err // entries that only look loaded are forgotten, as everything is
 	}
 	var damaged []*entry
 	for i, target := range b.missing {
@@ -172,11 +171,7 @@ func (e *engine) fetch(ctx context.Context) error {
 			damaged = append(damaged, target)
 		}
 	}
-	if err := e.refold(ctx, damaged); err != nil {
-		e.cache.clear()
-		return err
-	}
-	return nil
+	return e.refold(ctx, damaged)
 }
 
 // adopt takes over a stored document, or says what is wrong with it.
@@ -343,7 +338,6 @@ func (e *engine) lowerTargets() {
 // refusal decides what a failed commit means. Some partitions may have been committed: everything is read again. The owner that was
 // found may also be an older one, in a store that went back in time: claiming tells.
 func (e *engine) refusal(err error) error {
-	e.cache.clear()
 	if errors.Is(err, projections.ErrMoved) || errors.Is(err, projections.ErrFenced) {
 		return resync("%s", err)
 	}

@@ -14,7 +14,7 @@ import (
 // errResync: what the store holds is not what this engine remembers. It forgets everything and starts from what is stored.
 var errResync = errors.New("the read model is not as remembered")
 
-// errPaused: the engine stopped at a position where every partition has the same checkpoint.
+// errPaused: the engine stopped because it was asked to, with no partition behind the tip.
 var errPaused = errors.New("paused")
 
 // maxResyncWait bounds the pause between two resyncs that brought nothing.
@@ -50,7 +50,7 @@ type engine struct {
 	follows  func()
 	troubled bool
 
-	pause  chan struct{} // closed to ask for a stop with all partitions at one checkpoint
+	pause  chan struct{} // closed to ask for a stop
 	restAt uint64        // the lowest sequence at which to stop; set before pause is closed
 
 	applied atomic.Uint64 // the smallest checkpoint
@@ -204,7 +204,7 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 	waiting := false // even is running
 	pause, resting := e.pause, false
 	for {
-		if resting && e.tip.seq >= max(e.restAt, e.highest()) {
+		if resting && e.tip.seq >= e.restAt {
 			if err := e.even(ctx); err != nil {
 				return err
 			}
@@ -301,7 +301,7 @@ func (e *engine) lowest() uint64 {
 	return low
 }
 
-// highest returns the largest checkpoint.
+// highest returns the largest checkpoint. Only soon after a crash it is ahead of the tip.
 func (e *engine) highest() (high uint64) {
 	for i := range e.parts {
 		high = max(high, e.parts[i].seq)

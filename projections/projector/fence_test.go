@@ -44,7 +44,7 @@ func (w *world) asleep(faults *memstore.Faults, match func(memstore.Call) bool, 
 	w.leases.Expire("projector-" + w.kind)
 	w.options.Holder = "successor"
 	wake = sync.OnceFunc(func() {
-		faults.Observe(nil)
+		faults.Observe(w.onWake)
 		close(held)
 	})
 	w.atEnd = append(w.atEnd, wake)
@@ -88,6 +88,23 @@ func TestASleeperThatWakesUpAfterItsSuccessorTookOverChangesNothing(t *testing.T
 	}
 }
 
+// The sleeper loads what its successor wrote. Then the store goes back to when the sleeper owned it, so that its commit is accepted.
+func TestASleeperDoesNotFoldOntoWhatItsSuccessorWrote(t *testing.T) {
+	everyKind(t, func(w *world) {
+		w.options.CacheDocuments = 1
+		w.add(10)
+		wake := w.asleep(&w.store.Faults, isOp(memstore.OpLoad), func() { w.append(w.event(added, "acct/a2", `{"n":1,"tag":"t1"}`)) })
+		older := w.store.Snapshot()
+		w.start()
+		w.add(10)
+		w.settle()
+		w.onWake = once(memstore.OpApply, func(memstore.Call) { w.store.Restore(older) })
+		wake()
+		w.until("the sleeper has committed", func() bool { return w.store.Calls(memstore.OpLoad) > 0 && w.headers(w.live())[0].Owner == 1 })
+		w.settle()
+	})
+}
+
 func TestASleeperBetweenAFlushAndItsSuccessorDoesNoHarm(t *testing.T) {
 	region(t, "both", func(w *world) {
 		w.add(10)
@@ -102,6 +119,7 @@ func TestASleeperBetweenAFlushAndItsSuccessorDoesNoHarm(t *testing.T) {
 		pass(100 * time.Millisecond)
 		leases := w.leases.Calls(memstore.OpAcquire)
 		close(gate)
+		pass(5 * time.Second)
 		w.settle()
 		if got := w.leases.Calls(memstore.OpAcquire); got > leases+1 { // the sleeper's, who finds out that it lost its own
 			t.Errorf("the successor gave its lease back: there were %d calls", got-leases)

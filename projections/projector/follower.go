@@ -88,8 +88,8 @@ func (f *follower) stop() {
 	}
 }
 
-// rest asks the engine to stop with all partitions at one checkpoint, at sequence atLeast or later, and waits. It reports whether
-// the engine stands so. When it stands still without that because it refuses to go on, or because there is none, that is no error.
+// rest asks the engine to stop with no partition behind its tip, at sequence atLeast or later, and waits. It reports whether the
+// engine stands so. When it stands still without that because it refuses to go on, or because there is none, that is no error.
 func (f *follower) rest(atLeast uint64) (bool, error) {
 	if f.engine == nil {
 		return false, nil

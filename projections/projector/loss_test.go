@@ -151,6 +151,29 @@ func TestAnEditedDocumentIsFoldedAgain(t *testing.T) {
 	}
 }
 
+func TestDocumentsOfPartitionsAtDifferentCheckpointsAreFoldedAgainEachUpToItsOwn(t *testing.T) {
+	everyKind(t, func(w *world) {
+		r := w.start()
+		w.add(15)
+		w.settle()
+		w.store.Fail(memstore.Fault{Op: memstore.OpCommit, Match: func(c memstore.Call) bool { return c.Partition == 1 }})
+		w.add(15)
+		w.until("the others are ahead", func() bool {
+			h := w.headers(w.live())
+			return sequence(h[0].Checkpoint) > sequence(h[1].Checkpoint)
+		})
+		w.kill(r)
+		w.store.Disarm()
+		gen := w.live()
+		for key := range w.oracle(1).docs {
+			w.store.EditDocument(gen, projections.Ref{Partition: projections.PartitionOf(key, gen.Partitions), Key: key}, func(f map[string]string) { f["sum"] = "5" })
+		}
+		w.add(15)
+		w.start()
+		w.settle()
+	})
+}
+
 func TestADocumentPutWhereThereIsNoneIsNotBelieved(t *testing.T) {
 	everyKind(t, func(w *world) {
 		w.start()

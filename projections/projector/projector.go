@@ -183,10 +183,10 @@ func (p *Projector) turn(ctx context.Context) (err error) {
 // own works under a lease: the live generation and the sweeper in the background, replays in front.
 func (p *Projector) own(ctx context.Context, token uint64) error {
 	pointer, err := p.pointer(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.upgrade(ctx, pointer)
 	}
-	if err := p.upgrade(ctx, pointer); err != nil {
+	if err != nil {
 		return err
 	}
 	live := &follower{p: p}
@@ -225,6 +225,16 @@ func (p *Projector) watch(ctx context.Context, token uint64, live *follower) err
 				return err
 			}
 			if err := p.replay(ctx, token, live); err != nil {
+				return err
+			}
+			if live.engine != nil {
+				continue
+			}
+			pointer, err := p.pointer(ctx) // that was a replay of the version before: ours is still to be asked for
+			if err == nil {
+				err = p.upgrade(ctx, pointer)
+			}
+			if err != nil {
 				return err
 			}
 		case <-publish.C:

@@ -225,7 +225,7 @@ func (r *replayRun) reach(ctx context.Context, rested bool) error {
 	}
 	to, live := info.Last, r.live.engine
 	if rested {
-		to = max(live.tip.seq, r.next.tip.seq)
+		to = max(live.highest(), r.next.tip.seq) // no partition may answer from further back than before
 	}
 	if err := r.build(ctx, to, nil); err != nil {
 		return err

@@ -204,6 +204,23 @@ func TestAReplayThatFailsLeavesTheLiveGenerationAloneAndNothingBehind(t *testing
 	})
 }
 
+func TestAReplayThatFailsWhileTheLiveGenerationStandsStillLetsItGoOn(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		w.start()
+		w.add(10)
+		w.settle()
+		leases := w.leases.Calls(memstore.OpAcquire)
+		w.store.Fail(memstore.Fault{Op: memstore.OpSetState, Nth: 1, Err: events.Errorf(projections.ErrWrongType, "not a header")})
+		w.request()
+		w.until("failed", func() bool { return w.replay().State == projections.ReplayFailed })
+		w.add(5)
+		w.settle()
+		if got := w.leases.Calls(memstore.OpAcquire); got != leases || w.pointer().Generation != 1 {
+			t.Errorf("the lease was taken %d times more, generation %d is live", got-leases, w.pointer().Generation)
+		}
+	})
+}
+
 // The projector ends after it gave the new generation up and before it wrote that down. Its number must not be used again: it is being dropped.
 func TestAReplayThatWasGivenUpAndNotWrittenDownBeginsUnderANewNumber(t *testing.T) {
 	region(t, "accounts", func(w *world) {
@@ -315,6 +332,40 @@ func TestAReplayOfAnotherVersionIsBegunAnewByTheVersionThatIsDeployed(t *testing
 	})
 }
 
+// Version 1 ends between the switch of its replay and saying so. Version 2 finds that replay running and finishes it; then it has its own to ask for.
+func TestAHigherVersionIsBuiltAlsoAfterFinishingAReplayOfTheOldOne(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		r := w.start()
+		w.add(5)
+		w.settle()
+		w.killAfterSwitch(r)
+		w.version = 2
+		w.start()
+		w.settle()
+	})
+}
+
+// killAfterSwitch has the read model replayed and ends the projector between the switch and its report.
+func (w *world) killAfterSwitch(r *running) {
+	w.t.Helper()
+	w.kv.Observe(func(c memstore.Call) {
+		if c.Op == memstore.OpKVPut && !w.peeking.Load() && c.Key == projections.ReplayKey(w.kind) && w.pointer().Generation == 2 {
+			r.cancel()
+		}
+	})
+	w.request()
+	select {
+	case <-r.done:
+	case <-time.After(time.Minute):
+		w.t.Fatal("it never came so far")
+	}
+	w.kv.Observe(nil)
+	w.kill(r)
+	if now := w.replay(); !now.Running() || w.pointer().Generation != 2 {
+		w.t.Fatalf("the replay is %s, so this tests nothing", now.State)
+	}
+}
+
 func TestAVersionThatCannotBeBuiltSaysWhyAndIsTriedAgain(t *testing.T) {
 	region(t, "accounts", func(w *world) {
 		r := w.start()
@@ -408,19 +459,7 @@ func TestAReadErrorAtTheStartOfAFinishedReplayDoesNotRetireTheLiveGeneration(t *
 		r := w.start()
 		w.add(5)
 		w.settle()
-		w.kv.Observe(func(c memstore.Call) {
-			if c.Op == memstore.OpKVPut && !w.peeking.Load() && c.Key == projections.ReplayKey(w.kind) && w.pointer().Generation == 2 {
-				r.cancel() // the pointer is moved, the replay does not say so yet
-			}
-		})
-		w.request()
-		select {
-		case <-r.done:
-		case <-time.After(time.Minute):
-			t.Fatal("it never came so far")
-		}
-		w.kv.Observe(nil)
-		w.kill(r)
+		w.killAfterSwitch(r)
 		for nth := range 6 {
 			w.failKV(memstore.Fault{Op: memstore.OpKVGet, Nth: 1 + nth, Match: func(c memstore.Call) bool { return c.Key == projections.PointerKey(w.kind) }})
 		}

@@ -248,7 +248,7 @@ func (s *simulation) breakSomething() {
 		s.leases.Fail(f)
 	case 3:
 		if s.holes {
-			s.log.Skip(uint64(s.oracle(s.version).head()) + uint64(s.random.IntN(3))) //nolint:gosec // not negative
+			s.log.Skip(s.oracle(s.version).head() + uint64(s.random.IntN(3))) //nolint:gosec // not negative
 			s.counts["holes"]++
 		}
 	default:

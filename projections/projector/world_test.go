@@ -45,8 +45,9 @@ type world struct {
 	options projector.Options
 	running []*running
 	atEnd   []func()
-	oracles map[int]*oracle // by version
-	stored  int             // events stored so far, which makes their ids
+	onWake  func(memstore.Call) // observes the store from when a sleeper wakes up
+	oracles map[int]*oracle     // by version
+	stored  int                 // events stored so far, which makes their ids
 }
 
 // running is a projector that runs.

@@ -201,7 +201,7 @@ func testApplyOrigins(t *testing.T, open func(t *testing.T) Subject) {
 }
 
 func testApplyThousands(t *testing.T, open func(t *testing.T) Subject) {
-	const many = 20_000
+	const many = 10_000 // more than Lua unpacks at once
 	b := newBench(t, open, 1)
 	b.create(1)
 	docs := make([]projections.Document, many)

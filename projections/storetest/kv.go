@@ -312,7 +312,9 @@ func testKVWatchNewest(t *testing.T, kv projections.KV) {
 	const changes = 200
 	next := watch(t, kv, "n")
 	next()
-	go func() {
+	var writer sync.WaitGroup
+	defer writer.Wait() // the last answer may come later than the last change
+	writer.Go(func() {
 		var rev uint64
 		for i := range changes {
 			r, err := kv.Put(t.Context(), "n", []byte(strconv.Itoa(i+1)), rev)
@@ -322,7 +324,7 @@ func testKVWatchNewest(t *testing.T, kv projections.KV) {
 			}
 			rev = r
 		}
-	}()
+	})
 	for last := 0; last < changes; {
 		n, err := strconv.Atoi(string(next().Value))
 		if err != nil || n <= last {

@@ -5,34 +5,10 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 	"testing"
 
 	"tidemark.dev/projections/flights"
 )
-
-func TestTheDemoHoldsOnARealRedisAndOnTheEmbeddedOne(t *testing.T) {
-	for _, redis := range []string{"server", "mini"} {
-		t.Run(redis, func(t *testing.T) {
-			temp := t.TempDir()
-			t.Setenv("TMPDIR", temp)
-			var out bytes.Buffer
-			s, err := Run(t.Context(), &out, Options{Redis: redis})
-			if err != nil {
-				t.Fatalf("%v\n%s", err, &out)
-			}
-			if s.Events != 2*flights.Count+1 || s.Airports != 225 || s.Routes != 2977 || !s.DigestsEqual || !s.DocumentsSame {
-				t.Errorf("summary: %+v", s)
-			}
-			if n := strings.Count(out.String(), "\n"); n > 40 {
-				t.Errorf("the output has %d lines:\n%s", n, &out)
-			}
-			if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
-				t.Errorf("left behind: %v, %v", left, err)
-			}
-		})
-	}
-}
 
 func TestAnInterruptedDemoLeavesNothingBehind(t *testing.T) {
 	temp := t.TempDir()
