@@ -161,7 +161,7 @@ func TestDocumentsAndDefinitionsThatBreakARuleAreRefused(t *testing.T) {
 	type hidden struct{ total int64 } //nolint:unused // the point
 	type twice struct {
 		A int64 `json:"x"`
-		B int64 `json:"x"` //nolint:govet // the point
+		X int64
 	}
 	type odd struct {
 		A int64 `json:"_at"`

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"tidemark.dev/events"
 	"tidemark.dev/events/logtest"
 )
 
@@ -121,6 +122,38 @@ func TestReplicatedLeaderChanges(t *testing.T) {
 	changes.Wait()
 	exactlyOnce(t, l, wanted)
 	t.Logf("%d events, %d changes of the leader", len(wanted), changed.Load())
+}
+
+// TestReplicatedLeaderDies stops the server that leads the stream while appends are under way.
+func TestReplicatedLeaderDies(t *testing.T) {
+	servers := startCluster(t)
+	nc := dial(t, servers[0].ClientURL())
+	l := openLog(t, nc, Config{Origin: "us", Replicas: 3}, Options{})
+	f := follow(t, l, events.Range{Follow: true})
+	wanted := map[string]bool{}
+	var pending []*events.Pending
+	for i := range 2_000 {
+		e := about(entity(i%100), i)
+		wanted[e.ID] = true
+		p, err := l.Submit(within(t), events.One(e, events.ExpectAny()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pending = append(pending, p); i == 1_000 {
+			for _, s := range servers {
+				if s.JetStreamIsStreamLeader("$G", StreamName("us")) {
+					go s.Shutdown()
+				}
+			}
+		}
+	}
+	for i, p := range pending {
+		if r, err := p.Wait(within(t)); err != nil || r.Duplicate {
+			t.Fatalf("append %d: %+v, %v", i, r, err)
+		}
+	}
+	f.reaches(t, 2_001)
+	exactlyOnce(t, l, wanted)
 }
 
 // startLeafNodes runs two servers with a domain each, us and eu, the second a leaf node of the first.

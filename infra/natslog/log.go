@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
@@ -22,7 +23,8 @@ type Log struct {
 	ctx     context.Context // ends when the log is closed
 	cancel  context.CancelCauseFunc
 	closing sync.Once
-	reads   readers // readings that run
+	reads   readers       // readings that run
+	seen    atomic.Uint64 // the highest head that the leader has told
 }
 
 var _ events.Log = (*Log)(nil)
@@ -74,7 +76,11 @@ func (l *Log) open(ctx context.Context, nc *nats.Conn) error {
 		return err
 	}
 	l.writer.head.Store(info.State.LastSeq)
-	return nil
+	if most := write.nc.MaxPayload(); most < events.MaxDataBytes+maxHeaderBytes {
+		l.logger.Warn("the server's max_payload is too small for the largest events", "max_payload_bytes", most)
+	}
+	_, err = l.writer.api.streamInfo(ctx) // whether this connection may hear answers
+	return err
 }
 
 // Close ends the log's use. Appends that were not sent fail with ErrClosed; those that were have one attempt's time to be answered and are
@@ -108,6 +114,8 @@ func (l *Log) Info(ctx context.Context) (events.Info, error) {
 	info, err := l.id.refresh(ctx)
 	if err != nil {
 		return events.Info{}, ended(ctx, err)
+	}
+	for seen := l.seen.Load(); seen < info.State.LastSeq && !l.seen.CompareAndSwap(seen, info.State.LastSeq); seen = l.seen.Load() {
 	}
 	return events.Info{
 		Origin: l.cfg.Origin, Terms: l.id.known(), First: info.State.FirstSeq, Last: info.State.LastSeq, Time: info.State.LastTime.UTC(),
@@ -183,7 +191,7 @@ func (l *Log) checkObserved(ctx context.Context, b *events.Batch) error {
 			continue
 		}
 		if info.Origin == "" {
-			info = events.Info{Origin: l.cfg.Origin, Terms: l.id.known(), First: 1, Last: l.writer.head.Load()}
+			info = events.Info{Origin: l.cfg.Origin, Terms: l.id.known(), First: 1, Last: max(l.seen.Load(), l.writer.head.Load())}
 		}
 		if info.CheckObserved(p) == nil {
 			continue

@@ -19,6 +19,7 @@ type follower struct {
 	last  atomic.Uint64 // the sequence read last
 	steps atomic.Int64
 	ended chan error
+	gone  chan struct{}
 	stop  context.CancelFunc
 }
 
@@ -26,8 +27,9 @@ type follower struct {
 func follow(t *testing.T, l *Log, r events.Range) *follower {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{ended: make(chan error, 1), stop: cancel}
+	f := &follower{ended: make(chan error, 1), gone: make(chan struct{}), stop: cancel}
 	go func() {
+		defer close(f.gone)
 		next := max(r.From, 1)
 		for batch, err := range l.Read(ctx, r) {
 			if err != nil {
@@ -47,7 +49,7 @@ func follow(t *testing.T, l *Log, r events.Range) *follower {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-f.ended
+		<-f.gone
 	})
 	return f
 }
@@ -62,7 +64,6 @@ func (f *follower) ends(t *testing.T) error {
 	t.Helper()
 	select {
 	case err := <-f.ended:
-		f.ended <- nil // for the clean-up
 		return err
 	case <-time.After(patience):
 		t.Fatal("the reading did not end")

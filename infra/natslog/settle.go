@@ -11,9 +11,13 @@ import (
 	"tidemark.dev/events"
 )
 
-// unavailablePatience is how long an append waits for a stream that cannot store just now, for example while its replicas
-// elect a leader, before it is answered that nothing was written.
-const unavailablePatience = 2 * time.Second
+// How long an append waits for a stream that cannot store just now before it is answered that nothing was written.
+const (
+	// unavailablePatience is for a stream that exists: its replicas may take up to 9 s to elect a leader after a crash.
+	unavailablePatience = 12 * time.Second
+	// nobodyPatience is for a place where nobody answers for JetStream at all.
+	nobodyPatience = 2 * time.Second
+)
 
 // groupTries is how often a group is sent again as a whole.
 const groupTries = 3
@@ -159,20 +163,23 @@ func (w *writer) nothingWritten(a answer, left *time.Duration, e *entry) error {
 		}
 		return nil
 	}
-	if errors.Is(a.err, errDisconnected) {
-		*left = min(*left, w.options.AttemptTimeout) // for the connection to come back
-	} else {
-		*left = min(*left, unavailablePatience-time.Since(e.begun))
-	}
-	if *left <= 0 {
-		return unreachable(a.err)
-	}
+	patience := unavailablePatience
 	if errors.Is(a.err, nats.ErrNoResponders) {
-		ctx, stop := context.WithTimeout(w.ctx, *left)
+		ctx, stop := context.WithTimeout(w.ctx, nobodyPatience)
 		defer stop()
-		if _, err := w.api.streamInfo(ctx); errors.Is(err, events.ErrNoLog) || errors.Is(err, events.ErrUnauthorized) {
+		switch _, err := w.api.streamInfo(ctx); {
+		case errors.Is(err, events.ErrNoLog), errors.Is(err, events.ErrUnauthorized):
 			return err
+		case errors.Is(err, nats.ErrNoResponders):
+			patience = nobodyPatience
 		}
+	}
+	patience -= time.Since(e.begun)
+	if errors.Is(a.err, errDisconnected) {
+		patience = w.options.AttemptTimeout // for the connection to come back
+	}
+	if *left = min(*left, patience); *left <= 0 {
+		return unreachable(a.err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"bytes"
 	"context"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -90,9 +91,10 @@ func (s *Store) Load(
 ) ([]*projections.Document, error) {
 	const op = "load documents"
 	names := s.names.of(g)
+	keys := documentNames(names, refs)
 	cmds := make([]*redis.RawCmd, len(refs))
-	for i, r := range refs {
-		cmds[i] = redis.NewRawCmd(ctx, "hgetall", names.at(r.Partition).doc+r.Key)
+	for i := range keys {
+		cmds[i] = redis.NewRawCmd(ctx, "hgetall", &keys[i])
 	}
 	if err := s.read(ctx, cmds); err != nil {
 		return nil, failure(ctx, op, err)
@@ -107,6 +109,27 @@ func (s *Store) Load(
 		docs[i] = parseDocument(def, refs[i].Key, pairs)
 	}
 	return docs, nil
+}
+
+// documentNames returns the keys of documents, cut from one text: that is two allocations instead of one for each.
+func documentNames(names *generationNames, refs []projections.Ref) []string {
+	size := 0
+	for _, r := range refs {
+		size += len(names.at(r.Partition).doc) + len(r.Key)
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for _, r := range refs {
+		all.WriteString(names.at(r.Partition).doc)
+		all.WriteString(r.Key)
+	}
+	rest := all.String()
+	keys := make([]string, len(refs))
+	for i, r := range refs {
+		n := len(names.at(r.Partition).doc) + len(r.Key)
+		keys[i], rest = rest[:n], rest[n:]
+	}
+	return keys
 }
 
 // ofKey names the key in a complaint about its type.

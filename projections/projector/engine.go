@@ -49,6 +49,7 @@ type engine struct {
 	// follows is called when log and store work. After trouble that is only said once something was done with both.
 	follows  func()
 	troubled bool
+	told     bool // follows was called since reading began
 
 	pause  chan struct{} // closed to ask for a stop
 	restAt uint64        // the lowest sequence at which to stop; set before pause is closed
@@ -113,7 +114,7 @@ func (e *engine) run(ctx context.Context, to uint64) error {
 
 // load claims the partitions, proves that the log continues their history, makes the missing ones, and forgets every document.
 //
-// The log is asked after the partitions were claimed: what their owner before could still commit is then in the log's head.
+// The log is asked after the partitions were claimed: whatever their owner before could still commit is in the log by then.
 func (e *engine) load(ctx context.Context) error {
 	e.cache.clear()
 	e.whole.reset()
@@ -121,11 +122,8 @@ func (e *engine) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info, err := e.log.Info(ctx)
+	info, err := e.prove(ctx, headers)
 	if err != nil {
-		return err
-	}
-	if err := e.prove(ctx, info, headers); err != nil {
 		return err
 	}
 	if err := e.create(ctx, info, headers); err != nil {
@@ -190,8 +188,10 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 	if to != 0 && from > to {
 		return nil
 	}
-	e.works(!e.troubled)
-	e.next = from
+	e.next, e.told = from, false
+	if !e.troubled {
+		e.works()
+	}
 	f := newFeed(ctx, func(ctx context.Context) iter.Seq2[[]events.Record, error] {
 		return e.log.Read(ctx, events.Range{From: from, To: to, Follow: to == 0, Batch: e.options.Batch})
 	})
@@ -220,7 +220,7 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			if err != nil {
 				return err
 			}
-			e.works(true)
+			e.works()
 			if !waiting && e.uneven() {
 				even.Reset(e.options.EvenInterval)
 				waiting = true
@@ -234,17 +234,17 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			if err := e.check(ctx); err != nil {
 				return err
 			}
-			e.works(true)
+			e.works()
 		case <-pause:
 			pause, resting = nil, true
 		}
 	}
 }
 
-// works says that the trouble, if there was any, is over.
-func (e *engine) works(really bool) {
-	if really {
-		e.troubled = false
+// works says that log and store do, once.
+func (e *engine) works() {
+	if !e.told {
+		e.told, e.troubled = true, false
 		e.follows()
 	}
 }

@@ -58,6 +58,11 @@ func TestAFragmentIsVoidWhereverItStands(t *testing.T) {
 				}
 				w.fragment(3, 1)
 				w.fragment(3, 2)
+				w.part(3, 2, 3) // without its beginning, as nothing of ours would write it
+				w.part(2, 2, 2)
+				w.part(4, 2, 3)
+				w.fragment(3, 1)
+				w.part(3, 3, 3)
 				w.add(1)
 				w.settle()
 			})

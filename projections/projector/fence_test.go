@@ -168,6 +168,47 @@ func TestASleeperDoesNotSwitchToAGenerationThatWasGivenUp(t *testing.T) {
 	})
 }
 
+// The sleeper's build failed, and it is about to give the generation up. Its successor goes on with that generation.
+func TestASleeperDoesNotGiveUpWhatItsSuccessorGoesOnWith(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		w.add(20)
+		giveUp := func(c memstore.Call) bool {
+			return c.Op == memstore.OpKVPut && c.Key == projections.PointerKey(w.kind) && w.replay().Generation == 2
+		}
+		wake := w.asleep(&w.kv.Faults, giveUp, func() {
+			w.log.Skip(15)
+			w.request()
+		})
+		w.log.Heal()
+		w.store.Fail(memstore.Fault{Op: memstore.OpCommit, Match: func(c memstore.Call) bool { return c.Generation.Number == 2 }})
+		w.start()
+		pass(time.Second)
+		wake()
+		pass(10 * time.Second)
+		w.store.Disarm()
+		w.settle()
+		if p, r := w.pointer(), w.replay(); p.Generation != 2 || isRetired(p, 2) || r.State != projections.ReplayDone {
+			t.Errorf("generation %d is live and %v retired, the replay is %s", p.Generation, p.Retired, r.State)
+		}
+	})
+}
+
+func TestALeaseThatIsLostInTheMiddleOfABatchEndsTheWork(t *testing.T) {
+	for _, op := range []memstore.Op{memstore.OpLoad, memstore.OpApply, memstore.OpCommit} {
+		t.Run(string(op), func(t *testing.T) {
+			everyKind(t, func(w *world) {
+				w.options.CacheDocuments = 1
+				w.start()
+				w.add(5)
+				w.settle()
+				w.store.Observe(once(op, func(memstore.Call) { w.leases.Expire("projector-" + w.kind) }))
+				w.add(10)
+				w.settle()
+			})
+		})
+	}
+}
+
 func TestALostLeaseEndsTheWorkAndIsWaitedForAgain(t *testing.T) {
 	everyKind(t, func(w *world) {
 		w.start()

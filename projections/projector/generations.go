@@ -69,22 +69,6 @@ func (p *Projector) wanted(ctx context.Context, number uint32) error {
 	return events.Errorf(projections.ErrFenced, "generation %d of %s is not in use any more; nothing was made", number, p.def.Name)
 }
 
-// update changes the pointer by compare-and-set. change may be called again.
-func (p *Projector) update(ctx context.Context, change func(*projections.Pointer)) (projections.Pointer, error) {
-	key := projections.PointerKey(p.def.Name)
-	for {
-		pointer, revision, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
-		if err != nil {
-			return pointer, err
-		}
-		change(&pointer)
-		_, err = projections.WriteJSON(ctx, p.kv, key, pointer, revision)
-		if !errors.Is(err, projections.ErrRevision) {
-			return pointer, err
-		}
-	}
-}
-
 // retire lists a generation for the sweeper, unless it is the live one.
 func retire(pointer *projections.Pointer, old projections.Retiree) {
 	if old.Generation != 0 && old.Generation != pointer.Generation && !isRetired(pointer, old.Generation) {
@@ -150,8 +134,15 @@ func (p *Projector) drop(ctx context.Context, old projections.Retiree) error {
 	if err := p.store.Drop(ctx, gen); err != nil {
 		return err
 	}
-	_, err := p.update(ctx, func(now *projections.Pointer) {
+	for {
+		now, revision, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
+		if err != nil {
+			return err
+		}
 		now.Retired = slices.DeleteFunc(now.Retired, func(r projections.Retiree) bool { return r.Generation == old.Generation })
-	})
-	return err
+		_, err = projections.WriteJSON(ctx, p.kv, projections.PointerKey(p.def.Name), now, revision)
+		if !errors.Is(err, projections.ErrRevision) {
+			return err
+		}
+	}
 }

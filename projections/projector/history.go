@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -13,10 +14,25 @@ func resync(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errResync, fmt.Sprintf(format, args...))
 }
 
-// prove returns ErrForeignHistory unless the log continues the history that the partitions were folded from: the same
+// looks is how often a log that ends before a checkpoint is looked at before that is believed: a leader that was elected just now may
+// not have counted its last records yet.
+const looks = 4
+
+// prove returns what the log is now, or ErrForeignHistory unless it continues the history that the partitions were folded from: the same
 // lineage, a head not behind the checkpoint, and the same record at the checkpoint. It returns ErrDefinitionChanged when a partition was folded with
 // another definition.
-func (e *engine) prove(ctx context.Context, info events.Info, headers []projections.Header) error {
+func (e *engine) prove(ctx context.Context, headers []projections.Header) (info events.Info, err error) {
+	for look := range looks {
+		if info, err = e.log.Info(ctx); err != nil {
+			return info, err
+		}
+		if look == looks-1 || !slices.ContainsFunc(headers, func(h projections.Header) bool {
+			return (events.Histories{info.Origin: info.Terms}).Covers(info.Head(), h.Checkpoint) == events.No
+		}) {
+			break
+		}
+		sleep(ctx, minWait<<look)
+	}
 	proven := make(map[string]bool, 1)
 	for i := range headers {
 		h := &headers[i]
@@ -24,19 +40,19 @@ func (e *engine) prove(ctx context.Context, info events.Info, headers []projecti
 			continue
 		}
 		if h.Definition != e.finger {
-			return events.Errorf(projections.ErrDefinitionChanged, "partition %d of %s was folded with the definition %s, and this one is %s; nothing was applied",
+			return info, events.Errorf(projections.ErrDefinitionChanged, "partition %d of %s was folded with the definition %s, and this one is %s; nothing was applied",
 				i, e.def.Name, h.Definition, e.finger).Hint("Raise the projection's version: it is then built anew beside the live one.")
 		}
-		at := h.Checkpoint.String()
-		if proven[at+h.Seen.String()] {
+		at := h.Checkpoint.String() + h.Seen.String()
+		if proven[at] {
 			continue
 		}
 		if err := e.proveAt(ctx, info, h); err != nil {
-			return err
+			return info, err
 		}
-		proven[at+h.Seen.String()] = true
+		proven[at] = true
 	}
-	return nil
+	return info, nil
 }
 
 func (e *engine) proveAt(ctx context.Context, info events.Info, h *projections.Header) error {

@@ -3,6 +3,7 @@ package projector_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -120,6 +121,62 @@ func TestALogThatBecomesAnotherOneWhileItIsFollowedIsRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// blind is a log whose Read does not notice that it has become another one.
+type blind struct{ events.Reader }
+
+func (b blind) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
+	return func(yield func([]events.Record, error) bool) {
+		for list, err := range b.Reader.Read(ctx, r) {
+			if errors.Is(err, events.ErrForeignHistory) {
+				<-ctx.Done()
+				return
+			}
+			if !yield(list, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestALogThatBecomesAnotherOneIsRefusedThoughItsReaderDoesNotNotice(t *testing.T) {
+	for _, name := range []string{"recreated", "truncated", "failed over behind its checkpoint"} {
+		way := otherHistories()[name]
+		t.Run(name, func(t *testing.T) {
+			region(t, "accounts", func(w *world) {
+				w.seenLog = blind{w.log}
+				w.start()
+				w.add(20)
+				w.settle()
+				way.change(w)
+				w.refused(events.ErrForeignHistory)
+			})
+		})
+	}
+}
+
+func TestALeaderThatHasNotCountedItsLastRecordsYetIsNoForeignHistory(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		r := w.start()
+		w.add(20)
+		w.settle()
+		w.kill(r)
+		stale := 3
+		inLog(func(b *bentLog) {
+			b.info = func(i *events.Info) {
+				if stale--; stale >= 0 {
+					i.Last -= 4
+				}
+			}
+		})(w)
+		w.start()
+		w.add(1)
+		w.settle()
+		if n := w.logs.count("state=refused"); n != 0 {
+			t.Errorf("refused %d times", n)
+		}
+	})
 }
 
 func TestARefusedLogThatComesBackIsFollowedAgain(t *testing.T) {

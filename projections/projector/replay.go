@@ -71,15 +71,12 @@ type replayRun struct {
 }
 
 func (r *replayRun) run(ctx context.Context) error {
-	switched, err := r.switched(ctx)
+	switched, err := r.prepare(ctx)
 	if err != nil {
 		return err
 	}
 	if switched {
 		return r.finish(ctx) // the run before ended after the switch, before it could say so
-	}
-	if err := r.prepare(ctx); err != nil {
-		return err
 	}
 	if err := r.catchUp(ctx); err != nil {
 		return err
@@ -88,34 +85,35 @@ func (r *replayRun) run(ctx context.Context) error {
 }
 
 // prepare gives the new generation its number. A replay that goes on after a crash has one already, which is of use if it was begun with
-// the same definition and was not given up.
-func (r *replayRun) prepare(ctx context.Context) error {
-	p := r.p
-	pointer, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
-	if err != nil {
-		return err
-	}
-	j := &r.job
-	if j.Generation == 0 || j.Partitions == 0 || j.Definition != p.def.Fingerprint() || isRetired(&pointer, j.Generation) {
-		given := projections.Retiree{Generation: j.Generation, Partitions: cmp.Or(j.Partitions, p.options.Partitions)}
-		pointer, err = p.update(ctx, func(now *projections.Pointer) {
+// the same definition and was not given up. It reports whether that generation is live already.
+func (r *replayRun) prepare(ctx context.Context) (switched bool, err error) {
+	p, j := r.p, &r.job
+	var number uint32
+	err = r.move(ctx, func(now *projections.Pointer) error {
+		number, switched = j.Generation, j.Generation != 0 && j.Generation == now.Generation
+		usable := j.Generation != 0 && j.Partitions != 0 && j.Definition == p.def.Fingerprint() && !isRetired(now, j.Generation)
+		if !switched && !usable {
+			retire(now, projections.Retiree{Generation: j.Generation, Partitions: cmp.Or(j.Partitions, p.options.Partitions)})
 			now.Highest++
-			retire(now, given)
-		})
-		if err != nil {
-			return err
+			number = now.Highest
 		}
+		return nil
+	})
+	if err != nil || switched {
+		return switched, err
+	}
+	if number != j.Generation {
 		p.wakeSweeper()
-		j.Generation, j.Partitions, j.Definition = pointer.Highest, p.options.Partitions, p.def.Fingerprint()
+		j.Generation, j.Partitions, j.Definition = number, p.options.Partitions, p.def.Fingerprint()
 	}
 	j.State = projections.ReplayBuilding
 	if err := r.save(ctx); err != nil {
-		return err
+		return false, err
 	}
 	gen := projections.Generation{Projection: p.def.Name, Number: j.Generation, Partitions: j.Partitions}
 	r.next = p.engine(gen, r.token)
 	p.options.Logger.InfoContext(ctx, "replay begins", "projection", p.def.Name, "generation", gen.Number, "reason", j.Reason)
-	return nil
+	return false, nil
 }
 
 // catchUp builds the new generation until it is near the head.
@@ -245,33 +243,41 @@ func (r *replayRun) reach(ctx context.Context, rested bool) error {
 	return nil
 }
 
-// point makes the new generation live and returns the one before, or a zero one when it was live already.
-//
-// Saving the job proves that nobody else took the replay over before the pointer was read; comparing the pointer's revision proves
-// that nobody moved it since. So a projector that slept here cannot switch to a generation that its successor gave up.
+// point makes the new generation live and returns the one before.
 func (r *replayRun) point(ctx context.Context) (old projections.Retiree, err error) {
 	p, gen := r.p, r.next.gen
-	for {
-		now, revision, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
-		if err != nil {
-			return old, err
-		}
-		if err := r.save(ctx); err != nil {
-			return old, err
-		}
-		if now.Generation == gen.Number {
-			return old, nil
-		}
-		if isRetired(&now, gen.Number) {
-			return old, events.Errorf(projections.ErrFenced, "generation %d of %s was given up; it was not made live", gen.Number, gen.Projection)
+	err = r.move(ctx, func(now *projections.Pointer) error {
+		if isRetired(now, gen.Number) {
+			return events.Errorf(projections.ErrFenced, "generation %d of %s was given up; it was not made live", gen.Number, gen.Projection)
 		}
 		old = projections.Retiree{Generation: now.Generation, Partitions: now.Partitions}
 		now.Generation, now.Partitions = gen.Number, gen.Partitions
 		now.Version, now.Definition, now.Fields = p.def.Version, p.def.Fingerprint(), p.def.Fields
-		retire(&now, old)
-		_, err = projections.WriteJSON(ctx, p.kv, projections.PointerKey(p.def.Name), now, revision)
+		retire(now, old)
+		return nil
+	})
+	return old, err
+}
+
+// move changes the pointer unless somebody else has taken the replay over. change may be called again.
+//
+// Whoever takes a replay over moves the pointer first, if only to give it a new revision. So saving the job proves that nobody had done
+// so when the pointer was read, and comparing its revision proves that nobody has since: a projector that slept in between changes nothing.
+func (r *replayRun) move(ctx context.Context, change func(*projections.Pointer) error) error {
+	for {
+		now, revision, err := projections.ReadPointer(ctx, r.p.kv, r.p.def.Name)
+		if err != nil {
+			return err
+		}
+		if err := r.save(ctx); err != nil {
+			return err
+		}
+		if err := change(&now); err != nil {
+			return err
+		}
+		_, err = projections.WriteJSON(ctx, r.p.kv, projections.PointerKey(r.p.def.Name), now, revision)
 		if !errors.Is(err, projections.ErrRevision) {
-			return old, err
+			return err
 		}
 	}
 }
@@ -279,22 +285,10 @@ func (r *replayRun) point(ctx context.Context) (old projections.Retiree, err err
 // tellReaders marks the generation before as retired, for readers that still hold it. Whoever cannot be told now looks at the pointer
 // again within a second, long before it is dropped.
 func (r *replayRun) tellReaders(ctx context.Context, old projections.Retiree) {
-	if old.Generation == 0 {
-		return
-	}
 	gen := projections.Generation{Projection: r.p.def.Name, Number: old.Generation, Partitions: old.Partitions}
 	if _, err := r.p.store.Claim(ctx, gen, r.token); err == nil { // nobody follows it when the version was raised
 		_ = r.p.store.SetState(ctx, gen, r.token, projections.Retired)
 	}
-}
-
-// switched reports whether the new generation is live already.
-func (r *replayRun) switched(ctx context.Context) (bool, error) {
-	if r.job.Generation == 0 {
-		return false, nil
-	}
-	pointer, _, err := projections.ReadPointer(ctx, r.p.kv, r.p.def.Name)
-	return pointer.Generation == r.job.Generation, err
 }
 
 func (r *replayRun) finish(ctx context.Context) error {
@@ -312,7 +306,7 @@ func (r *replayRun) fail(ctx context.Context, cause error) error {
 	p.options.Logger.WarnContext(ctx, "replay failed; the live generation goes on", "projection", p.def.Name,
 		"generation", r.job.Generation, "reason", cause.Error())
 	built := projections.Retiree{Generation: r.job.Generation, Partitions: r.job.Partitions}
-	if _, err := p.update(ctx, func(now *projections.Pointer) { retire(now, built) }); err != nil {
+	if err := r.move(ctx, func(now *projections.Pointer) error { retire(now, built); return nil }); err != nil {
 		return err
 	}
 	now := time.Now().UTC()

@@ -199,7 +199,11 @@ func (s *simulation) write() {
 		s.counts["malformed"]++
 	default:
 		count := 2 + s.random.IntN(4)
-		s.fragment(count, 1+s.random.IntN(count-1))
+		if s.random.IntN(3) == 0 {
+			s.part(count, 2, count)
+		} else {
+			s.fragment(count, 1+s.random.IntN(count-1))
+		}
 		s.log.Promote()
 		s.counts["fragments"]++
 		s.counts["promotions"]++

@@ -151,6 +151,24 @@ func TestAStatusSaysWhatIsTrueForReadersOfThePlainType(t *testing.T) {
 	})
 }
 
+func TestALogThatIsClosedFailsNoReplay(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		r := w.start()
+		w.add(10)
+		w.settle()
+		w.store.Observe(once(memstore.OpCreate, func(memstore.Call) { w.log.Close() }))
+		w.request()
+		pass(10 * time.Second)
+		if now := w.replay(); !now.Running() {
+			t.Errorf("the replay is %s: %s", now.State, now.Message)
+		}
+		if s := w.status(); s.State != projections.ProjectorWaiting || s.Code != string(events.ErrClosed) {
+			t.Errorf("the status is %s with %s", s.State, s.Code)
+		}
+		w.kill(r)
+	})
+}
+
 func TestAWatchThatEndsIsBegunAgain(t *testing.T) {
 	region(t, "accounts", func(w *world) {
 		w.failKV(memstore.Fault{Op: memstore.OpKVWatch, Nth: 1})

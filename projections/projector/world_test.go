@@ -175,13 +175,16 @@ func (w *world) add(n int) {
 }
 
 // fragment stores the first keep records of a transaction of count events, as a promotion after a cut would leave them.
-func (w *world) fragment(count, keep int) {
+func (w *world) fragment(count, keep int) { w.part(count, 1, keep) }
+
+// part stores the records first to last of a transaction of count events.
+func (w *world) part(count, first, last int) {
 	w.t.Helper()
-	for i := range keep {
+	for i := first; i <= last; i++ {
 		e := w.event(added, fmt.Sprintf("%s/a%d", accountType, i), fmt.Sprintf(`{"n":%d,"tag":"t%d"}`, 100+i, i%3))
 		stamp := events.Stamp{
 			Time: events.TimestampAt(time.Now()), Hash: e.ContentHash(),
-			Tx: events.Tx{Index: uint16(i + 1), Count: uint16(count)}, //nolint:gosec // small
+			Tx: events.Tx{Index: uint16(i), Count: uint16(count)}, //nolint:gosec // small
 		}
 		m := events.EncodeEvent("us", &e, stamp)
 		w.log.StoreRaw(m.Subject, m.Header, m.Data)

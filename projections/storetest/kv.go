@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -41,6 +42,16 @@ func RunKV(t *testing.T, open func(t *testing.T) projections.KV) {
 	}
 }
 
+// patience bounds what a subtest waits for. Nothing waits that long when the adapter works.
+const patience = 20 * time.Second
+
+func bounded(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func wantErr(t testing.TB, err error, code events.Code) {
 	t.Helper()
 	if !errors.Is(err, code) {
@@ -50,7 +61,7 @@ func wantErr(t testing.TB, err error, code events.Code) {
 
 func put(t testing.TB, kv projections.KV, key, value string, revision uint64) uint64 {
 	t.Helper()
-	rev, err := kv.Put(t.Context(), key, []byte(value), revision)
+	rev, err := kv.Put(bounded(t), key, []byte(value), revision)
 	if err != nil {
 		t.Fatalf("put %q at revision %d: %v", key, revision, err)
 	}
@@ -62,17 +73,17 @@ func put(t testing.TB, kv projections.KV, key, value string, revision uint64) ui
 
 func wantEntry(t testing.TB, kv projections.KV, key, value string, revision uint64) {
 	t.Helper()
-	e, err := kv.Get(t.Context(), key)
+	e, err := kv.Get(bounded(t), key)
 	if err != nil || e.Key != key || string(e.Value) != value || e.Value == nil || e.Revision != revision {
 		t.Fatalf("get %q returned %+v, %v; want %q at revision %d", key, e, err, value, revision)
 	}
 }
 
 func testKVMissing(t *testing.T, kv projections.KV) {
-	_, err := kv.Get(t.Context(), "live.flights")
+	_, err := kv.Get(bounded(t), "live.flights")
 	wantErr(t, err, projections.ErrNoKey)
 	put(t, kv, "live.flights-2", "x", 0)
-	_, err = kv.Get(t.Context(), "live.flights")
+	_, err = kv.Get(bounded(t), "live.flights")
 	wantErr(t, err, projections.ErrNoKey)
 }
 
@@ -89,18 +100,18 @@ func testKVPutRefused(t *testing.T, kv projections.KV) {
 	first := put(t, kv, "a", "1", 0)
 	rev := put(t, kv, "a", "2", first)
 	for _, wrong := range []uint64{0, first, rev + 1, rev + 1_000} {
-		_, err := kv.Put(t.Context(), "a", []byte("wrong"), wrong)
+		_, err := kv.Put(bounded(t), "a", []byte("wrong"), wrong)
 		wantErr(t, err, projections.ErrRevision)
 	}
-	_, err := kv.Put(t.Context(), "never", []byte("wrong"), rev)
+	_, err := kv.Put(bounded(t), "never", []byte("wrong"), rev)
 	wantErr(t, err, projections.ErrRevision)
 	wantEntry(t, kv, "a", "2", rev)
-	_, err = kv.Get(t.Context(), "never")
+	_, err = kv.Get(bounded(t), "never")
 	wantErr(t, err, projections.ErrNoKey)
 }
 
 func testKVDelete(t *testing.T, kv projections.KV) {
-	ctx := t.Context()
+	ctx := bounded(t)
 	if err := kv.Delete(ctx, "a", 0); err != nil {
 		t.Fatalf("delete of what is not there: %v", err)
 	}
@@ -130,10 +141,10 @@ func testKVRecreate(t *testing.T, kv projections.KV) {
 			t.Fatalf("the key was created again at revision %d, after %d", rev, last)
 		}
 		wantEntry(t, kv, "a", strconv.Itoa(i), rev)
-		if err := kv.Delete(t.Context(), "a", rev); err != nil {
+		if err := kv.Delete(bounded(t), "a", rev); err != nil {
 			t.Fatal(err)
 		}
-		_, err := kv.Put(t.Context(), "a", []byte("wrong"), rev)
+		_, err := kv.Put(bounded(t), "a", []byte("wrong"), rev)
 		wantErr(t, err, projections.ErrRevision)
 		last = rev
 	}
@@ -142,7 +153,7 @@ func testKVRecreate(t *testing.T, kv projections.KV) {
 func testKVValues(t *testing.T, kv projections.KV) {
 	for i, v := range [][]byte{{}, {0}, []byte("\r\n\x00\xff"), bytes.Repeat([]byte("x"), 256<<10)} {
 		key := fmt.Sprint("k", i)
-		rev, err := kv.Put(t.Context(), key, v, 0)
+		rev, err := kv.Put(bounded(t), key, v, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +162,7 @@ func testKVValues(t *testing.T, kv projections.KV) {
 			v[0] = '!' // what was put must not change with it
 		}
 		wantEntry(t, kv, key, want, rev)
-		e, err := kv.Get(t.Context(), key)
+		e, err := kv.Get(bounded(t), key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,14 +178,14 @@ func testKVKeys(t *testing.T, kv projections.KV) {
 		put(t, kv, k, "x", 0)
 	}
 	gone := put(t, kv, "live.gone", "x", 0)
-	if err := kv.Delete(t.Context(), "live.gone", gone); err != nil {
+	if err := kv.Delete(bounded(t), "live.gone", gone); err != nil {
 		t.Fatal(err)
 	}
 	for prefix, want := range map[string][]string{
 		"live.": {"live.a", "live.a.x", "live.b"}, "live": {"live", "live.a", "live.a.x", "live.b"}, "live.a": {"live.a", "live.a.x"},
 		"replay.": {"replay.a"}, "none": nil, "": {"alive.a", "live", "live.a", "live.a.x", "live.b", "replay.a"},
 	} {
-		got, err := kv.Keys(t.Context(), prefix)
+		got, err := kv.Keys(bounded(t), prefix)
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("the keys with the prefix %q are %q, %v; want %q", prefix, got, err, want)
 		}
@@ -187,13 +198,13 @@ func testKVRace(t *testing.T, kv projections.KV) {
 	for range writers {
 		wg.Go(func() {
 			for won := 0; won < wins; {
-				e, err := kv.Get(t.Context(), "n")
+				e, err := kv.Get(bounded(t), "n")
 				if err != nil && !errors.Is(err, projections.ErrNoKey) {
 					t.Error(err)
 					return
 				}
 				n, _ := strconv.Atoi(string(e.Value)) // none is 0
-				_, err = kv.Put(t.Context(), "n", []byte(strconv.Itoa(n+1)), e.Revision)
+				_, err = kv.Put(bounded(t), "n", []byte(strconv.Itoa(n+1)), e.Revision)
 				switch {
 				case err == nil:
 					won++
@@ -205,7 +216,7 @@ func testKVRace(t *testing.T, kv projections.KV) {
 		})
 	}
 	wg.Wait()
-	e, err := kv.Get(t.Context(), "n")
+	e, err := kv.Get(bounded(t), "n")
 	if err != nil || string(e.Value) != strconv.Itoa(writers*wins) {
 		t.Fatalf("after %d increments the value is %q, %v", writers*wins, e.Value, err)
 	}
@@ -214,7 +225,7 @@ func testKVRace(t *testing.T, kv projections.KV) {
 // watch starts watching and returns the function that waits for the next entry.
 func watch(t *testing.T, kv projections.KV, key string) (next func() projections.Entry) {
 	t.Helper()
-	pull, stop := iter.Pull2(kv.Watch(t.Context(), key))
+	pull, stop := iter.Pull2(kv.Watch(bounded(t), key))
 	t.Cleanup(stop)
 	return func() projections.Entry {
 		t.Helper()
@@ -234,7 +245,7 @@ func testKVWatchCurrent(t *testing.T, kv projections.KV) {
 	if e := watch(t, kv, "a")(); string(e.Value) != "1" || e.Revision != rev || e.Key != "a" {
 		t.Fatalf("the first entry is %+v", e)
 	}
-	if err := kv.Delete(t.Context(), "a", rev); err != nil {
+	if err := kv.Delete(bounded(t), "a", rev); err != nil {
 		t.Fatal(err)
 	}
 	if e := watch(t, kv, "a")(); e.Value != nil || e.Key != "a" {
@@ -255,7 +266,7 @@ func testKVWatchChanges(t *testing.T, kv projections.KV) {
 			t.Fatalf("after the put of %q at %d the watch yields %+v", v, rev, e)
 		}
 	}
-	if err := kv.Delete(t.Context(), "a", rev); err != nil {
+	if err := kv.Delete(bounded(t), "a", rev); err != nil {
 		t.Fatal(err)
 	}
 	if e := next(); e.Value != nil || e.Key != "a" {
@@ -276,7 +287,7 @@ func testKVWatchThenPut(t *testing.T, kv projections.KV) {
 		if e = next(); string(e.Value) != "2" {
 			t.Fatalf("the watch yields %+v", e)
 		}
-		if err := kv.Delete(t.Context(), "a", rev); err != nil {
+		if err := kv.Delete(bounded(t), "a", rev); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -287,12 +298,12 @@ func testKVWatchThenPut(t *testing.T, kv projections.KV) {
 
 func testKVInvalidKey(t *testing.T, kv projections.KV) {
 	for _, key := range []string{"", ".", "a.", ".a", "a..b", "*", "a.>", "A", "a b", "a_b", "a/b", "é", "a\r\n"} {
-		_, err := kv.Put(t.Context(), key, nil, 0)
+		_, err := kv.Put(bounded(t), key, nil, 0)
 		wantErr(t, err, projections.ErrInvalidKey)
-		_, err = kv.Get(t.Context(), key)
+		_, err = kv.Get(bounded(t), key)
 		wantErr(t, err, projections.ErrInvalidKey)
-		wantErr(t, kv.Delete(t.Context(), key, 0), projections.ErrInvalidKey)
-		for _, err := range kv.Watch(t.Context(), key) {
+		wantErr(t, kv.Delete(bounded(t), key, 0), projections.ErrInvalidKey)
+		for _, err := range kv.Watch(bounded(t), key) {
 			wantErr(t, err, projections.ErrInvalidKey)
 			break
 		}
@@ -301,7 +312,7 @@ func testKVInvalidKey(t *testing.T, kv projections.KV) {
 
 func currentRevision(t testing.TB, kv projections.KV, key string) uint64 {
 	t.Helper()
-	e, err := kv.Get(t.Context(), key)
+	e, err := kv.Get(bounded(t), key)
 	if err != nil && !errors.Is(err, projections.ErrNoKey) {
 		t.Fatal(err)
 	}
@@ -317,7 +328,7 @@ func testKVWatchNewest(t *testing.T, kv projections.KV) {
 	writer.Go(func() {
 		var rev uint64
 		for i := range changes {
-			r, err := kv.Put(t.Context(), "n", []byte(strconv.Itoa(i+1)), rev)
+			r, err := kv.Put(bounded(t), "n", []byte(strconv.Itoa(i+1)), rev)
 			if err != nil {
 				t.Error(err)
 				return
@@ -335,7 +346,7 @@ func testKVWatchNewest(t *testing.T, kv projections.KV) {
 }
 
 func testKVWatchEnds(t *testing.T, kv projections.KV) {
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(bounded(t))
 	defer cancel()
 	seen := 0
 	for e, err := range kv.Watch(ctx, "a") {
@@ -347,7 +358,7 @@ func testKVWatchEnds(t *testing.T, kv projections.KV) {
 		}
 		cancel()
 	}
-	for _, err := range kv.Watch(t.Context(), "a") {
+	for _, err := range kv.Watch(bounded(t), "a") {
 		if err != nil {
 			t.Fatal(err)
 		}

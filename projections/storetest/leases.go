@@ -44,7 +44,7 @@ func RunLeases(t *testing.T, open func(t *testing.T) LeaseSubject) {
 
 func acquire(t testing.TB, l projections.Leases, name, holder string) projections.Lease {
 	t.Helper()
-	got, err := l.Acquire(t.Context(), name, holder)
+	got, err := l.Acquire(bounded(t), name, holder)
 	if err != nil {
 		t.Fatalf("%s acquires %s: %v", holder, name, err)
 	}
@@ -56,15 +56,25 @@ func acquire(t testing.TB, l projections.Leases, name, holder string) projection
 
 func release(t testing.TB, l projections.Lease) {
 	t.Helper()
-	if err := l.Release(t.Context()); err != nil {
+	if err := l.Release(bounded(t)); err != nil {
 		t.Fatalf("release: %v", err)
+	}
+}
+
+// ended waits for the end of the lease's context.
+func ended(t testing.TB, l projections.Lease) {
+	t.Helper()
+	select {
+	case <-l.Context().Done():
+	case <-bounded(t).Done():
+		t.Fatal("the lease's context did not end")
 	}
 }
 
 // wantNone checks that l cannot be acquired for some time.
 func wantNone(t testing.TB, l projections.Leases, name string, wait time.Duration) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	ctx, cancel := context.WithTimeout(bounded(t), wait)
 	defer cancel()
 	if got, err := l.Acquire(ctx, name, "thief"); err == nil {
 		t.Fatalf("%s was acquired twice, with the token %d", name, got.Token())
@@ -84,7 +94,7 @@ func testLeaseLasts(t *testing.T, s LeaseSubject) {
 	}
 	release(t, held)
 	release(t, held)
-	<-held.Context().Done()
+	ended(t, held)
 	if cause := context.Cause(held.Context()); errors.Is(cause, projections.ErrLeaseLost) {
 		t.Fatalf("a released lease ended with %v", cause)
 	}
@@ -94,7 +104,7 @@ func testLeaseRelease(t *testing.T, s LeaseSubject) {
 	held := acquire(t, s.A, "n", "a")
 	got := make(chan projections.Lease, 1)
 	go func() {
-		l, err := s.B.Acquire(t.Context(), "n", "b")
+		l, err := s.B.Acquire(bounded(t), "n", "b")
 		if err != nil {
 			t.Error(err)
 		}
@@ -146,7 +156,7 @@ func testLeaseNames(t *testing.T, s LeaseSubject) {
 func testLeaseWaitEnds(t *testing.T, s LeaseSubject) {
 	cause := errors.New("shutting down")
 	held := acquire(t, s.A, "n", "a")
-	ctx, cancel := context.WithCancelCause(t.Context())
+	ctx, cancel := context.WithCancelCause(bounded(t))
 	failed := make(chan error, 1)
 	go func() {
 		_, err := s.B.Acquire(ctx, "n", "b")
@@ -168,7 +178,7 @@ func testLeaseLost(t *testing.T, s LeaseSubject) {
 	held := acquire(t, s.A, "n", "a")
 	got := make(chan projections.Lease, 1)
 	go func() {
-		l, err := s.B.Acquire(t.Context(), "n", "b")
+		l, err := s.B.Acquire(bounded(t), "n", "b")
 		if err != nil {
 			t.Error(err)
 			close(got)
@@ -184,7 +194,7 @@ func testLeaseLost(t *testing.T, s LeaseSubject) {
 	if next == nil || next.Token() <= held.Token() {
 		t.Fatalf("the successor of the token %d is %+v", held.Token(), next)
 	}
-	<-held.Context().Done()
+	ended(t, held)
 	if cause := context.Cause(held.Context()); !errors.Is(cause, projections.ErrLeaseLost) {
 		t.Fatalf("the lost lease ended with %v, want %s", cause, projections.ErrLeaseLost)
 	}
@@ -195,7 +205,7 @@ func testLeaseLateRelease(t *testing.T, s LeaseSubject) {
 	held := acquire(t, s.A, "n", "a")
 	s.Kill(t, "n")
 	next := acquire(t, s.B, "n", "b")
-	if err := held.Release(t.Context()); err != nil && !errors.Is(err, events.ErrUnreachable) {
+	if err := held.Release(bounded(t)); err != nil && !errors.Is(err, events.ErrUnreachable) {
 		t.Fatalf("the release of a lost lease: %v", err)
 	}
 	if cause := context.Cause(held.Context()); !errors.Is(cause, projections.ErrLeaseLost) {
@@ -220,7 +230,7 @@ func testLeaseExclusive(t *testing.T, s LeaseSubject) {
 		}
 		wg.Go(func() {
 			for range turns {
-				l, err := from.Acquire(t.Context(), "n", fmt.Sprint("h", i))
+				l, err := from.Acquire(bounded(t), "n", fmt.Sprint("h", i))
 				if err != nil {
 					t.Error(err)
 					return
@@ -232,7 +242,7 @@ func testLeaseExclusive(t *testing.T, s LeaseSubject) {
 					t.Errorf("the token %d follows %d", l.Token(), before)
 				}
 				inside.Add(-1)
-				if err := l.Release(t.Context()); err != nil {
+				if err := l.Release(bounded(t)); err != nil {
 					t.Error(err)
 				}
 			}

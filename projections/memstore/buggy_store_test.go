@@ -1,0 +1,217 @@
+package memstore_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/memstore"
+)
+
+// buggyStore is a good store with one planted bug.
+type buggyStore struct {
+	*memstore.Store
+	bug string
+}
+
+type (
+	generationOf = projections.Generation
+	definitionOf = projections.Definition
+)
+
+func (b *buggyStore) stored(g generationOf, partition int) projections.Header {
+	hs, err := b.Store.Headers(context.Background(), g)
+	if err != nil {
+		panic(err)
+	}
+	return hs[partition]
+}
+
+func (b *buggyStore) Headers(ctx context.Context, g generationOf) ([]projections.Header, error) {
+	if b.bug == "an ended context is ignored" {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return b.Store.Headers(ctx, g)
+}
+
+func (b *buggyStore) Claim(ctx context.Context, g generationOf, owner uint64) ([]projections.Header, error) {
+	hs, err := b.Store.Claim(ctx, g, owner)
+	if !errors.Is(err, projections.ErrFenced) {
+		return hs, err
+	}
+	own := func(partition int) {
+		b.EditHeader(g, partition, func(h *projections.Header) { h.Owner = owner })
+	}
+	switch {
+	case b.bug == "a claim goes on after a refusal":
+		own(g.Partitions - 1)
+	case b.bug == "owners are floats" && float64(b.stored(g, 0).Owner) == float64(owner):
+		own(0)
+		return b.Store.Headers(ctx, g)
+	}
+	return hs, err
+}
+
+func (b *buggyStore) Create(ctx context.Context, g generationOf, h projections.Header) error {
+	if b.bug == "a header loses its nanoseconds" {
+		h.Applied = h.Applied.Truncate(time.Second)
+	}
+	err := b.Store.Create(ctx, g, h)
+	switch {
+	case b.bug == "a create takes an existing partition" && errors.Is(err, projections.ErrFenced):
+		b.EditHeader(g, h.Partition, func(old *projections.Header) { *old = h })
+		return nil
+	case b.bug == "left-over documents stay":
+		b.PutDocument(g, projections.Ref{Partition: h.Partition, Key: "unlisted"}, map[string]string{"name": "x"})
+	}
+	return err
+}
+
+func (b *buggyStore) Load(ctx context.Context, g generationOf, def *definitionOf, refs []projections.Ref) ([]*projections.Document, error) {
+	docs, err := b.Store.Load(ctx, g, def, refs)
+	switch b.bug {
+	case "missing documents are left out":
+		docs = slices.DeleteFunc(docs, func(d *projections.Document) bool { return d == nil })
+	case "missing fields are empty":
+		for _, d := range docs {
+			if d != nil && d.Values == nil {
+				d.Values = make([]string, len(def.Fields))
+			}
+		}
+	}
+	return docs, err
+}
+
+func (b *buggyStore) Apply(ctx context.Context, g generationOf, def *definitionOf, commits []projections.Commit) []error {
+	commits = slices.Clone(commits)
+	for i := range commits {
+		b.bend(ctx, g, def, &commits[i])
+	}
+	if b.bug == "commits fail together" {
+		if bad := b.preview(ctx, g, def, commits); bad != nil {
+			return bad
+		}
+	}
+	errs := b.Store.Apply(ctx, g, def, commits)
+	for i, err := range errs {
+		switch {
+		case b.bug == "a refusal says nothing" && err != nil:
+			code, _ := events.CodeOf(err)
+			errs[i] = code
+		case b.bug == "a write leaves other fields" && err == nil:
+			for _, w := range commits[i].Writes {
+				if w.Key == "extra" && w.At != "us.7f3a@1:2" {
+					b.EditDocument(g, projections.Ref{Partition: commits[i].Partition, Key: w.Key}, func(f map[string]string) { f["other"] = "x" })
+				}
+			}
+		}
+	}
+	return errs
+}
+
+// bend changes a commit, or what is stored, so that the good store does what the bug would.
+func (b *buggyStore) bend(ctx context.Context, g generationOf, def *definitionOf, c *projections.Commit) {
+	was := b.stored(g, c.Partition)
+	switch b.bug {
+	case "the owner is not checked":
+		c.Next.Owner = was.Owner
+	case "the checkpoint is not checked":
+		c.Expect = was.Checkpoint
+	case "only sequences are compared":
+		p, _ := c.Expect.Point("us")
+		q, _ := was.Checkpoint.Point("us")
+		if p.Sequence == q.Sequence {
+			c.Expect = was.Checkpoint
+		}
+	case "a commit makes the partition it needs":
+		if was.State == projections.Absent {
+			h := c.Next
+			h.Checkpoint = c.Expect
+			if err := b.Store.Create(ctx, g, h); err != nil {
+				panic(err)
+			}
+		}
+	case "writes come before the check of types":
+		good := *c
+		good.Next = was
+		for _, w := range c.Writes {
+			good.Writes = []projections.Write{w}
+			b.Store.Apply(ctx, g, def, []projections.Commit{good})
+		}
+	case "a removed document stays listed":
+		c.Writes = slices.DeleteFunc(slices.Clone(c.Writes), func(w projections.Write) bool {
+			return w.Remove && b.EditDocument(g, projections.Ref{Partition: c.Partition, Key: w.Key}, func(f map[string]string) { clear(f) })
+		})
+	}
+}
+
+// preview returns the errors that the commits would have, all of them failed, or nil.
+func (b *buggyStore) preview(ctx context.Context, g generationOf, def *definitionOf, commits []projections.Commit) []error {
+	before := b.Snapshot()
+	errs := b.Store.Apply(ctx, g, def, commits)
+	b.Restore(before)
+	bad := errors.Join(errs...)
+	if bad == nil {
+		return nil
+	}
+	for i := range errs {
+		errs[i] = bad
+	}
+	return errs
+}
+
+func (b *buggyStore) SetState(ctx context.Context, g generationOf, owner uint64, s projections.PartitionState) error {
+	err := b.Store.SetState(ctx, g, owner, s)
+	if b.bug == "a state changes for everybody" {
+		for i := range g.Partitions {
+			b.EditHeader(g, i, func(h *projections.Header) { h.State = s })
+		}
+	}
+	return err
+}
+
+func (b *buggyStore) Get(ctx context.Context, g generationOf, def *definitionOf, ref projections.Ref) (projections.Header, *projections.Document, error) {
+	switch b.bug {
+	case "get reads twice", "get ignores the header":
+		h := b.stored(g, ref.Partition)
+		runtime.Gosched()
+		docs, err := b.Store.Load(ctx, g, def, []projections.Ref{ref})
+		return h, docs[0], err
+	}
+	return b.Store.Get(ctx, g, def, ref)
+}
+
+func (b *buggyStore) Page(
+	ctx context.Context, g generationOf, def *definitionOf, partition int, after string, limit int,
+) (projections.Header, []projections.Document, error) {
+	if b.bug == "a page begins with the last of before" {
+		after = strings.TrimSuffix(after, "1")
+	}
+	h, docs, err := b.Store.Page(ctx, g, def, partition, after, limit)
+	switch b.bug {
+	case "pages are in another order":
+		slices.SortStableFunc(docs, func(x, y projections.Document) int {
+			return strings.Compare(strings.ToLower(x.Key), strings.ToLower(y.Key))
+		})
+	case "lost documents are left out of pages":
+		docs = slices.DeleteFunc(docs, func(d projections.Document) bool { return d.Values == nil })
+	}
+	return h, docs, err
+}
+
+func (b *buggyStore) Drop(ctx context.Context, g generationOf) error {
+	err := b.Store.Drop(ctx, g)
+	switch b.bug {
+	case "a drop leaves what is not listed":
+		b.PutDocument(g, projections.Ref{Partition: 1, Key: "unlisted"}, map[string]string{"name": "x"})
+	case "a drop takes similar names along":
+		g.Number = 11
+		return errors.Join(err, b.Store.Drop(ctx, g))
+	}
+	return err
+}
