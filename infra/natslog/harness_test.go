@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -22,13 +23,26 @@ func startServer(t testing.TB, change func(*server.Options)) *server.Server {
 	t.Helper()
 	o := &server.Options{
 		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: t.TempDir(), MaxPayload: 2 << 20, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
+		JetStream: true, StoreDir: storeDir(t), MaxPayload: 2 << 20, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
 	}
 	if change != nil {
 		change(o)
 	}
 	s := runServer(t, o)
 	return s
+}
+
+// storeDir is t.TempDir for a server: one that has shut down may still be removing the files of an open batch.
+func storeDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "natslog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		eventually(t, "the store is removed", func() bool { return os.RemoveAll(dir) == nil })
+	})
+	return dir
 }
 
 func runServer(t testing.TB, o *server.Options) *server.Server {

@@ -2,6 +2,7 @@ package natslog
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -133,6 +134,7 @@ func TestMissingRightsAreNamedPromptly(t *testing.T) {
 			return nil
 		})
 	}
+	neverHears(t, connect("deaf"))
 	l := reopen(t, connect("nodirect"), config, Options{})
 	promptly(t, "a history", func(ctx context.Context) error {
 		for _, err := range l.History(ctx, entity(1), 0) {
@@ -180,5 +182,20 @@ func noGates(t *testing.T, connect func(string) *nats.Conn, mode CommitMode) {
 		} else if err != nil {
 			t.Errorf("append %d: %v", i, err)
 		}
+	}
+}
+
+// neverHears asks twice: the servers refuse the subscription for answers only once.
+func neverHears(t *testing.T, nc *nats.Conn) {
+	l, err := connect(nc, "test", slog.New(slog.DiscardHandler), DefaultAttemptTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	for _, which := range []string{"first", "second"} {
+		promptly(t, "the "+which+" request", func(ctx context.Context) error {
+			_, err := newAPI(l, config).streamInfo(ctx)
+			return err
+		})
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"tidemark.dev/events"
 )
@@ -51,7 +50,7 @@ func (a *pubAck) code() jetstream.ErrorCode {
 // askBatch publishes an atomic batch of one message per header set, all to the given subjects.
 func askBatch(t *testing.T, nc *nats.Conn, subjects []string, headers ...[]string) pubAck {
 	t.Helper()
-	id := nuid.Next()
+	id := events.NewID()
 	for i, s := range subjects {
 		m := &nats.Msg{Subject: s, Header: nats.Header{headerBatchID: {id}, headerBatchSequence: {strconv.Itoa(i + 1)}}, Data: []byte(`{}`)}
 		if i < len(headers) {
@@ -135,7 +134,7 @@ func TestPlatformRefusals(t *testing.T) {
 		want(t, "a batch with a known id and a wrong expectation", askBatch(t, nc, []string{a, c}, []string{events.HeaderMessageID, "1", headerExpect, "0"}), codeBatchDuplicateID)
 		want(t, "a batch with an expectation on a subject's second message", askBatch(t, nc, []string{c, c}, nil, []string{headerExpect, "0"}), codeUndecided)
 		want(t, "an id of a refused batch", ask(t, nc, c, events.HeaderMessageID, "6"), 0)
-		want(t, "a batch without its beginning", ask(t, nc, c, headerBatchID, nuid.Next(), headerBatchSequence, "2", headerBatchCommit, "1"), codeBatchIncomplete)
+		want(t, "a batch without its beginning", ask(t, nc, c, headerBatchID, events.NewID(), headerBatchSequence, "2", headerBatchCommit, "1"), codeBatchIncomplete)
 		want(t, "a batch of 1,001", askBatch(t, nc, strings.Split(strings.Repeat(c+" ", 1_001), " ")[:1_001]), codeBatchTooLarge)
 		want(t, "expecting an empty stream", ask(t, nc, "ctl.us.genesis", headerExpectLast, "0"), codeWrongLast)
 	})

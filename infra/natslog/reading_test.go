@@ -96,6 +96,24 @@ func TestAFollowerNoticesAnotherStreamOfTheSameName(t *testing.T) {
 	}
 }
 
+// TestAFollowerThatHasReadNothingNoticesToo has no record to compare: only the lineage tells.
+func TestAFollowerThatHasReadNothingNoticesToo(t *testing.T) {
+	s := startServer(t, nil)
+	p := startProxy(t, s.ClientURL())
+	nc := dial(t, s.ClientURL())
+	fill(t, openLog(t, nc, config, Options{}), 20)
+	f := follow(t, reopen(t, dial(t, p.url()), config, Options{}), events.Range{From: 22, Follow: true})
+	eventually(t, "it waits", func() bool { return streamInfo(t, nc, "us").State.Consumers == 1 })
+	p.cut(true)
+	deleteStream(t, nc)
+	fill(t, openLog(t, nc, config, Options{}), 200)
+	p.cut(false)
+	wantCode(t, f.ends(t), events.ErrForeignHistory)
+	if f.steps.Load() != 0 {
+		t.Error("it read something")
+	}
+}
+
 func TestAFollowerNoticesADeletedStream(t *testing.T) {
 	nc := dial(t, startServer(t, nil).ClientURL())
 	l := openLog(t, nc, config, Options{})

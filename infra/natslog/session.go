@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"tidemark.dev/events"
 )
@@ -60,7 +59,7 @@ type session struct {
 // session reads with one consumer until the range is read (nil) or something is wrong.
 func (p *pump) session(ctx context.Context) error {
 	a := p.log.reading
-	s := &session{pump: p, api: a, name: "tm-" + nuid.Next(), messages: make(chan *nats.Msg, pullRecords+64)}
+	s := &session{pump: p, api: a, name: "tm-" + events.NewID(), messages: make(chan *nats.Msg, pullRecords+64)}
 	s.next = a.prefix + "CONSUMER.MSG.NEXT." + a.stream + "." + s.name
 	if err := s.create(ctx); err != nil {
 		return err

@@ -3,6 +3,7 @@ package natslog
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -275,5 +276,47 @@ func TestAnswers(t *testing.T) {
 	}
 	if got := a.read(&nats.Msg{Header: nats.Header{"Status": {"503"}}}, 1); got.verdict != unavailable || !errors.Is(got.err, nats.ErrNoResponders) {
 		t.Errorf("no responders: %+v", got)
+	}
+}
+
+// TestAFlightDoesNotLandWhileItIsSent gives up flights while their messages are being written. Whoever is told of it changes the messages at
+// once, which the race detector sees.
+func TestAFlightDoesNotLandWhileItIsSent(t *testing.T) {
+	l, err := connect(dial(t, startServer(t, nil).ClientURL()), "test", slog.New(slog.DiscardHandler), DefaultAttemptTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	f, err := newFlights(l, &acks{stream: "EVT_us"}, DefaultAttemptTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		var group []*entry
+		for i := range 500 {
+			group = append(group, single(t, i))
+		}
+		landed := make(chan answer, 1)
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					f.abandon()
+				}
+			}
+		}()
+		f.launch(group, func(a answer) {
+			for _, e := range group {
+				e.messages[0].Header[headerBatchID] = nil
+			}
+			landed <- a
+		})
+		<-landed
+		close(stop)
+		<-stopped
 	}
 }

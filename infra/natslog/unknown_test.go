@@ -292,7 +292,7 @@ func TestUnknownOutcomeIsReported(t *testing.T) {
 		healing bool
 		want    events.Code // empty: success
 	}{
-		{"an append without expectation is given up while the servers still know its id", 400 * time.Millisecond, patience, events.ExpectAny(), false, events.ErrUnknownOutcome},
+		{"an append without expectation is given up while the servers still know its id", 400 * time.Millisecond, patience, events.ExpectAny(), true, events.ErrUnknownOutcome},
 		{"an append with an expectation is pursued beyond the window", 400 * time.Millisecond, patience, events.ExpectNone(), true, ""},
 		{"an append with an expectation is given up after ResolveFor", time.Minute, time.Second, events.ExpectNone(), false, events.ErrUnknownOutcome},
 	} {
@@ -300,7 +300,7 @@ func TestUnknownOutcomeIsReported(t *testing.T) {
 			t.Parallel()
 			cfg := Config{Origin: "us", DuplicateWindow: c.window}
 			p, l, direct := lossy(t, nil, cfg, Options{ResolveFor: c.resolve, AttemptTimeout: 500 * time.Millisecond})
-			e := about(entity(1), 1)
+			e, after := about(entity(1), 1), about(entity(2), 2)
 			down := func(data []byte) bool {
 				if !bytes.Contains(data, []byte(ackText)) {
 					return false
@@ -311,11 +311,18 @@ func TestUnknownOutcomeIsReported(t *testing.T) {
 				return true
 			}
 			p.loseReply.Store(&down)
+			healed := make(chan struct{})
 			if c.healing {
-				heal := time.AfterFunc(700*time.Millisecond, func() { p.loseReply.Store(nil); p.cut(false) })
-				defer heal.Stop()
+				time.AfterFunc(700*time.Millisecond, func() { p.loseReply.Store(nil); p.cut(false); close(healed) })
 			}
 			r, err := l.Append(within(t), events.One(e, c.expect))
+			if c.healing { // what was given up must not be stored again now
+				<-healed
+				eventually(t, "the log writes again", func() bool {
+					_, err := l.Append(within(t), events.One(after, events.ExpectAny()))
+					return err == nil
+				})
+			}
 			if c.want == "" {
 				if err != nil || r.Duplicate || r.Last != 2 {
 					t.Fatalf("%+v, %v", r, err)
@@ -323,7 +330,11 @@ func TestUnknownOutcomeIsReported(t *testing.T) {
 			} else {
 				wantCode(t, err, c.want)
 			}
-			exactlyOnce(t, direct, map[string]bool{e.ID: true})
+			want := map[string]bool{e.ID: true}
+			if c.healing {
+				want[after.ID] = true
+			}
+			exactlyOnce(t, direct, want)
 		})
 	}
 }
@@ -332,6 +343,9 @@ func TestUnknownOutcomeIsReported(t *testing.T) {
 // not be written by a buffer that is flushed late.
 func TestNothingIsSentLater(t *testing.T) {
 	p, l, direct := lossy(t, nil, config, Options{AttemptTimeout: 300 * time.Millisecond})
+	if l.writer.api.link.nc.Opts.ReconnectBufSize >= 0 {
+		t.Error("the client library keeps what is published without a connection")
+	}
 	p.cut(true)
 	eventually(t, "the log notices", func() bool { return l.writer.api.link.present().isOver() })
 	_, err := l.Append(within(t), events.One(about(entity(1), 1), events.ExpectAny()))

@@ -172,8 +172,12 @@ func TestNewRefusesWhatItCannotWorkWith(t *testing.T) {
 	}
 	ring := redis.NewRing(&redis.RingOptions{})
 	defer func() { must(t, ring.Close()) }()
-	_, err := redisstore.New(ring, redisstore.Options{})
-	wantCode(t, err, redisstore.ErrInvalidOptions)
+	lagging := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, RouteByLatency: true})
+	defer func() { must(t, lagging.Close()) }()
+	for _, bad := range []redis.UniversalClient{ring, lagging} {
+		_, err := redisstore.New(bad, redisstore.Options{})
+		wantCode(t, err, redisstore.ErrInvalidOptions)
+	}
 }
 
 func TestADamagedHeaderIsNotTakenForAnAbsentOne(t *testing.T) {

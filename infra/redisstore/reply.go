@@ -70,19 +70,21 @@ func cutLine(s string) (kind byte, line, rest string, ok bool) {
 	return line[0], line[1:], rest, true
 }
 
+// cutString takes the first value. It is called for every name and value that is read, so it counts digits by itself.
 func cutString(s string) (v, rest string, ok bool) {
-	kind, line, rest, ok := cutLine(s)
-	if !ok {
+	if s == "" || s[0] != '$' {
+		kind, line, rest, ok := cutLine(s)
+		return line, rest, ok && (kind == '+' || kind == ':' || kind == ',')
+	}
+	n, i := 0, 1
+	for ; i < len(s) && s[i] >= '0' && s[i] <= '9' && n < len(s); i++ {
+		n = 10*n + int(s[i]-'0')
+	}
+	if i == 1 || len(s)-i < n+4 || s[i] != '\r' { // two line ends
 		return "", "", false
 	}
-	if kind != '$' {
-		return line, rest, kind == '+' || kind == ':' || kind == ','
-	}
-	n, err := strconv.Atoi(line)
-	if err != nil || n < 0 || len(rest) < n+2 {
-		return "", "", false
-	}
-	return rest[:n], rest[n+2:], true
+	i += 2
+	return s[i : i+n], s[i+n+2:], true
 }
 
 // isNull reports whether a raw reply is a null, of either protocol.

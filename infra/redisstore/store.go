@@ -53,6 +53,10 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	case *redis.Client:
 		s.gets.client = c
 	case *redis.ClusterClient:
+		if c.Options().ReadOnly {
+			return nil, events.Errorf(ErrInvalidOptions, "the cluster client reads from replicas, which lag: a document could be folded from an old state").
+				Hint("Leave ReadOnly, RouteByLatency and RouteRandomly off.")
+		}
 		s.cluster = c
 	default:
 		return nil, events.Errorf(ErrInvalidOptions, "a client of type %T cannot be used: partitions need one server, or a Redis Cluster", client)

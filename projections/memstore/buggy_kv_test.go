@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -17,10 +18,20 @@ type buggyKV struct {
 	bug string
 }
 
+// letOthersRun makes a race that is possible happen.
+func letOthersRun() {
+	for range 20 {
+		runtime.Gosched()
+	}
+}
+
 func (b *buggyKV) Get(ctx context.Context, key string) (projections.Entry, error) {
 	e, err := b.KV.Get(ctx, key)
-	if b.bug == "an empty value is none" && len(e.Value) == 0 {
+	switch {
+	case b.bug == "an empty value is none" && len(e.Value) == 0:
 		e.Value = nil
+	case b.bug == "a put loses races":
+		letOthersRun()
 	}
 	return e, err
 }

@@ -3,7 +3,6 @@ package memstore_test
 import (
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -179,7 +178,7 @@ func (b *buggyStore) Get(ctx context.Context, g generationOf, def *definitionOf,
 	switch b.bug {
 	case "get reads twice", "get ignores the header":
 		h := b.stored(g, ref.Partition)
-		runtime.Gosched()
+		letOthersRun()
 		docs, err := b.Store.Load(ctx, g, def, []projections.Ref{ref})
 		return h, docs[0], err
 	}

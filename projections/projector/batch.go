@@ -160,17 +160,24 @@ func (e *engine) fetch(ctx context.Context) error {
 		return err // entries that only look loaded are forgotten, as everything is
 	}
 	var damaged []*entry
+	var reason error // of the first
 	for i, target := range b.missing {
 		target.state = e.proj.NewState()
 		if documents[i] == nil {
 			continue
 		}
 		if err := e.adopt(target, documents[i]); err != nil {
-			e.options.Logger.WarnContext(ctx, "a stored document is not what was written: folding it again from the log", "projection", e.def.Name,
-				"generation", e.gen.Number, "partition", target.partition, "key", target.key, "reason", err.Error())
+			if reason == nil {
+				reason = err
+			}
 			damaged = append(damaged, target)
 		}
 	}
+	if reason == nil {
+		return nil
+	}
+	e.options.Logger.WarnContext(ctx, "stored documents are not what was written: folding them again from the log", "projection", e.def.Name,
+		"generation", e.gen.Number, "documents", len(damaged), "partition", damaged[0].partition, "key", damaged[0].key, "reason", reason.Error())
 	return e.refold(ctx, damaged)
 }
 

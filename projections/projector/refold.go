@@ -12,9 +12,6 @@ import (
 //
 // A document whose key is its entity's id needs that entity's events alone. All others together need one pass over the log.
 func (e *engine) refold(ctx context.Context, damaged []*entry) error {
-	if len(damaged) == 0 {
-		return nil
-	}
 	again := refolding{e: e, suspects: make(map[string]*entry, len(damaged))}
 	for _, d := range damaged {
 		d.state, d.exists, d.at, d.last, d.parked = e.proj.NewState(), false, "", 0, ""

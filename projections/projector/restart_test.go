@@ -106,7 +106,7 @@ func killAt(w *world, n int64, replaying bool) bool {
 	left.Store(n)
 	victim := make(chan *running, 1)
 	count := func(memstore.Call) {
-		if !w.peeking.Load() && left.Add(-1) == 0 {
+		if w.peeking.Load() == 0 && left.Add(-1) == 0 {
 			(<-victim).cancel()
 		}
 	}

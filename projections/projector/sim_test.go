@@ -415,7 +415,7 @@ func (s *simulation) killMidCall() {
 	}
 	s.store.Observe(count)
 	s.kv.Observe(func(c memstore.Call) {
-		if !s.peeking.Load() {
+		if s.peeking.Load() == 0 {
 			count(c)
 		}
 	})
