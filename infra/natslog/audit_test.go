@@ -77,10 +77,18 @@ func TestAuditOfRealStreams(t *testing.T) {
 			if c.create != nil {
 				c.create(&cfg)
 			}
-			made, err := js.CreateStream(within(t), cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
+			var made jetstream.Stream
+			eventually(t, "the stream is made", func() bool {
+				var err error
+				made, err = js.CreateStream(within(t), cfg)
+				if storeBusy(err) {
+					return false
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return true
+			})
 			defer func() {
 				if err := js.DeleteStream(within(t), cfg.Name); err != nil {
 					t.Error(err)
@@ -89,6 +97,7 @@ func TestAuditOfRealStreams(t *testing.T) {
 			if c.update != nil {
 				cfg = made.CachedInfo().Config
 				c.update(&cfg)
+				var err error
 				if made, err = js.UpdateStream(within(t), cfg); err != nil {
 					t.Fatal(err)
 				}
@@ -264,4 +273,11 @@ func TestTheAuditTellsAllAtOnce(t *testing.T) {
 	if unsafe("EVT_us", nil) != nil {
 		t.Error("no finding is an error")
 	}
+}
+
+// storeBusy reports whether the server is still removing the files of a deleted stream of the same name.
+func storeBusy(err error) bool {
+	const codeStoreNotCreated = 10049
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == codeStoreNotCreated
 }
