@@ -60,9 +60,9 @@ type identity struct {
 	api    api
 	origin string
 
-	refreshing sync.Mutex // one refresh at a time
-
 	mu       sync.Mutex
+	started  uint64 // refreshes, so that a slow one does not overwrite a later one
+	finished uint64
 	created  time.Time
 	terms    events.Terms
 	lastTerm uint64 // sequence of the newest term record known
@@ -105,31 +105,43 @@ func (id *identity) duplicateWindow() time.Duration {
 }
 
 // refresh asks the leader who the stream is now. Errors: those of streamInfo, ErrForeignHistory, ErrDamaged.
-func (id *identity) refresh(ctx context.Context) (*jetstream.StreamInfo, error) {
-	id.refreshing.Lock()
-	defer id.refreshing.Unlock()
+func (id *identity) refresh(ctx context.Context) (*jetstream.StreamInfo, events.Terms, error) {
+	id.mu.Lock()
+	id.started++
+	turn, created, terms, last := id.started, id.created, id.terms, id.lastTerm
+	id.mu.Unlock()
 	info, err := id.api.streamInfo(ctx)
 	if err != nil {
-		return nil, err
+		return nil, terms, err
 	}
-	id.mu.Lock()
-	created, terms, last := id.created, id.terms, id.lastTerm
-	id.mu.Unlock()
+	if created.Equal(info.Created) && terms.Lineage != "" && last > 0 {
+		// A log that was cut back may have lost the term that is remembered.
+		m, err := id.api.message(ctx, query{Sequence: last})
+		if err != nil && !errors.Is(err, errNoMessage) {
+			return nil, terms, err
+		}
+		if err != nil || m.Subject != events.ControlSubject(id.origin, events.ControlTerm) {
+			terms = events.Terms{}
+		}
+	}
 	if !created.Equal(info.Created) || terms.Lineage == "" {
 		g, err := genesisOf(ctx, id.api, id.origin)
 		if err != nil {
-			return nil, err
+			return nil, terms, err
 		}
 		terms, last = events.NewTerms(g.Lineage), 0
 	}
 	if terms, last, err = id.readTerms(ctx, terms, last); err != nil {
-		return nil, err
+		return nil, terms, err
 	}
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	id.created, id.terms, id.lastTerm, id.read = info.Created, terms, last, time.Now()
-	id.replicas, id.window = info.Config.Replicas, info.Config.Duplicates
-	return info, nil
+	if turn > id.finished {
+		id.finished = turn
+		id.created, id.terms, id.lastTerm, id.read = info.Created, terms, last, time.Now()
+		id.replicas, id.window = info.Config.Replicas, info.Config.Duplicates
+	}
+	return info, terms, nil
 }
 
 // readTerms adds the term records after sequence last.

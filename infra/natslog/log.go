@@ -62,7 +62,7 @@ func (l *Log) open(ctx context.Context, nc *nats.Conn) error {
 	if err := unsafe(l.reading.stream, Audit(l.cfg, info)); err != nil {
 		return err
 	}
-	if _, err = l.id.refresh(ctx); err != nil || l.cfg.Mirror {
+	if _, _, err = l.id.refresh(ctx); err != nil || l.cfg.Mirror {
 		return err
 	}
 	write, err := connect(nc, "write "+l.cfg.Origin, l.logger, l.options.AttemptTimeout)
@@ -111,14 +111,14 @@ func (l *Log) Origin() string { return l.cfg.Origin }
 func (l *Log) Info(ctx context.Context) (events.Info, error) {
 	ctx, stop := l.within(ctx)
 	defer stop()
-	info, err := l.id.refresh(ctx)
+	info, terms, err := l.id.refresh(ctx)
 	if err != nil {
 		return events.Info{}, ended(ctx, err)
 	}
 	for seen := l.seen.Load(); seen < info.State.LastSeq && !l.seen.CompareAndSwap(seen, info.State.LastSeq); seen = l.seen.Load() {
 	}
 	return events.Info{
-		Origin: l.cfg.Origin, Terms: l.id.known(), First: info.State.FirstSeq, Last: info.State.LastSeq, Time: info.State.LastTime.UTC(),
+		Origin: l.cfg.Origin, Terms: terms, First: info.State.FirstSeq, Last: info.State.LastSeq, Time: info.State.LastTime.UTC(),
 	}, nil
 }
 

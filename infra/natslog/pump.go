@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"tidemark.dev/events"
 )
 
@@ -55,12 +53,10 @@ func (l *Log) newPump(ctx context.Context, r events.Range) (*pump, error) {
 	if p.batch <= 0 {
 		p.batch = events.DefaultReadBatch
 	}
-	info, err := p.begin(ctx)
+	head, err := p.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p.lineage = l.id.known().Lineage
-	head := info.State.LastSeq
 	if p.next > head+1 {
 		return nil, p.endsBefore(head)
 	}
@@ -70,19 +66,19 @@ func (l *Log) newPump(ctx context.Context, r events.Range) (*pump, error) {
 	return p, nil
 }
 
-// begin asks the leader for the log's head, again and again while it is unreachable.
-func (p *pump) begin(ctx context.Context) (*jetstream.StreamInfo, error) {
+// begin asks the leader for the log's lineage and head, again and again while it is unreachable.
+func (p *pump) begin(ctx context.Context) (head uint64, err error) {
 	for begun := time.Now(); ; p.failures++ {
-		info, err := p.log.id.refresh(ctx)
+		info, terms, err := p.log.id.refresh(ctx)
 		if err == nil {
-			p.failures = 0
-			return info, nil
+			p.failures, p.lineage = 0, terms.Lineage
+			return info.State.LastSeq, nil
 		}
 		if !errors.Is(err, events.ErrUnreachable) || !p.follow && time.Since(begun) > p.log.options.ReadPatience {
-			return nil, err
+			return 0, err
 		}
 		if err := p.wait(ctx); err != nil {
-			return nil, err
+			return 0, err
 		}
 	}
 }
@@ -237,12 +233,13 @@ func (p *pump) wait(ctx context.Context) error {
 // verify proves that the stream still holds the history read so far.
 func (p *pump) verify(ctx context.Context) error {
 	l := p.log
-	info, err := l.id.refresh(ctx)
+	info, terms, err := l.id.refresh(ctx)
 	if err != nil {
 		return err
 	}
-	if now := l.id.known().Lineage; now != p.lineage {
-		return events.Errorf(events.ErrForeignHistory, "the log of origin %s was made anew: its lineage is %s, the one read before %s", l.cfg.Origin, now, p.lineage)
+	if terms.Lineage != p.lineage {
+		return events.Errorf(events.ErrForeignHistory, "the log of origin %s was made anew: its lineage is %s, the one read before %s",
+			l.cfg.Origin, terms.Lineage, p.lineage)
 	}
 	if p.next > info.State.LastSeq+1 {
 		return p.endsBefore(info.State.LastSeq)

@@ -141,7 +141,7 @@ func TestAFollowerNoticesAnOlderCopy(t *testing.T) {
 			l := openLog(t, nc, config, Options{})
 			fill(t, l, 10)
 			o := stop(t, s)
-			older := t.TempDir()
+			older := storeDir(t)
 			if err := os.CopyFS(older, os.DirFS(o.StoreDir)); err != nil {
 				t.Fatal(err)
 			}

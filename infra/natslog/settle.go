@@ -1,8 +1,10 @@
 package natslog
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -18,6 +20,9 @@ const (
 	// nobodyPatience is for a place where nobody answers for JetStream at all.
 	nobodyPatience = 2 * time.Second
 )
+
+// errDuplicate stands for an answer that is not an error.
+var errDuplicate = errors.New("it is known and not to be found")
 
 // groupTries is how often a group is sent again as a whole.
 const groupTries = 3
@@ -103,7 +108,7 @@ func (w *writer) settleOne(e *entry, a answer) {
 			if w.resolve(e, a) {
 				return
 			}
-			a = answer{verdict: undecided, err: a.err}
+			a = answer{verdict: undecided, err: fmt.Errorf("the servers' answers do not fit together (%w)", cmp.Or(a.err, errDuplicate))}
 		case refused:
 			if e.doubtful {
 				a.err = unknown(e)

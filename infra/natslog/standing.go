@@ -46,7 +46,7 @@ func (w *writer) judge(e *entry, a answer, found []standing) (bool, error) {
 		case s.sequence > 0 && !s.same:
 			w.finish(e, events.Receipt{}, e.idConflict(i, s.sequence))
 			return true, nil
-		case s.sequence > 0:
+		case s.sequence > 0 && i < e.events:
 			known, last = known+1, i
 		}
 	}
@@ -97,6 +97,10 @@ func (w *writer) duplicate(found []standing) events.Receipt {
 }
 
 func (e *entry) idConflict(i int, seq uint64) error {
+	if i >= e.events { // nobody but us makes such ids
+		return events.Errorf(events.ErrIDConflict, "the id of control record %s is in the log at sequence %d with other content; nothing was written",
+			e.batch.Controls[i-e.events].Name, seq)
+	}
 	ev := &e.batch.Events[i]
 	return events.Errorf(events.ErrIDConflict, "the event %q of source %q is in the log at sequence %d with other content; nothing was written",
 		ev.ID, ev.Source, seq).Hint("Give the new event an id of its own.")

@@ -195,7 +195,7 @@ func (w *writer) send(group []*entry, then func()) {
 // anew finishes entries that were stored below a sequence seen before: this is another stream of the same name. What was
 // stored is stored there, so its position must name that history.
 func (w *writer) anew(group []*entry, last uint64) {
-	if _, err := w.id.refresh(w.ctx); err != nil {
+	if _, _, err := w.id.refresh(w.ctx); err != nil {
 		w.options.Logger.Warn("the log's sequences went back and its identity could not be read", "origin", w.origin, "sequence", last, "error", err)
 	}
 	w.head.Store(last)
@@ -204,6 +204,9 @@ func (w *writer) anew(group []*entry, last uint64) {
 
 // attempt launches a group and waits for it to land.
 func (w *writer) attempt(group []*entry) answer {
+	if w.ctx.Err() != nil {
+		return answer{verdict: unavailable, err: context.Cause(w.ctx)}
+	}
 	landed := make(chan answer, 1)
 	w.flights.launch(group, func(a answer) { landed <- a })
 	select {
@@ -275,7 +278,7 @@ func (w *writer) checkIdentity() {
 		return
 	}
 	w.work.Go(func() {
-		if _, err := w.id.refresh(w.ctx); err != nil && !errors.Is(err, events.ErrClosed) {
+		if _, _, err := w.id.refresh(w.ctx); err != nil && !errors.Is(err, events.ErrClosed) {
 			w.options.Logger.Debug("the log's identity could not be read", "origin", w.origin, "error", err)
 		}
 	})
