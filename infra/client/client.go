@@ -17,10 +17,12 @@ import (
 	"tidemark.dev/projections/query"
 )
 
-// Options of a client. The zero value finds the region that runs on this machine for this user.
+// Options of a client. The zero value finds the regions that run on this machine for this user, and uses the one that leads the log.
 type Options struct {
 	// Dir is the data directory of a running tidemark up; default DefaultDir. Ignored when Address names a server.
 	Dir string
+	// Region is the one of its regions to use; default the one that leads the log.
+	Region string
 	// Address of a region of running servers.
 	Address region.Address
 	// Source is given to published events that name none, for example urn:shop:checkout.
@@ -61,7 +63,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 			dir = DefaultDir()
 		}
 		var err error
-		if address, err = region.LoadAddress(dir); err != nil {
+		if address, err = region.Find(dir, o.Region); err != nil {
 			return nil, err
 		}
 	}
@@ -74,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 
 // New returns a client of a region that is open already. Close closes the region.
 func New(r *region.Region, source string) *Client {
-	return &Client{region: r, reader: query.New(r.Name(), r.Store(), r.KV(), query.NewHeads(r.Log())), source: source}
+	return &Client{region: r, reader: query.New(r.Name(), r.Store(), r.KV(), query.NewCopyHeads(r.Log(), r.Copy())), source: source}
 }
 
 // Close ends the connections.
@@ -99,6 +101,12 @@ func (c *Client) Publish(ctx context.Context, e events.Event, x events.Expectati
 		e.Source = c.source
 	}
 	return c.region.Log().Append(ctx, events.One(e, x))
+}
+
+// Confirm waits until at least n regions hold what was published at a position, the leader among them, and returns their names. Errors are those
+// of events.Confirm; the event is stored whatever it returns.
+func (c *Client) Confirm(ctx context.Context, p events.Position, n int) ([]string, error) {
+	return events.Confirm(ctx, c.region.Floors(), p, n)
 }
 
 // Get returns a document as a D, and the answer it came in. Errors are those of query.Reader.Get, and

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"tidemark.dev/events"
 )
@@ -13,7 +15,9 @@ import (
 // Address is what another process needs to use a running region. It holds secrets: it is written with mode 0600 and never printed whole.
 type Address struct {
 	Region      string `json:"region"`
-	NATS        string `json:"nats"` // URL without credentials
+	Origin      string `json:"origin,omitempty"` // default: the leader's name
+	Leader      string `json:"leader,omitempty"` // default: the region itself
+	NATS        string `json:"nats"`             // URL without credentials
 	User        string `json:"user,omitempty"`
 	Password    string `json:"password,omitempty"`
 	Redis       string `json:"redis"` // redis:// or unix:// URL
@@ -32,6 +36,17 @@ const (
 
 // Codes lists every code of this package.
 func Codes() []events.Code { return []events.Code{ErrNotRunning} }
+
+// Config returns how a client uses the region.
+func (a Address) Config() Config {
+	return Config{
+		Name: a.Region, Origin: a.Origin, Leader: a.Leader, Role: Client, NATS: a.NATS, User: a.User, Password: a.Password, Redis: a.Redis,
+		RedisPrefix: a.RedisPrefix, GroupCommit: a.GroupCommit,
+	}
+}
+
+// Leads reports whether the region's copy of the log accepts the writes.
+func (a Address) Leads() bool { return a.Leader == "" || a.Leader == a.Region }
 
 // Save writes the address into a data directory, readable by its owner only, in one step.
 func (a Address) Save(dir string) error {
@@ -53,6 +68,44 @@ func RemoveAddress(dir string) error {
 		return nil
 	}
 	return err
+}
+
+// Find reads the address of a region that runs on this machine, below a data directory: the one of that name or, without a name, the one that
+// leads the log. The directory of a single region does too. It returns ErrNotRunning.
+func Find(dir, name string) (Address, error) {
+	names := Running(dir)
+	if len(names) == 0 {
+		return LoadAddress(dir) // or why there is none
+	}
+	if name != "" && !slices.Contains(names, name) {
+		return Address{}, events.Errorf(ErrNotRunning, "no region %s runs in %s; there is %s", name, dir, strings.Join(names, ", ")).
+			Hint("Name one of them with --region.")
+	}
+	var last error
+	for _, n := range names {
+		if name != "" && n != name {
+			continue
+		}
+		a, err := LoadAddress(filepath.Join(dir, n))
+		if err == nil && (name != "" || a.Leads()) {
+			return a, nil
+		}
+		last = err
+	}
+	if last == nil {
+		last = events.Errorf(ErrNotRunning, "none of the regions %s that run in %s leads the log", strings.Join(names, ", "), dir).
+			Hint("Name one of them with --region.")
+	}
+	return Address{}, last
+}
+
+// Running returns the names of the regions that run below a data directory, sorted.
+func Running(dir string) []string {
+	found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "*", addressFile))
+	for i, f := range found {
+		found[i] = filepath.Base(filepath.Dir(f))
+	}
+	return found
 }
 
 // LoadAddress reads the address of the region that runs on a data directory, or returns ErrNotRunning.

@@ -1,50 +1,30 @@
 // Package region gives the services one region, whatever it is made of: servers inside and beside this process (the
-// embedded default), or running servers at given addresses. Nothing outside infra knows the difference.
+// embedded default), or running servers and clusters at given addresses; the region that leads the log, or one that mirrors it. Nothing outside infra knows the
+// difference.
 package region
 
 import (
 	"context"
-	"log/slog"
 
+	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/redisstore"
 	"tidemark.dev/projections"
 )
 
-// Config says what a region is made of. Name, and either DataDir or NATS, are required.
-type Config struct {
-	// Name of the region and of the origin it leads: [a-z0-9-]{1,32}.
-	Name string
-	// DataDir holds the embedded servers' data; used when NATS is empty, or Redis asks for a server of our own.
-	DataDir string
-	// LazySync lets an embedded NATS acknowledge before the data is on the disk. For tests and benchmarks.
-	LazySync bool
-	// NATS is the URL of a running server; empty: an embedded one.
-	NATS string
-	// User and Password for NATS, when it is not embedded.
-	User, Password string
-	// GroupCommit says that the running NATS server fsyncs before it acknowledges, so that concurrent appends had better share a batch. An
-	// embedded server always does.
-	GroupCommit bool
-	// Redis is "auto" (default), "server", "mini", or an address.
-	Redis string
-	// RedisPrefix begins every key; default "tm:".
-	RedisPrefix string
-	// Holder names this process in leases; default: host and process id, or "embedded".
-	Holder string
-	// Logger gets one line per change of state; default: none.
-	Logger *slog.Logger
-}
-
 // Region is an open region.
 type Region struct {
-	name      string
-	holder    string
+	config    Config
 	log       events.Log
-	store     *redisstore.Store
-	redis     *redis.Client
+	copy      events.Copy
+	floors    events.Floors
+	store     *redisstore.Store // nil for a writer
+	redis     redis.UniversalClient
+	nats      *nats.Conn
+	server    *embedded.NATS // nil when it is not ours
 	kv        projections.KV
 	leases    projections.Leases
 	address   Address
@@ -55,13 +35,25 @@ type Region struct {
 }
 
 // Name returns the region's name.
-func (r *Region) Name() string { return r.name }
+func (r *Region) Name() string { return r.config.Name }
+
+// Leader returns the name of the region whose copy of the log accepts the writes.
+func (r *Region) Leader() string { return r.config.Leader }
+
+// Leads reports whether this region does.
+func (r *Region) Leads() bool { return r.config.leads() }
 
 // Holder names this process in leases.
-func (r *Region) Holder() string { return r.holder }
+func (r *Region) Holder() string { return r.config.Holder }
 
-// Log returns the region's log.
+// Log returns the region's log. It is read from the region's own copy; where that is a mirror, appends are forwarded to the leader.
 func (r *Region) Log() events.Log { return r.log }
+
+// Copy tells how the region's copy of the log stands to the leader's.
+func (r *Region) Copy() events.Copy { return r.copy }
+
+// Floors tells how much of the log each region has confirmed to hold.
+func (r *Region) Floors() events.Floors { return r.floors }
 
 // Store returns the region's read models.
 func (r *Region) Store() projections.Store { return r.store }
@@ -72,6 +64,9 @@ func (r *Region) KV() projections.KV { return r.kv }
 // Leases returns the region's leases.
 func (r *Region) Leases() projections.Leases { return r.leases }
 
+// LinkFor returns what another region's embedded server needs to link to ours. The region must be one of Config.Peers.
+func (r *Region) LinkFor(name string) embedded.Link { return r.server.LinkFor(name) }
+
 // Address returns what another process needs to use the region. HTTP and PID are not set.
 func (r *Region) Address() Address { return r.address }
 
@@ -81,7 +76,7 @@ func (r *Region) RedisHint() string { return r.redisHint }
 // Notes returns what a person should know, a line each: for example that the read model lives in memory only.
 func (r *Region) Notes() []string { return r.notes }
 
-// Lost yields an error when a server of ours ended by itself.
+// Lost yields an error when something of ours ended by itself.
 func (r *Region) Lost() <-chan error { return r.lost }
 
 // Close stops what Open or Connect started, in the opposite order.
@@ -94,4 +89,30 @@ func (r *Region) Close(ctx context.Context) error {
 	}
 	r.closers = nil
 	return first
+}
+
+func (r *Region) onClose(f func()) {
+	r.closers = append(r.closers, func(context.Context) error {
+		f()
+		return nil
+	})
+}
+
+// keep runs work until the region is closed. When it ends by itself, the region is lost.
+func (r *Region) keep(work func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := work(ctx); err != nil && ctx.Err() == nil {
+			select {
+			case r.lost <- err:
+			default: // one reason is enough
+			}
+		}
+	}()
+	r.onClose(func() {
+		cancel()
+		<-ended
+	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
+
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
 )
@@ -13,15 +15,36 @@ const wipeChunk = 1_000
 
 // Wipe removes every key of this region's read models from Redis, as an accident would. The projectors build them again from the log.
 func (r *Region) Wipe(ctx context.Context) error {
-	match := escapeGlob(r.address.RedisPrefix) + "*"
+	wipe := func(ctx context.Context, c *redis.Client) error {
+		return wipe(ctx, c, escapeGlob(r.config.RedisPrefix)+"*")
+	}
+	var err error
+	if cluster, ok := r.redis.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, wipe)
+	} else if lone, ok := r.redis.(*redis.Client); ok {
+		err = wipe(ctx, lone)
+	}
+	if err != nil {
+		return events.Errorf(projections.ErrStoreUnreachable, "Redis could not be emptied: %w", err)
+	}
+	return nil
+}
+
+// wipe removes the keys of one server that match. Each is removed by itself, since those of a cluster are of different slots.
+func wipe(ctx context.Context, c *redis.Client, match string) error {
 	var cursor uint64
 	for {
-		keys, next, err := r.redis.Scan(ctx, cursor, match, wipeChunk).Result()
+		keys, next, err := c.Scan(ctx, cursor, match, wipeChunk).Result()
 		if err == nil && len(keys) > 0 {
-			err = r.redis.Unlink(ctx, keys...).Err()
+			_, err = c.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for _, key := range keys {
+					p.Unlink(ctx, key)
+				}
+				return nil
+			})
 		}
 		if err != nil {
-			return events.Errorf(projections.ErrStoreUnreachable, "Redis could not be emptied: %w", err)
+			return err
 		}
 		if cursor = next; cursor == 0 {
 			return nil

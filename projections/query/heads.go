@@ -19,7 +19,8 @@ const (
 
 // Heads knows how far the region's log has come. It asks a few times a second, however many queries there are, and one question at a time.
 type Heads struct {
-	log events.Reader
+	log  events.Reader
+	copy events.Copy // nil: the log is the leader's own
 
 	mu     sync.Mutex
 	asked  uint64        // questions so far: clocks are too coarse to tell what was asked before what
@@ -40,8 +41,20 @@ type answer struct {
 	err    error
 }
 
-// NewHeads returns a Heads of a log.
+// NewHeads returns a Heads of a log that accepts writes itself.
 func NewHeads(log events.Reader) *Heads { return &Heads{log: log} }
+
+// NewCopyHeads returns a Heads of a region's copy of a log. What is behind is then behind the leader's head, not the copy's: while it is not known how
+// the copy stands to the leader's, no lag is known.
+func NewCopyHeads(log events.Reader, copy events.Copy) *Heads { return &Heads{log: log, copy: copy} }
+
+// Replication returns how the copy stands to the leader's log, or false for a log that is the leader's own.
+func (h *Heads) Replication() (events.Replication, bool) {
+	if h.copy == nil {
+		return events.Replication{}, false
+	}
+	return h.copy.Replication(), true
+}
 
 // Info returns the log's identity and head, at most headAge old.
 func (h *Heads) Info(ctx context.Context) (events.Info, error) {
@@ -157,7 +170,15 @@ func (h *Heads) Lag(ctx context.Context, checkpoint events.Position) *Lag {
 	if !ok || point.Lineage != info.Terms.Lineage {
 		return nil
 	}
-	return &Lag{Events: max(info.Last, point.Sequence) - point.Sequence}
+	head := info.Last
+	if r, mirrors := h.Replication(); mirrors && r.State != events.CopyLeads {
+		leader, ok := r.LeaderHead.Point(info.Origin)
+		if r.State != events.CopyFollows || !ok || leader.Lineage != info.Terms.Lineage {
+			return nil
+		}
+		head = max(head, leader.Sequence)
+	}
+	return &Lag{Events: max(head, point.Sequence) - point.Sequence}
 }
 
 // Contains returns ErrForeignHistory when the checkpoint of a read model is not on the log's history. When the log does not answer

@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"strings"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -12,8 +13,10 @@ import (
 type Overview struct {
 	Region string `json:"region"`
 	// Head is the log's last position; empty when the log does not answer.
-	Head        events.Position `json:"head"`
-	Projections []ModelStatus   `json:"projections"`
+	Head events.Position `json:"head"`
+	// Replication is how the region's copy of the log stands to the leader's; nil where the region's own log is all there is.
+	Replication *events.Replication `json:"replication,omitempty"`
+	Projections []ModelStatus       `json:"projections"`
 }
 
 // ModelStatus is how one read model does.
@@ -31,9 +34,11 @@ type ModelStatus struct {
 	Unrouted   uint64                     `json:"unrouted"`
 	Digest     string                     `json:"digest,omitempty"` // only when all partitions are at Position
 	Projector  projections.ProjectorState `json:"projector"`
-	Code       string                     `json:"code,omitempty"`
-	Message    string                     `json:"message,omitempty"`
-	Replay     *projections.Replay        `json:"replay,omitempty"`
+	// SilentSince is when the projector confirmed its status last; only when that is so long ago that Projector is silent.
+	SilentSince *time.Time          `json:"silent_since,omitempty"`
+	Code        string              `json:"code,omitempty"`
+	Message     string              `json:"message,omitempty"`
+	Replay      *projections.Replay `json:"replay,omitempty"`
 }
 
 // Overview returns the state of every projection. A part that does not answer is shown as unknown; it fails only when the region's
@@ -42,6 +47,9 @@ func (r *Reader) Overview(ctx context.Context) (Overview, error) {
 	o := Overview{Region: r.region, Projections: []ModelStatus{}}
 	if info, err := r.heads.Info(ctx); err == nil {
 		o.Head = info.Head()
+	}
+	if r, ok := r.heads.Replication(); ok {
+		o.Replication = &r
 	}
 	names, err := r.Projections(ctx)
 	if err != nil {
@@ -77,13 +85,11 @@ func (r *Reader) model(ctx context.Context, name string) (ModelStatus, error) {
 		return s, err
 	}
 	s.Generation, s.Version, s.Partitions = pointer.Generation, pointer.Version, pointer.Partitions
-	status, _, err := projections.ReadJSON[projections.Status](ctx, r.kv, projections.StatusKey(name))
+	status, entry, err := projections.ReadStatus(ctx, r.kv, name)
 	if err != nil {
 		return s, err
 	}
-	if status.State != "" {
-		s.Projector, s.Code, s.Message = status.State, status.Code, status.Message
-	}
+	r.hear(&s, &status, entry)
 	job, revision, err := projections.ReadJSON[projections.Replay](ctx, r.kv, projections.ReplayKey(name))
 	if err != nil {
 		return s, err

@@ -36,11 +36,12 @@ type Reader struct {
 	kv     projections.KV
 	heads  *Heads
 	models models
+	heard  heard
 }
 
 // New returns a Reader.
 func New(region string, store projections.Store, kv projections.KV, heads *Heads) *Reader {
-	return &Reader{region: region, store: store, kv: kv, heads: heads, models: models{kv: kv, known: make(map[string]model)}}
+	return &Reader{region: region, store: store, kv: kv, heads: heads, models: models{kv: kv, known: make(map[string]model)}, heard: heard{last: make(map[string]sound)}}
 }
 
 // Options of a read.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -15,8 +16,10 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/client"
 	"tidemark.dev/infra/region"
+	"tidemark.dev/infra/topology"
 	"tidemark.dev/services/internal/display"
 	"tidemark.dev/services/internal/failure"
+	"tidemark.dev/services/internal/service"
 )
 
 const (
@@ -24,24 +27,26 @@ const (
 	outputJSON  = "json"
 	// passwordVariable, not a flag: flags are seen by every user of the machine.
 	passwordVariable = "TIDEMARK_NATS_PASSWORD" //nolint:gosec // a name
-	defaultRegion    = "us"
+	defaultRegions   = "us,eu,ap"
 	defaultTimeout   = 30 * time.Second
 	defaultSource    = "urn:tidemark:cli"
 )
 
 // globals are the flags of every command.
 type globals struct {
-	dir, nats, natsUser, redis, region, output string
-	timeout                                    time.Duration
+	dir, config, nats, natsUser, redis, region, leader, output string
+	timeout                                                    time.Duration
 }
 
 func (g *globals) register(root *cobra.Command) {
 	flags := root.PersistentFlags()
-	flags.StringVar(&g.dir, "dir", client.DefaultDir(), "data directory of the region on this machine (or $TIDEMARK_DIR)")
+	flags.StringVar(&g.region, "region", os.Getenv(service.EnvRegion), "the region to use (default the one that leads the log, or $"+service.EnvRegion+")")
+	flags.StringVar(&g.dir, "dir", client.DefaultDir(), "data directory of the regions on this machine (or $TIDEMARK_DIR)")
+	flags.StringVar(&g.config, "config", os.Getenv(topology.FileVariable), "topology file of regions of running servers (or $"+topology.FileVariable+")")
 	flags.StringVar(&g.nats, "nats", "", "URL of a running NATS server, instead of a region on this machine")
 	flags.StringVar(&g.natsUser, "nats-user", "", "user for --nats; the password is read from $"+passwordVariable)
 	flags.StringVar(&g.redis, "redis", "", "address of a running Redis, beside --nats; for up also auto, server or mini")
-	flags.StringVar(&g.region, "region", defaultRegion, "name of the region, with up or --nats")
+	flags.StringVar(&g.leader, "leader", "", "with --nats: the region that leads the log (default --region itself)")
 	flags.StringVarP(&g.output, "output", "o", outputTable, "table or json")
 	flags.DurationVar(&g.timeout, "timeout", defaultTimeout, "how long to wait for the servers to answer")
 }
@@ -59,42 +64,69 @@ func (g *globals) check() error {
 		return events.Errorf(failure.ErrUsage, "the data directory is empty").Hint("Leave --dir and $TIDEMARK_DIR out to use the default.")
 	case g.natsUser != "" && g.nats == "":
 		return events.Errorf(failure.ErrUsage, "--nats-user is for a server that --nats names")
+	case g.leader != "" && g.nats == "":
+		return events.Errorf(failure.ErrUsage, "--leader is for a server that --nats names")
 	}
 	return nil
 }
 
 // connect finds the region and connects to it. The caller closes the client.
 func (p *program) connect(ctx context.Context) (*client.Client, error) {
-	address, err := p.find()
+	c, pid, err := p.find()
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := p.bounded(ctx, 0)
 	defer cancel()
-	r, err := region.Connect(ctx, address, slog.New(slog.DiscardHandler))
+	r, err := region.Open(ctx, c)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, errors.Join(context.Cause(ctx), err)
-	case errors.Is(err, events.ErrUnreachable) && address.PID != 0:
-		return nil, p.silent(address.PID, err)
+	case errors.Is(err, events.ErrUnreachable) && pid != 0:
+		return nil, p.silent(pid, err)
 	case err != nil:
 		return nil, err
 	}
 	return client.New(r, defaultSource), nil
 }
 
-// find returns the address of the region: the one the flags name, or the one that runs on the data directory.
-func (p *program) find() (region.Address, error) {
-	if p.nats == "" {
-		return region.LoadAddress(p.dir)
+// find returns how to use the region: the one the flags name, the one of the topology file, or the one that runs on the data directory, and then
+// the process that runs it.
+func (p *program) find() (c region.Config, pid int, err error) {
+	switch {
+	case p.nats != "":
+		c, err = p.named()
+	case p.config != "":
+		c, err = p.configured(region.Client)
+	default:
+		var a region.Address
+		if a, err = region.Find(p.dir, p.region); err == nil {
+			c, pid = a.Config(), a.PID
+		}
 	}
+	c.Logger = slog.New(slog.DiscardHandler)
+	return c, pid, err
+}
+
+// named returns the region of the servers that flags name.
+func (p *program) named() (region.Config, error) {
 	if p.redis == "" {
-		return region.Address{}, events.Errorf(failure.ErrUsage, "--nats names a running server, and there is no --redis beside it").
+		return region.Config{}, events.Errorf(failure.ErrUsage, "--nats names a running server, and there is no --redis beside it").
 			Hint("Add --redis ADDRESS.")
 	}
 	return region.Address{
-		Region: p.region, NATS: p.nats, User: p.natsUser, Password: os.Getenv(passwordVariable), Redis: p.redis,
-	}, nil
+		Region: cmp.Or(p.region, "us"), Leader: p.leader, NATS: p.nats, User: p.natsUser, Password: os.Getenv(passwordVariable), Redis: p.redis,
+	}.Config(), nil
+}
+
+// configured returns the region of the topology file: the one that is named, or the one that leads the log.
+func (p *program) configured(role region.Role) (region.Config, error) {
+	env := topology.Environment(os.Environ())
+	t, err := topology.Load(p.config, env)
+	if err != nil {
+		return region.Config{}, err
+	}
+	return region.Of(t, cmp.Or(p.region, t.Leader().Name), role, env)
 }
 
 // silent says what is known about a region of this machine that does not answer.

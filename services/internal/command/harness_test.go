@@ -71,18 +71,28 @@ func decode[T any](t *testing.T, text string) T {
 
 // announcement is what up writes as JSON.
 type announcement struct {
-	Region, HTTP, NATS, Dir string
-	PID                     int
+	Region, Leader, HTTP, NATS, Dir string
+	PID                             int
 }
 
-// running is a region that up runs in this process.
+// announcements is what up writes as JSON.
+type announcements struct{ Regions []announcement }
+
+// running are the regions that up runs in this process; the first one leads.
 type running struct {
 	announcement
+	all  []announcement
 	stop func() result
 }
 
-// start runs up on a directory until the test ends, or stop is called.
+// start runs one region on a directory until the test ends, or stop is called.
 func start(t *testing.T, dir string, args ...string) *running {
+	t.Helper()
+	return startAll(t, dir, append([]string{"--regions", "us"}, args...)...)
+}
+
+// startAll runs up on a directory until the test ends, or stop is called.
+func startAll(t *testing.T, dir string, args ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out := newWatched()
@@ -108,7 +118,8 @@ func start(t *testing.T, dir string, args ...string) *running {
 	})
 	select {
 	case <-out.line:
-		r.announcement = decode[announcement](t, out.text())
+		r.all = decode[announcements](t, out.text()).Regions
+		r.announcement = r.all[0]
 	case code := <-done:
 		done <- code
 		t.Fatalf("up ended with %d: %s", code, errs.text())

@@ -17,6 +17,7 @@ import (
 
 func (p *program) importFile() *cobra.Command {
 	var mapFile string
+	var ahead uint64
 	cmd := &cobra.Command{
 		Use:   "import FILE.ndjson[.gz] --map MAP.yaml",
 		Short: "Turn the lines of a file into events",
@@ -24,6 +25,8 @@ func (p *program) importFile() *cobra.Command {
 
 It can be stopped at any moment and run again: it goes on where it stood. Run twice, it adds nothing. A file that grew is continued. A file
 whose lines changed that are imported already, or another map, is refused.
+
+It stays close to the regions that mirror the log: when one that follows is more than --max-ahead records behind, the import waits for it.
 
 The map is YAML:
 
@@ -42,9 +45,10 @@ The map is YAML:
 			if err != nil {
 				return err
 			}
-			return p.importInput(cmd.Context(), args[0], m)
+			return p.importInput(cmd.Context(), args[0], m, ahead)
 		},
 	}
+	cmd.Flags().Uint64Var(&ahead, "max-ahead", importer.DefaultAhead, "records that the import may be ahead of the slowest region that follows")
 	cmd.Flags().StringVar(&mapFile, "map", "", "the file that says which events a line becomes")
 	_ = cmd.MarkFlagRequired("map")
 	return cmd
@@ -86,7 +90,7 @@ func (p *program) input(name string) (r io.ReadCloser, size uint64, err error) {
 	return f, size, nil
 }
 
-func (p *program) importInput(ctx context.Context, name string, m *importer.Map) error {
+func (p *program) importInput(ctx context.Context, name string, m *importer.Map, ahead uint64) error {
 	input, size, err := p.input(name)
 	if err != nil {
 		return err
@@ -98,9 +102,12 @@ func (p *program) importInput(ctx context.Context, name string, m *importer.Map)
 	}
 	defer c.Close() //nolint:errcheck // the import is over
 	progress := display.NewProgress(p.progressWriter(), "import "+m.Name(), display.Bytes)
-	result, err := importer.Run(ctx, c.Log(), m, input, importer.Options{Progress: func(now importer.Progress) {
-		progress.Set(uint64(now.Read), size) //nolint:gosec // a count is not negative
-	}})
+	result, err := importer.Run(ctx, c.Log(), m, input, importer.Options{
+		Floors: c.Region().Floors(), Ahead: max(ahead, 1),
+		Progress: func(now importer.Progress) {
+			progress.Set(uint64(now.Read), size) //nolint:gosec // a count is not negative
+		},
+	})
 	progress.End()
 	if err != nil {
 		if result.AddedEvents > 0 {

@@ -60,7 +60,7 @@ func spawn(t *testing.T, program, dir string) (*exec.Cmd, announcement) {
 	if err != nil {
 		t.Fatalf("up announced nothing: %v", err)
 	}
-	return cmd, decode[announcement](t, line)
+	return cmd, decode[announcements](t, line).Regions[0]
 }
 
 func TestAKilledRegionLosesNothingAndGoesOn(t *testing.T) {
@@ -94,7 +94,7 @@ func TestAKilledRegionLosesNothingAndGoesOn(t *testing.T) {
 	if err := up.Wait(); err != nil {
 		t.Errorf("up ended with %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "region.json")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(dir, "us", "region.json")); !os.IsNotExist(err) {
 		t.Errorf("the address is still there: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -47,6 +48,9 @@ func (p *program) overview(w io.Writer, o *query.Overview) error {
 		head = "at " + o.Head.String()
 	}
 	fmt.Fprintf(w, "region %s, log %s\n", o.Region, head)
+	if r := o.Replication; r != nil {
+		fmt.Fprintln(w, display.Text(replicationLine(r)))
+	}
 	if len(o.Projections) == 0 {
 		fmt.Fprintf(w, "no projection yet: %s up runs some\n", p.self)
 		return nil
@@ -73,6 +77,33 @@ func (p *program) overview(w io.Writer, o *query.Overview) error {
 	}
 	remarks(w, o)
 	return nil
+}
+
+// replicationLine says on one line how the region's copy of the log stands to the leader's.
+func replicationLine(r *events.Replication) string {
+	since := r.Since.UTC().Format("2006-01-02 15:04:05Z")
+	switch r.State {
+	case events.CopyLeads:
+		return "it leads the log"
+	case events.CopyFollows:
+		line := "it mirrors the log of " + r.Leader
+		if r.Lag == nil {
+			return line + ", lag unknown"
+		}
+		if r.Lag.Events == 0 {
+			return line + ", nothing behind"
+		}
+		return fmt.Sprintf("%s, %s behind, the oldest %s old", line, display.Count(r.Lag.Events, "record"),
+			display.Duration(time.Duration(r.Lag.Seconds*float64(time.Second))))
+	case events.CopyDiverged:
+		return fmt.Sprintf("its copy DIVERGED from the log of %s (since %s): %s", r.Leader, since, r.Message)
+	case events.CopyUnknown:
+	}
+	line := fmt.Sprintf("it mirrors the log of %s, lag UNKNOWN since %s", r.Leader, since)
+	if r.Message != "" {
+		line += ": " + r.Message
+	}
+	return line
 }
 
 // remarks writes what does not fit into a table: what a projector has to say, and replays.

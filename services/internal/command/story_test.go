@@ -151,7 +151,7 @@ func TestARegionOfRunningServersIsTheSame(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
 	// What up wrote for the other commands is what a person would know of running servers.
-	text, err := os.ReadFile(filepath.Join(dir, "region.json"))
+	text, err := os.ReadFile(filepath.Join(dir, "us", "region.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestARegionOfRunningServersIsTheSame(t *testing.T) {
 		"no Redis there":                  {append(servers[:4:4], "--redis", "redis://127.0.0.1:1", "status"), 3, "unreachable"},
 		"no such region":                  {append(servers[:6:6], "--region", "eu", "status"), 3, "no-log"},
 		"no valid region":                 {append(servers[:6:6], "--region", "E U", "status"), 2, "invalid-event"},
-		"a Redis of another installation": {[]string{"up", "--http", "127.0.0.1:0", "--redis", address.Redis}, 3, "namespace-taken"},
+		"a Redis of another installation": {[]string{"up", "--regions", "us", "--http", "127.0.0.1:0", "--redis", address.Redis}, 3, "namespace-taken"},
 		"no address":                      {append(servers[:4:4], "--redis", "::", "status"), 2, "bad-address"},
 	} {
 		t.Run(name, func(t *testing.T) {

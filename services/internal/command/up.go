@@ -1,13 +1,13 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -17,82 +17,100 @@ import (
 	"tidemark.dev/infra/client"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/services/internal/failure"
+	"tidemark.dev/services/internal/service"
 	"tidemark.dev/services/internal/up"
 )
 
 const defaultHTTP = "127.0.0.1:7070"
 
 func (p *program) up() *cobra.Command {
-	var http, level, format string
+	var http, level, format, names string
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Run a region on this machine until Ctrl-C",
-		Long: `Run a region: its log, its read models, the projectors of the flights example, and the HTTP API. Everything is kept in the data
-directory; a second start continues where the first one ended.
+		Short: "Run regions on this machine until Ctrl-C",
+		Long: `Run regions: each with its copy of the log, its read models, the projectors of the flights example, and the HTTP API. The first one leads the log, the
+others mirror it over links of their own. Everything is kept in the data directory; a second start continues where the first one ended.
 
-Without --nats a NATS server runs inside this process. Without --redis a private redis-server is started if one is installed, and an
-in-memory one otherwise. With --nats and --redis the region is made of running servers; the password is read from $` + passwordVariable + `.`,
+Each region has a NATS server inside this process, and a private redis-server if one is installed, an in-memory one otherwise. With --config, or --nats and
+--redis, one region of running servers is run instead: --region says which.`,
 		Example: `  tidemark up
-  tidemark up --dir ./data --http 127.0.0.1:0
-  tidemark up --region eu --nats nats://nats.internal:4222 --nats-user tidemark --redis redis://redis.internal:6379`,
+  tidemark up --regions us --dir ./data --http 127.0.0.1:0
+  tidemark up --config tidemark.yaml --region eu`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			logger, err := p.logger(level, format)
+			logger, err := service.Logger(p.err, level, format)
 			if err != nil {
 				return err
 			}
-			redis := p.redis
-			if redis == "" {
-				redis = "auto"
+			configs, err := p.regions(names, http, cmd.Flags().Changed("regions"))
+			if err != nil {
+				return err
 			}
-			return p.serve(cmd.Context(), up.Config{
-				Region: region.Config{
-					Name: p.region, DataDir: p.dir, NATS: p.nats, User: p.natsUser, Password: os.Getenv(passwordVariable), Redis: redis,
-					Logger: logger,
-				},
-				HTTP: http, Announce: true,
-			})
+			for i := range configs {
+				configs[i].Region.Logger = logger
+			}
+			return p.serve(cmd.Context(), configs)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&http, "http", defaultHTTP, "address of the HTTP API; port 0 takes a free one; empty: none")
+	flags.StringVar(&names, "regions", defaultRegions, "names of the regions, joined by commas; the first one leads")
+	flags.StringVar(&http, "http", defaultHTTP, "address of the first region's HTTP API, counted up for the others; port 0 takes free ones; empty: none")
 	flags.StringVar(&level, "log-level", "warn", "debug, info, warn or error; the log goes to stderr")
 	flags.StringVar(&format, "log-format", "text", "text or json")
 	return cmd
 }
 
-func (p *program) logger(level, format string) (*slog.Logger, error) {
-	var o slog.HandlerOptions
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, events.Errorf(failure.ErrUsage, "%q is not a level of the log", level).Hint("Use debug, info, warn or error.")
+// regions returns what up has to run.
+func (p *program) regions(names, http string, named bool) ([]up.Config, error) {
+	base := up.Config{HTTP: http, Announce: true}
+	if p.config == "" && p.nats == "" {
+		if p.region != "" {
+			return nil, events.Errorf(failure.ErrUsage, "--region chooses one of several running regions; up runs those of --regions").
+				Hint("For this one alone: %s up --regions %s", p.self, p.region)
+		}
+		base.Region = region.Config{DataDir: p.dir, Redis: cmp.Or(p.redis, "auto")}
+		return up.Regions(strings.Split(names, ","), base)
 	}
-	o.Level = l
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(p.err, &o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(p.err, &o)), nil
+	if named {
+		return nil, events.Errorf(failure.ErrUsage, "--regions names embedded regions; of running servers --region names one")
 	}
-	return nil, events.Errorf(failure.ErrUsage, "%q is not a format of the log", format).Hint("Use text or json.")
+	c, err := p.running()
+	if err != nil {
+		return nil, err
+	}
+	base.Region = c
+	base.Region.Role, base.Region.DataDir = region.Whole, filepath.Join(p.dir, c.Name)
+	return []up.Config{base}, nil
 }
 
-func (p *program) serve(ctx context.Context, c up.Config) error {
-	app, cleanup, err := up.New(ctx, c)
+// running returns the region of running servers.
+func (p *program) running() (region.Config, error) {
+	if p.nats == "" {
+		return p.configured(region.Whole)
+	}
+	if p.redis == "" {
+		p.redis = "auto"
+	}
+	return p.named()
+}
+
+func (p *program) serve(ctx context.Context, configs []up.Config) error {
+	fleet, cleanup, err := up.Open(ctx, configs)
 	if err != nil {
 		return err
 	}
 	defer cleanup()
-	if err := app.Run(ctx, func() error { return p.welcome(app, c.Region.DataDir) }); err != nil {
+	if err := fleet.Run(ctx, func() error { return p.welcome(fleet) }); err != nil {
 		return err
 	}
 	p.note("stopped; everything is kept, and the next start continues here")
 	return nil
 }
 
-// welcomed is what up prints as JSON. It holds no secrets.
+// welcomed is what up prints as JSON for each region. It holds no secrets.
 type welcomed struct {
 	Region string   `json:"region"`
+	Leader string   `json:"leader"`
 	HTTP   string   `json:"http,omitempty"`
 	NATS   string   `json:"nats"`
 	User   string   `json:"nats_user,omitempty"`
@@ -102,48 +120,83 @@ type welcomed struct {
 	Notes  []string `json:"notes,omitempty"`
 }
 
-func (p *program) welcome(app *up.App, dir string) error {
+func welcomeOf(app *up.App) welcomed {
 	r, address := app.Region(), app.Address()
 	w := welcomed{
-		Region: r.Name(), HTTP: address.HTTP, NATS: bare(address.NATS), User: address.User, Redis: r.RedisHint(), Dir: dir, PID: address.PID, Notes: r.Notes(),
+		Region: r.Name(), Leader: r.Leader(), HTTP: address.HTTP, NATS: bare(address.NATS), User: address.User, Redis: r.RedisHint(), Dir: app.Dir(),
+		PID: address.PID, Notes: r.Notes(),
 	}
 	if app.Public() {
 		w.Notes = append(w.Notes, "the HTTP API has no users and no passwords, and other machines can reach it: whoever does can read and write everything")
 	}
-	return p.print(w, func(out io.Writer) error {
-		fmt.Fprintf(out, "Region %s is up.\n\n", w.Region)
+	return w
+}
+
+func (p *program) welcome(fleet *up.Fleet) error {
+	all := struct {
+		Regions []welcomed `json:"regions"`
+	}{}
+	for _, app := range fleet.Apps() {
+		all.Regions = append(all.Regions, welcomeOf(app))
+	}
+	return p.print(all, func(out io.Writer) error { return p.greet(out, all.Regions) })
+}
+
+func (p *program) greet(out io.Writer, all []welcomed) error {
+	var notes []string
+	for i := range all {
+		w := &all[i]
+		place := "leads the log"
+		if w.Leader != w.Region {
+			place = "mirrors the log of " + w.Leader
+		}
+		fmt.Fprintf(out, "Region %s is up: it %s.\n\n", w.Region, place)
 		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		if w.HTTP != "" {
 			fmt.Fprintf(t, "  HTTP\t%s\n", w.HTTP)
 		}
 		fmt.Fprintf(t, "  NATS\t%s", w.NATS)
 		if w.User != "" {
-			fmt.Fprintf(t, "  (user %s, password in %s)", w.User, filepath.Join(dir, "region.json"))
+			fmt.Fprintf(t, "  (user %s, password in %s)", w.User, filepath.Join(w.Dir, "region.json"))
 		}
-		fmt.Fprintf(t, "\n  Redis\t%s\n  data\t%s\n", w.Redis, w.Dir)
+		fmt.Fprintf(t, "\n  Redis\t%s\n  data\t%s\n\n", w.Redis, w.Dir)
 		if err := t.Flush(); err != nil {
 			return err
 		}
 		for _, note := range w.Notes {
-			fmt.Fprintf(out, "\n  Note: %s\n", note)
+			if !slices.Contains(notes, note) {
+				notes = append(notes, note)
+			}
 		}
-		self := p.self
-		if flag := p.dirFlag(dir); flag != "" {
-			self += " " + flag
-		}
-		fmt.Fprintf(out, `
-Try in another terminal:
+	}
+	for _, note := range notes {
+		fmt.Fprintf(out, "  Note: %s\n\n", note)
+	}
+	return p.suggest(out, all)
+}
+
+// suggest writes what to try next.
+func (p *program) suggest(out io.Writer, all []welcomed) error {
+	self := p.self
+	if flag := p.dirFlag(p.dir); flag != "" {
+		self += " " + flag
+	}
+	last := all[len(all)-1]
+	where := ""
+	if len(all) > 1 {
+		where = " --region " + last.Region
+	}
+	fmt.Fprintf(out, `Try in another terminal:
 
   %[1]s publish airport/ORD FlightDeparted --data '{"date":"2001/01/01 00:47","delay":5,"distance":1521,"origin":"ORD","destination":"LAS"}'
-  %[1]s get airports ORD
-  %[1]s status
-`, self)
-		if w.HTTP != "" {
-			fmt.Fprintf(out, "  curl %s/v1/models/airports/ORD\n", w.HTTP)
-		}
-		_, err := fmt.Fprintln(out, "\nCtrl-C stops it.")
-		return err
-	})
+  %[1]s get airports ORD%[2]s
+  %[1]s status%[2]s
+`, self, where)
+	if last.HTTP != "" {
+		fmt.Fprintf(out, "  curl %s/v1/models/airports/ORD\n", last.HTTP)
+	}
+	_, err := fmt.Fprintln(out, "\nCtrl-C stops it.")
+	return err
 }
 
 // dirFlag returns the flag that another command needs to find this region.

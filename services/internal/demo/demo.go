@@ -1,5 +1,5 @@
-// Package demo shows the main job on real input, and checks it: a region of its own, real flights published as events, queried, lost, and
-// rebuilt. It says so when anything did not hold.
+// Package demo shows the main job on real input, and checks it: three regions of its own, real flights published as events, queried everywhere, a
+// region cut off, a read model lost, and rebuilt. It says so when anything did not hold.
 package demo
 
 import (
@@ -10,12 +10,8 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"tidemark.dev/events"
-	"tidemark.dev/infra/region"
 	"tidemark.dev/projections/flights"
-	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/display"
 )
@@ -26,12 +22,9 @@ const ErrFailed = events.Code("demo-failed")
 // Codes lists every code of this package.
 func Codes() []events.Code { return []events.Code{ErrFailed} }
 
-// regionName is the demo's region.
-const regionName = "us"
-
 // Options of the demo. The zero value works.
 type Options struct {
-	// Redis is how the region gets its Redis; see region.Config.
+	// Redis is how each region gets its Redis; see region.Config.
 	Redis string
 	// Logger gets one line per change of state; default: none.
 	Logger *slog.Logger
@@ -39,16 +32,20 @@ type Options struct {
 
 // Summary is what the demo saw.
 type Summary struct {
+	Regions       []string        `json:"regions"`
 	Events        uint64          `json:"events"`
 	EventsPerSec  float64         `json:"events_per_second"`
+	Replicated    float64         `json:"replicated_seconds"` // from the last acknowledgement until every region held everything
 	Position      events.Position `json:"position"`
+	CutOff        uint64          `json:"events_while_cut_off"`
+	Healed        float64         `json:"healed_seconds"`      // from the healed link until the region's read models were level
 	Unavailable   int             `json:"unavailable_answers"` // while Redis was empty
 	Recovered     float64         `json:"recovered_seconds"`
 	Replayed      float64         `json:"replayed_seconds"`
 	Airports      int             `json:"airports"`
 	Routes        int             `json:"routes"`
-	DigestsEqual  bool            `json:"digests_equal"`
-	DocumentsSame bool            `json:"documents_equal"`
+	DigestsEqual  bool            `json:"digests_equal"`   // of the regions with each other, and of the replay
+	DocumentsSame bool            `json:"documents_equal"` // of every region, with the independent fold
 	Seconds       float64         `json:"seconds"`
 }
 
@@ -62,17 +59,17 @@ func Run(ctx context.Context, out io.Writer, o Options) (s Summary, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d := &demo{say: newTeller(out), summary: &s}
-	d.say.line("Tidemark demo: one region, %s real flights, two events each\n", display.Number(flights.Count))
+	d.say.line("Tidemark demo: three regions, one leader, %s real flights, two events each\n", display.Number(flights.Count))
+	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
 	if err := d.open(ctx, dir, o); err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(err, d.region.Close(context.WithoutCancel(ctx))) }()
 	if err := d.work(ctx, o); err != nil {
 		return s, err
 	}
 	s.Seconds = time.Since(begin).Seconds()
-	d.say.line("\nAll of it held, in %.1f s: %s events, %s documents, each equal to an independent fold of the file.",
-		s.Seconds, display.Number(s.Events), display.Number(s.Airports+s.Routes))
+	d.say.line("\nAll of it held, in %.1f s: %s events, %s documents in each of %d regions, each equal to an independent fold of the file.",
+		s.Seconds, display.Number(s.Events), display.Number(s.Airports+s.Routes), len(s.Regions))
 	d.say.line("Next: tidemark up, and the five-minute tour in the README.")
 	return s, d.say.err
 }
@@ -81,62 +78,13 @@ func Run(ctx context.Context, out io.Writer, o Options) (s Summary, err error) {
 type demo struct {
 	say     *teller
 	summary *Summary
-	region  *region.Region
-	reader  *query.Reader
-}
-
-func (d *demo) open(ctx context.Context, dir string, o Options) error {
-	step := d.say.step("A region of its own")
-	r, err := region.Open(ctx, region.Config{Name: regionName, DataDir: dir, Redis: o.Redis, Logger: o.Logger})
-	if err != nil {
-		return err
-	}
-	d.region, d.reader = r, query.New(r.Name(), r.Store(), r.KV(), query.NewHeads(r.Log()))
-	step.done("NATS JetStream in this process, fsync before every acknowledgement; %s", r.RedisHint())
-	for _, note := range r.Notes() {
-		d.say.detail("%s", note)
-	}
-	return nil
-}
-
-// work runs the projectors, and the story beside them.
-func (d *demo) work(ctx context.Context, o Options) error {
-	all, err := flights.All()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	group, running := errgroup.WithContext(ctx)
-	for _, p := range all {
-		worker, err := projector.New(p, d.region.Log(), d.region.Store(), d.region.KV(), d.region.Leases(),
-			projector.Options{Holder: d.region.Holder(), Logger: o.Logger})
-		if err != nil {
-			return err
-		}
-		group.Go(func() error { return worker.Run(running) })
-	}
-	group.Go(func() error {
-		select {
-		case err := <-d.region.Lost():
-			return err
-		case <-running.Done():
-			return nil
-		}
-	})
-	group.Go(func() error {
-		defer cancel()
-		return d.story(running)
-	})
-	if err := group.Wait(); !errors.Is(err, context.Canceled) || ctx.Err() == nil {
-		return err
-	}
-	return context.Cause(ctx)
+	places  []*place // the first one leads
+	own     int64    // events about demoAirport that the demo published itself
 }
 
 // story is what a reader of the output follows.
 func (d *demo) story(ctx context.Context) error {
-	for _, part := range []func(context.Context) error{d.publish, d.busiest, d.ownWrite, d.lose, d.replay, d.compare} {
+	for _, part := range []func(context.Context) error{d.publish, d.busiest, d.ownWrite, d.cut, d.heal, d.lose, d.replay, d.compare} {
 		if err := part(ctx); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ type expected struct {
 	routes   map[string]flights.Route
 }
 
-func fold() (expected, error) {
+func (d *demo) fold() (expected, error) {
 	want := expected{airports: make(map[string]flights.Airport), routes: make(map[string]flights.Route)}
 	file, err := flights.Lines()
 	if err != nil {
@@ -51,7 +51,7 @@ func fold() (expected, error) {
 		route.Flights, route.Distance, route.DelayTotal = route.Flights+1, route.Distance+line.Distance, route.DelayTotal+line.Delay
 		want.routes[line.Origin+"-"+line.Destination] = route
 	}
-	want.airports[demoAirport] = flights.Airport{Departures: 1} // published by the demo itself
+	want.airports[demoAirport] = flights.Airport{Departures: d.own} // published by the demo itself
 	return want, lines.Err()
 }
 
@@ -61,12 +61,12 @@ type item[D any] struct {
 	doc D
 }
 
-// all reads a whole read model, page by page, at the position of the last event or later.
-func all[D any](ctx context.Context, d *demo, projection string) ([]item[D], error) {
+// all reads a whole read model of a region, page by page, at the position of the last event or later.
+func all[D any](ctx context.Context, d *demo, p *place, projection string) ([]item[D], error) {
 	var out []item[D]
 	o := query.ListOptions{Options: d.at(), Limit: query.MaxLimit}
 	for {
-		page, err := d.reader.List(ctx, projection, o)
+		page, err := p.reader.List(ctx, projection, o)
 		if err != nil {
 			return nil, err
 		}

@@ -24,16 +24,23 @@ const shown = 8
 const demoAirport = "TMK"
 
 func (d *demo) publish(ctx context.Context) error {
-	step := d.say.step("Publishing %s events to JetStream", display.Number(2*flights.Count))
+	step := d.say.step("Publishing %s events in us", display.Number(2*flights.Count))
 	m, err := importer.ParseMap(flights.Map())
 	if err != nil {
 		return err
 	}
-	result, err := importer.Run(ctx, d.region.Log(), m, bytes.NewReader(flights.Data()), importer.Options{})
+	o := importer.Options{Floors: d.leader().Floors()}
+	result, err := importer.Run(ctx, d.leader().Log(), m, bytes.NewReader(flights.Data()), o)
 	if err != nil {
 		return err
 	}
-	again, err := importer.Run(ctx, d.region.Log(), m, bytes.NewReader(flights.Data()), importer.Options{})
+	d.summary.EventsPerSec = float64(result.AddedEvents) / step.elapsed().Seconds()
+	acknowledged := time.Now()
+	if err := d.confirmed(ctx, result.Position); err != nil {
+		return err
+	}
+	d.summary.Replicated = time.Since(acknowledged).Seconds()
+	again, err := importer.Run(ctx, d.leader().Log(), m, bytes.NewReader(flights.Data()), o)
 	if err != nil {
 		return err
 	}
@@ -41,15 +48,22 @@ func (d *demo) publish(ctx context.Context) error {
 		return failed("the import added %d events and its repetition %d, expected %d and 0", result.AddedEvents, again.AddedEvents, 2*flights.Count)
 	}
 	d.summary.Events, d.summary.Position = result.AddedEvents, result.Position
-	d.summary.EventsPerSec = float64(result.AddedEvents) / step.elapsed().Seconds()
-	step.done("%s events/s, importing the file a second time added nothing; the log is at %s",
-		display.Number(int(d.summary.EventsPerSec)), result.Position)
+	step.done("%s events/s; every region confirmed %s %.2f s later; importing the file a second time added nothing",
+		display.Number(int(d.summary.EventsPerSec)), result.Position, d.summary.Replicated)
 	return nil
 }
 
+// confirmed waits until every region holds a position.
+func (d *demo) confirmed(ctx context.Context, p events.Position) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := events.Confirm(ctx, d.leader().Floors(), p, len(d.places))
+	return err
+}
+
 func (d *demo) busiest(ctx context.Context) error {
-	step := d.say.step("Projected into Redis, queried")
-	list, err := all[flights.Airport](ctx, d, "airports")
+	step := d.say.step("Projected into Redis, queried in ap")
+	list, err := all[flights.Airport](ctx, d, d.far(), "airports")
 	if err != nil {
 		return err
 	}
@@ -68,40 +82,60 @@ func (d *demo) busiest(ctx context.Context) error {
 	return nil
 }
 
-// ownWrite publishes one event and reads the document at the event's position.
-func (d *demo) ownWrite(ctx context.Context) error {
-	step := d.say.step("Reading one's own write")
+// departs publishes one event about the demo's own airport.
+func (d *demo) departs(ctx context.Context, p *place) (events.Position, error) {
 	e := events.Event{
-		ID: "demo", Source: "urn:tidemark:demo", Type: flights.Departed,
+		ID: fmt.Sprintf("demo-%d", d.own+1), Source: "urn:tidemark:demo", Type: flights.Departed,
 		Entity: events.Entity{Type: flights.AirportType, ID: demoAirport}, Data: []byte(`{"origin":"TMK","destination":"ORD"}`),
 	}
-	receipt, err := d.region.Log().Append(ctx, events.One(e, events.ExpectNone()))
+	receipt, err := p.Log().Append(ctx, events.One(e, events.ExpectAny()))
 	if err != nil {
-		return err
+		return events.Position{}, err
 	}
-	d.summary.Position = receipt.Position
+	d.own++
 	d.summary.Events++
-	a, err := d.reader.Get(ctx, "airports", demoAirport, d.at())
+	d.summary.Position = receipt.Position
+	return receipt.Position, nil
+}
+
+// departures reads how many events about the demo's own airport a region shows.
+func (d *demo) departures(ctx context.Context, p *place, o query.Options) (int64, query.Answer, error) {
+	a, err := p.reader.Get(ctx, "airports", demoAirport, o)
+	if err != nil {
+		return 0, a, err
+	}
+	doc, err := projections.Decode[flights.Airport](a.Document.Fields, a.Document.Values)
+	return doc.Departures, a, err
+}
+
+// ownWrite publishes one event in a region that does not lead, and reads the document in another one at the event's position.
+func (d *demo) ownWrite(ctx context.Context) error {
+	step := d.say.step("Writing in eu, reading it in ap")
+	position, err := d.departs(ctx, d.places[1])
 	if err != nil {
 		return err
 	}
-	if departures, _ := a.Document.Field("departures"); departures != "1" {
-		return failed("airports %s has %s departures after one was published", demoAirport, departures)
+	n, a, err := d.departures(ctx, d.far(), d.at())
+	if err != nil {
+		return err
 	}
-	step.done("published at %s, read at %s", receipt.Position, a.Position)
+	if n != d.own {
+		return failed("airports %s has %d departures after one was published", demoAirport, n)
+	}
+	step.done("forwarded to us and stored at %s; read in ap at %s", position, a.Position)
 	return nil
 }
 
-// lose empties Redis and watches the read model come back.
+// lose empties Redis of the region that was cut off, and watches the read model come back.
 func (d *demo) lose(ctx context.Context) error {
-	step := d.say.step("Emptying Redis")
-	if err := d.region.Wipe(ctx); err != nil {
+	step := d.say.step("Emptying the Redis of ap")
+	if err := d.far().Wipe(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		a, err := d.reader.Get(ctx, "airports", "ORD", query.Options{})
+		a, err := d.far().reader.Get(ctx, "airports", "ORD", query.Options{})
 		switch {
 		case errors.Is(err, projections.ErrNoDocument):
 			return failed("an empty read model answered that there is no airport ORD")
@@ -110,7 +144,7 @@ func (d *demo) lose(ctx context.Context) error {
 		case err != nil:
 			return err
 		case a.Position.Equal(d.summary.Position):
-			if _, err := all[flights.Route](ctx, d, "routes"); err != nil {
+			if _, err := all[flights.Route](ctx, d, d.far(), "routes"); err != nil {
 				return err
 			}
 			d.summary.Recovered = step.elapsed().Seconds()
@@ -126,11 +160,11 @@ func (d *demo) lose(ctx context.Context) error {
 
 // replay builds both read models anew beside the live ones.
 func (d *demo) replay(ctx context.Context) error {
-	step := d.say.step("Replaying from the start")
+	step := d.say.step("Replaying from the start in us")
 	d.summary.DigestsEqual = true
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	kv := d.region.KV()
+	kv := d.leader().KV()
 	for _, name := range []string{"airports", "routes"} {
 		if _, err := projections.RequestReplay(ctx, kv, name, "demo", time.Now()); err != nil {
 			return err
@@ -162,26 +196,69 @@ func (d *demo) replay(ctx context.Context) error {
 	return nil
 }
 
-// compare holds every document against an independent fold of the file.
+// compare holds every document of every region against an independent fold of the file, and the regions' digests against each other.
 func (d *demo) compare(ctx context.Context) error {
-	step := d.say.step("Comparing every document")
-	want, err := fold()
+	step := d.say.step("Comparing every document everywhere")
+	want, err := d.fold()
 	if err != nil {
 		return err
 	}
-	airports, err := all[flights.Airport](ctx, d, "airports")
-	if err != nil {
+	for _, p := range d.places {
+		airports, err := all[flights.Airport](ctx, d, p, "airports")
+		if err != nil {
+			return err
+		}
+		routes, err := all[flights.Route](ctx, d, p, "routes")
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(same(p.Name()+": airports", airports, want.airports), same(p.Name()+": routes", routes, want.routes)); err != nil {
+			return err
+		}
+		d.summary.Airports, d.summary.Routes = len(airports), len(routes)
+	}
+	d.summary.DocumentsSame = true
+	if err := d.digests(ctx); err != nil {
 		return err
 	}
-	routes, err := all[flights.Route](ctx, d, "routes")
-	if err != nil {
-		return err
+	step.done("%d airports and %s routes in each of %d regions, every field equal; the regions' digests are equal at %s",
+		d.summary.Airports, display.Number(d.summary.Routes), len(d.places), d.summary.Position)
+	return nil
+}
+
+// digests compares the digests of the regions at the position of the last event.
+func (d *demo) digests(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	first := make(map[string]string)
+	for _, p := range d.places {
+		for {
+			o, err := p.reader.Overview(ctx)
+			if err != nil {
+				return err
+			}
+			known := 0
+			for i := range o.Projections {
+				m := &o.Projections[i]
+				if m.Digest == "" || !m.Position.Equal(d.summary.Position) {
+					continue // some partitions have not been told yet that there is nothing new for them
+				}
+				known++
+				if _, ok := first[m.Name]; !ok {
+					first[m.Name] = m.Digest
+				}
+				if first[m.Name] != m.Digest {
+					return failed("%s: the digest of %s is %s, in %s it is %s", p.Name(), m.Name, m.Digest, d.leader().Name(), first[m.Name])
+				}
+			}
+			if known == len(o.Projections) && known > 0 {
+				break
+			}
+			if err := rest(ctx, 20*time.Millisecond); err != nil {
+				return err
+			}
+		}
 	}
-	if err := errors.Join(same("airports", airports, want.airports), same("routes", routes, want.routes)); err != nil {
-		return err
-	}
-	d.summary.Airports, d.summary.Routes, d.summary.DocumentsSame = len(airports), len(routes), true
-	step.done("%d airports and %s routes, every field equal", len(airports), display.Number(len(routes)))
 	return nil
 }
 

@@ -20,6 +20,8 @@ const (
 	ErrUnknownHost = events.Code("unknown-host")
 	// ErrOverloaded: too many requests of that kind are being served.
 	ErrOverloaded = events.Code("overloaded")
+	// ErrStarting: the service runs, and the servers it needs do not answer yet.
+	ErrStarting = events.Code("starting")
 	// ErrStopping: the service is shutting down.
 	ErrStopping = events.Code("stopping")
 	// ErrCannotListen: the HTTP address is malformed, taken, or not of this machine.
@@ -37,7 +39,7 @@ const (
 // Codes lists every code of this package.
 func Codes() []events.Code {
 	return []events.Code{
-		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrOverloaded, ErrStopping, ErrCannotListen,
-		ErrReplayFailed, ErrInterrupted, ErrTimedOut, ErrInternal,
+		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrOverloaded, ErrStarting, ErrStopping,
+		ErrCannotListen, ErrReplayFailed, ErrInterrupted, ErrTimedOut, ErrInternal,
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/redisstore"
 	"tidemark.dev/infra/region"
+	"tidemark.dev/infra/topology"
+	"tidemark.dev/infra/topology/probe"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/demo"
@@ -26,7 +28,7 @@ import (
 )
 
 func infraCodes() []events.Code {
-	return slices.Concat(embedded.Codes(), region.Codes(), demo.Codes(), []events.Code{redisstore.ErrInvalidOptions})
+	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), []events.Code{redisstore.ErrInvalidOptions})
 }
 
 func allCodes() []events.Code {

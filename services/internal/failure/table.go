@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/topology"
 	"tidemark.dev/projections"
 	"tidemark.dev/services/internal/importer"
 )
@@ -40,6 +41,9 @@ func ofLog(code events.Code) Class {
 	case events.ErrUnknownOutcome:
 		// The append may be stored: a gateway's time-out says that, an unavailable service does not.
 		return later(unknown(http.StatusGatewayTimeout, "It is not known whether the append is stored"))
+	case events.ErrNotConfirmed:
+		// The events are stored, so the same request would not be better later.
+		return notMet(http.StatusServiceUnavailable, "Stored, and not enough regions confirmed it in time")
 	case events.ErrUnreachable:
 		return later(unknown(http.StatusServiceUnavailable, "A server does not answer"))
 	case events.ErrClosed:
@@ -132,6 +136,47 @@ func ofInfra(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The store's settings cannot be used")
 	case "not-running":
 		return unknown(http.StatusServiceUnavailable, "No running region was found")
+	case "not-as-written":
+		return unknown(http.StatusBadGateway, "A server is not what the topology file says")
+	}
+	return ofTopology(code)
+}
+
+// ofTopology has the codes of the topology file. Only commands and services that start read it.
+func ofTopology(code events.Code) Class {
+	switch code {
+	case topology.ErrNoFile:
+		return bad(http.StatusInternalServerError, "There is no topology file, or it cannot be read")
+	case topology.ErrInvalid:
+		return bad(http.StatusInternalServerError, "The topology file has mistakes")
+	case topology.ErrSyntax:
+		return bad(http.StatusInternalServerError, "The topology file is not YAML, or uses a part of it that is not read")
+	case topology.ErrTooLarge:
+		return bad(http.StatusInternalServerError, "The topology file, or a part of it, is over a bound")
+	case topology.ErrUnknownKey:
+		return bad(http.StatusInternalServerError, "The topology file has a key that is not known")
+	case topology.ErrDuplicateKey:
+		return bad(http.StatusInternalServerError, "The topology file has a key twice")
+	case topology.ErrMissingKey:
+		return bad(http.StatusInternalServerError, "The topology file lacks a key")
+	case topology.ErrWrongType:
+		return bad(http.StatusInternalServerError, "The topology file has a value of the wrong type")
+	case topology.ErrBadValue:
+		return bad(http.StatusInternalServerError, "The topology file has a value that is not possible")
+	case topology.ErrContradiction:
+		return bad(http.StatusInternalServerError, "The topology file contradicts itself")
+	case topology.ErrLiteralSecret:
+		return bad(http.StatusInternalServerError, "The topology file has a secret where a reference belongs")
+	case topology.ErrUnknownVariable:
+		return bad(http.StatusInternalServerError, "A variable overrides no key of the topology file")
+	case topology.ErrUnsupported:
+		return bad(http.StatusInternalServerError, "The topology file asks for what this program cannot do yet")
+	case topology.ErrSecret:
+		return bad(http.StatusInternalServerError, "A secret cannot be read from where it should be")
+	case topology.ErrSecretExposed:
+		return bad(http.StatusInternalServerError, "A file with a secret is open to every user of the machine")
+	case topology.ErrTLS:
+		return bad(http.StatusInternalServerError, "The files for TLS cannot be used")
 	}
 	return Class{}
 }
@@ -164,6 +209,8 @@ func ofServices(code events.Code) Class {
 		return later(unknown(http.StatusServiceUnavailable, "Too many requests at once"))
 	case ErrStopping:
 		return later(unknown(http.StatusServiceUnavailable, "The service is stopping"))
+	case ErrStarting:
+		return later(unknown(http.StatusServiceUnavailable, "The service waits for its servers"))
 	case ErrCannotListen:
 		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
 	case ErrReplayFailed:

@@ -38,6 +38,16 @@ var document []byte
 
 // Options of an API. The zero value works.
 type Options struct {
+	// Floors answer how many regions hold what was appended; nil: confirm is refused.
+	Floors events.Floors
+	// Metrics is served at /metrics; nil: there are none.
+	Metrics http.Handler
+	// Observer is told of every request; nil: nobody is.
+	Observer Observer
+	// Check says what of the service is missing, beside what the API sees itself; nil: nothing.
+	Check func(context.Context) []Missing
+	// Waiting marks an API of a service whose servers do not answer yet. It says what is waited for; everything but health answers so.
+	Waiting func() error
 	// Projections that must be live for the service to be ready, beside those that the region knows already.
 	Projections []string
 	// Address is where the API listens. On a loopback address requests for other host names are refused; nil: they are not.
@@ -61,7 +71,7 @@ type API struct {
 	stop     context.CancelCauseFunc
 }
 
-// New returns an API that appends to a log and reads with a reader.
+// New returns an API that appends to a log and reads with a reader. Either may be nil: then its resources are not there.
 func New(log events.Appender, reader *query.Reader, o Options) *API {
 	if o.MaxWaits <= 0 {
 		o.MaxWaits = DefaultMaxWaits
@@ -95,24 +105,38 @@ type route struct {
 }
 
 func (a *API) routes() []route {
-	return []route{
-		{http.MethodPost, "/v1/events", a.publish},
-		{http.MethodGet, "/v1/models/{projection}", a.list},
-		{http.MethodGet, "/v1/models/{projection}/{key...}", a.get},
-		{http.MethodGet, "/v1/status", a.status},
-		{http.MethodGet, "/healthz", a.health},
-		{http.MethodGet, "/readyz", a.ready},
-		{http.MethodGet, "/openapi.yaml", a.openapi},
-		{http.MethodGet, "/{$}", a.index},
+	var all []route
+	if a.log != nil {
+		all = append(all, route{http.MethodPost, "/v1/events", a.publish})
 	}
+	if a.reader != nil {
+		all = append(all,
+			route{http.MethodGet, "/v1/models/{projection}", a.list},
+			route{http.MethodGet, "/v1/models/{projection}/{key...}", a.get},
+			route{http.MethodGet, "/v1/status", a.status})
+	}
+	if a.options.Metrics != nil {
+		all = append(all, route{http.MethodGet, "/metrics", a.metrics})
+	}
+	return append(all,
+		route{http.MethodGet, "/healthz", a.health},
+		route{http.MethodGet, "/readyz", a.ready},
+		route{http.MethodGet, "/openapi.yaml", a.openapi},
+		route{http.MethodGet, "/{$}", a.index})
 }
 
 // ServeHTTP answers one request.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.observe(w, r) }
+
+func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	if err := a.admit(r); err != nil {
 		a.fail(w, r, err)
+		return
+	}
+	if a.options.Waiting != nil && strings.HasPrefix(r.URL.Path, "/v1/") {
+		a.fail(w, r, a.options.Waiting())
 		return
 	}
 	handler, pattern := a.mux.Handler(r)
@@ -165,6 +189,9 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if position := failure.Tell(err).Position; position != "" {
 		w.Header().Set(headerPosition, position)
 	}
+	if o, ok := w.(*observed); ok {
+		o.code = string(failure.Code(err))
+	}
 	failure.WriteProblem(w, err)
 }
 
@@ -205,6 +232,11 @@ func (a *API) patient(ctx context.Context, atLeast events.Position) (context.Con
 func (a *API) openapi(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/yaml")
 	_, _ = w.Write(document)
+	return nil
+}
+
+func (a *API) metrics(w http.ResponseWriter, r *http.Request) error {
+	a.options.Metrics.ServeHTTP(w, r)
 	return nil
 }
 

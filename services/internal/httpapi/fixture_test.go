@@ -104,7 +104,12 @@ func (f *fixture) get(t *testing.T, target string, headers ...string) *httptest.
 
 func (f *fixture) post(t *testing.T, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/events", strings.NewReader(body))
+	return f.to(t, "/v1/events", body, headers...)
+}
+
+func (f *fixture) to(t *testing.T, target, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(body))
 	set(r, headers)
 	return f.do(t, r)
 }

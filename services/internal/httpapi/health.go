@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/failure"
 )
 
@@ -30,11 +31,12 @@ func (a *API) health(w http.ResponseWriter, _ *http.Request) error {
 // readiness says whether queries are answered, and if not what is missing.
 type readiness struct {
 	Ready   bool      `json:"ready"`
-	Missing []missing `json:"missing,omitempty"`
+	Missing []Missing `json:"missing,omitempty"`
 }
 
-type missing struct {
-	Part   string `json:"part"` // log, region, or projection NAME
+// Missing is a part of a service that does not work, and why.
+type Missing struct {
+	Part   string `json:"part"` // service, log, leader, region, or projection NAME
 	Code   string `json:"code,omitempty"`
 	Reason string `json:"reason"`
 }
@@ -53,17 +55,37 @@ func (a *API) ready(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, status, answered)
 }
 
-func (a *API) missing(ctx context.Context) (out []missing) {
+func (a *API) missing(ctx context.Context) (out []Missing) {
 	if a.stopping.Err() != nil {
-		return []missing{{Part: "service", Code: string(failure.ErrStopping), Reason: "it is stopping"}}
+		return []Missing{{Part: "service", Code: string(failure.ErrStopping), Reason: "it is stopping"}}
+	}
+	if a.options.Waiting != nil {
+		return []Missing{Lacks("service", a.options.Waiting())}
+	}
+	if a.options.Check != nil {
+		out = a.options.Check(ctx)
+	}
+	if a.reader == nil {
+		return out
 	}
 	overview, err := a.reader.Overview(ctx)
 	if err != nil {
-		told := failure.Tell(err)
-		return []missing{{Part: "region", Code: string(told.Code), Reason: told.Message}}
+		return append(out, Lacks("region", err))
 	}
+	return append(out, a.unread(&overview)...)
+}
+
+// Lacks says that a part is missing because of an error.
+func Lacks(part string, err error) Missing {
+	told := failure.Tell(err)
+	return Missing{Part: part, Code: string(told.Code), Reason: told.Message}
+}
+
+// unread returns what keeps queries from being answered. How far the region's copy of the log is behind the leader's is none of it: a region
+// that is cut off goes on answering, and every answer says that its lag is not known.
+func (a *API) unread(overview *query.Overview) (out []Missing) {
 	if overview.Head.IsZero() {
-		out = append(out, missing{Part: "log", Reason: "it does not answer"})
+		out = append(out, Missing{Part: "log", Reason: "it does not answer"})
 	}
 	wanted := slices.Clone(a.options.Projections)
 	for i := range overview.Projections {
@@ -71,14 +93,14 @@ func (a *API) missing(ctx context.Context) (out []missing) {
 		wanted = slices.DeleteFunc(wanted, func(name string) bool { return name == m.Name })
 		part := "projection " + m.Name
 		switch {
-		case m.Projector == projections.ProjectorRefused || m.Projector == projections.ProjectorWaiting:
-			out = append(out, missing{Part: part, Code: m.Code, Reason: "its projector says: " + m.Message})
+		case m.Projector == projections.ProjectorRefused || m.Projector == projections.ProjectorWaiting || m.Projector == projections.ProjectorSilent:
+			out = append(out, Missing{Part: part, Code: m.Code, Reason: "its projector says: " + m.Message})
 		case m.State != string(projections.Live):
-			out = append(out, missing{Part: part, Reason: "its read model is " + m.State})
+			out = append(out, Missing{Part: part, Reason: "its read model is " + m.State})
 		}
 	}
 	for _, name := range wanted {
-		out = append(out, missing{Part: "projection " + name, Reason: "its projector has not begun"})
+		out = append(out, Missing{Part: "projection " + name, Reason: "its projector has not begun"})
 	}
 	return out
 }

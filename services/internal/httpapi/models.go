@@ -31,7 +31,9 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer done()
 	projection, key := r.PathValue("projection"), r.PathValue("key")
+	begun := time.Now()
 	found, err := a.reader.Get(ctx, projection, key, o)
+	a.waited(r.Context(), o.AtLeast, begun, err)
 	if err != nil {
 		return failure.Reached(r.Context(), err, func(ctx context.Context, o query.Options) (events.Position, error) {
 			found, err := a.reader.Get(ctx, projection, key, o)
@@ -71,7 +73,9 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer done()
 	projection := r.PathValue("projection")
+	begun := time.Now()
 	page, err := a.reader.List(ctx, projection, o)
+	a.waited(r.Context(), o.AtLeast, begun, err)
 	if err != nil {
 		return failure.Reached(r.Context(), err, func(ctx context.Context, o query.Options) (events.Position, error) {
 			page, err := a.reader.List(ctx, projection, query.ListOptions{Options: o, Limit: 1})

@@ -14,6 +14,7 @@ import (
 
 	"tidemark.dev/events/memlog"
 	"tidemark.dev/projections/memstore"
+	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/httpapi"
 )
 
@@ -81,7 +82,9 @@ func TestTheDocumentNamesEveryResourceAndNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	var routes []string
-	for _, r := range httpapi.Routes(httpapi.New(nil, nil, httpapi.Options{})) {
+	log := memlog.New("us", memlog.Options{})
+	defer log.Close()
+	for _, r := range httpapi.Routes(httpapi.New(log, &query.Reader{}, httpapi.Options{Metrics: http.NotFoundHandler()})) {
 		routes = append(routes, strings.NewReplacer("...", "", "{$}", "").Replace(r))
 	}
 	slices.Sort(routes)
@@ -139,7 +142,7 @@ func TestEveryReferenceOfTheDocumentLeadsSomewhere(t *testing.T) {
 
 // Every status that the document names is answered here once.
 func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
-	f := newFixture(t, httpapi.Options{MaxWaits: 1})
+	f := newFixture(t, httpapi.Options{MaxWaits: 1, Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	status(t, f.post(t, flight, departed("1")...), http.StatusCreated)
 	status(t, f.post(t, flight, departed("1")...), http.StatusOK)
 	status(t, f.post(t, flight, departed("2", "Tidemark-Expect", "none")...), http.StatusConflict)
@@ -165,7 +168,7 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	}
 	status(t, f.get(t, "/v1/models/airports/NONE"), http.StatusNotFound)
 	status(t, f.get(t, "/v1/models/nothing"), http.StatusNotFound)
-	for _, path := range []string{"/v1/status", "/healthz", "/readyz", "/openapi.yaml", "/"} {
+	for _, path := range []string{"/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
 		status(t, f.get(t, path), http.StatusOK)
 	}
 	f.kv.Fail(memstore.Fault{Op: memstore.OpKVKeys})
@@ -174,7 +177,7 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	for _, path := range []string{"/v1/status", "/readyz"} {
 		status(t, f.get(t, path+"?x=1"), http.StatusBadRequest)
 	}
-	for _, path := range []string{document, page, "/v1/status", "/healthz", "/readyz", "/openapi.yaml", "/"} {
+	for _, path := range []string{document, page, "/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
 		status(t, f.get(t, path, "Sec-Fetch-Site", "cross-site"), http.StatusForbidden)
 		status(t, f.get(t, path, "Host", "evil.example"), http.StatusMisdirectedRequest)
 	}

@@ -6,10 +6,13 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"tidemark.dev/events"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/failure"
 )
 
@@ -26,6 +29,13 @@ const (
 )
 
 const (
+	// MaxConfirm is the largest number of regions that an append can ask for.
+	MaxConfirm = 32
+	// DefaultConfirmWait is how long they get.
+	DefaultConfirmWait = 10 * time.Second
+)
+
+const (
 	structuredType = "application/cloudevents+json"
 	batchType      = "application/cloudevents-batch+json"
 	cloudEvents    = "application/cloudevents"
@@ -37,11 +47,14 @@ type receipt struct {
 	First     uint64          `json:"first"`
 	Last      uint64          `json:"last"`
 	Duplicate bool            `json:"duplicate"`
+	// Confirmed are the regions that hold the events; only when it was asked for.
+	Confirmed []string `json:"confirmed,omitempty"`
 }
 
 // publish appends the events of a request, all or none.
 func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
+	confirm, err := a.confirmation(r)
+	if err != nil {
 		return err
 	}
 	list, err := a.read(w, r)
@@ -58,12 +71,51 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	told := receipt{Position: done.Position, First: done.First, Last: done.Last, Duplicate: done.Duplicate}
+	if confirm.regions > 0 {
+		waiting, cancel := context.WithTimeout(r.Context(), confirm.wait)
+		defer cancel()
+		if told.Confirmed, err = events.Confirm(waiting, a.options.Floors, done.Position, confirm.regions); err != nil {
+			return failure.At(err, done.Position)
+		}
+	}
 	w.Header().Set(headerPosition, done.Position.String())
 	status := http.StatusCreated
 	if done.Duplicate {
 		status = http.StatusOK
 	}
-	return answer(w, status, receipt{Position: done.Position, First: done.First, Last: done.Last, Duplicate: done.Duplicate})
+	return answer(w, status, told)
+}
+
+// confirmation is how many regions must hold the events before the answer, and how long that may take.
+type confirmation struct {
+	regions int
+	wait    time.Duration
+}
+
+func (a *API) confirmation(r *http.Request) (c confirmation, err error) {
+	values, err := parameters(r, "confirm", "wait")
+	if err != nil {
+		return c, err
+	}
+	c.wait = DefaultConfirmWait
+	if values.Has("wait") {
+		c.wait, err = time.ParseDuration(values.Get("wait"))
+		if err != nil || c.wait <= 0 || c.wait > query.MaxWait {
+			return c, events.Errorf(projections.ErrInvalidQuery, "a wait of %q is not a duration such as 5s, above 0 and at most %s", clip(values.Get("wait")), query.MaxWait)
+		}
+	}
+	if !values.Has("confirm") {
+		return c, nil
+	}
+	c.regions, err = strconv.Atoi(values.Get("confirm"))
+	switch {
+	case err != nil || c.regions < 1 || c.regions > MaxConfirm:
+		return c, events.Errorf(projections.ErrInvalidQuery, "%q is not a number of regions from 1 to %d; nothing was written", clip(values.Get("confirm")), MaxConfirm)
+	case a.options.Floors == nil:
+		return c, events.Errorf(projections.ErrInvalidQuery, "this region stands alone, and no other can confirm anything; nothing was written")
+	}
+	return c, nil
 }
 
 // read returns the events of a request, in whichever mode they come.

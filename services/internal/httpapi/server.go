@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,8 +44,44 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 // Local reports whether only this machine can reach an address.
 func Local(address net.Addr) bool { return loopback(address.String()) }
 
+// Handler is an API, or a Host of one after the other.
+type Handler interface {
+	http.Handler
+	// Stop ends every wait.
+	Stop()
+}
+
+// Host answers with the API it was given last.
+type Host struct {
+	now     atomic.Pointer[API]
+	stopped atomic.Bool
+}
+
+// NewHost returns a Host of an API.
+func NewHost(a *API) *Host {
+	h := &Host{}
+	h.now.Store(a)
+	return h
+}
+
+// Set exchanges the API.
+func (h *Host) Set(a *API) {
+	if h.now.Store(a); h.stopped.Load() {
+		a.Stop()
+	}
+}
+
+// ServeHTTP answers one request.
+func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.now.Load().ServeHTTP(w, r) }
+
+// Stop ends every wait.
+func (h *Host) Stop() {
+	h.stopped.Store(true)
+	h.now.Load().Stop()
+}
+
 // Serve answers requests until ctx ends; then it ends the waits, lets the requests under way finish, and returns nil. It closes the listener.
-func Serve(ctx context.Context, l net.Listener, api *API, logger *slog.Logger) error {
+func Serve(ctx context.Context, l net.Listener, api Handler, logger *slog.Logger) error {
 	s := &http.Server{
 		Handler: api, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),

@@ -15,6 +15,10 @@ const attempts = 3
 type Options struct {
 	// Progress is called after every batch, from the goroutine that called Run.
 	Progress func(Progress)
+	// Floors tell how far the regions are that follow the log; nil: none is waited for.
+	Floors events.Floors
+	// Ahead is how many records the import may be ahead of the slowest of them; default DefaultAhead.
+	Ahead uint64
 	// Batch bounds the events of one batch; default and most MaxEvents.
 	Batch int
 }
@@ -46,7 +50,10 @@ func Run(ctx context.Context, log events.Log, m *Map, input io.Reader, o Options
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	r := &run{log: log, m: m, id: events.NewID(), result: Result{Name: m.name}}
+	if o.Ahead == 0 {
+		o.Ahead = DefaultAhead
+	}
+	r := &run{log: log, m: m, id: events.NewID(), result: Result{Name: m.name}, pace: pace{floors: o.Floors, ahead: o.Ahead}}
 	at, seq, err := readCursor(ctx, log, m)
 	if err != nil {
 		return r.result, err
@@ -78,6 +85,7 @@ type run struct {
 	id     string
 	seq    uint64 // of the cursor's record
 	result Result
+	pace   pace
 }
 
 // prepared is a batch, or why there is none. Both, when the lines before a bad one make a batch.
@@ -112,6 +120,9 @@ func (r *run) all(ctx context.Context, b *batcher, progress func(Progress)) erro
 		select {
 		case next := <-ready:
 			if len(next.events) > 0 {
+				if err := r.pace.wait(ctx, r.seq); err != nil {
+					return err
+				}
 				if err := r.append(ctx, next.batch); err != nil {
 					return err
 				}

@@ -11,25 +11,22 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tidemark.dev/events"
 	"tidemark.dev/infra/region"
-	"tidemark.dev/projections"
-	"tidemark.dev/projections/projector"
+	"tidemark.dev/infra/telemetry"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/httpapi"
+	"tidemark.dev/services/internal/parts"
 )
 
-// Config says what to run.
+// Config of one region.
 type Config struct {
-	// Region says what the region is made of. Its Logger and Holder are used for everything.
-	Region region.Config
+	// Config of its parts. Address is set by New.
+	parts.Config
 	// HTTP is the address of the API; empty: no API.
 	HTTP string
-	// Projections that run; nil: those of the flights example.
-	Projections []projections.Projection
 	// Announce writes the region's address into Region.DataDir, so that commands find it.
 	Announce bool
-	// Projector adjusts the projectors; its Logger and Holder are set from the region's.
-	Projector projector.Options
 }
 
 const (
@@ -38,23 +35,32 @@ const (
 	knownPoll     = 10 * time.Millisecond
 )
 
-// App is a region that is put together. Run makes it work.
+// App is one region in this process, with all its parts.
 type App struct {
 	region     *region.Region
 	reader     *query.Reader
-	projectors []*projector.Projector
-	names      []string     // of their projections
+	projectors *parts.Projectors
+	names      parts.Names
 	listener   net.Listener // nil: no API
 	api        *httpapi.API
 	config     Config
 	logger     *slog.Logger
 }
 
-// Region returns the region.
+func newApp(
+	c Config, r *region.Region, reader *query.Reader, p *parts.Projectors, names parts.Names, l net.Listener, api *httpapi.API, logger *slog.Logger,
+) *App {
+	return &App{region: r, reader: reader, projectors: p, names: names, listener: l, api: api, config: c, logger: logger}
+}
+
+// Region returns the open region.
 func (a *App) Region() *region.Region { return a.region }
 
 // Reader returns the region's queries.
 func (a *App) Reader() *query.Reader { return a.reader }
+
+// Dir returns the region's data directory.
+func (a *App) Dir() string { return a.config.Region.DataDir }
 
 // Address returns what another process needs to use the region.
 func (a *App) Address() region.Address {
@@ -66,7 +72,7 @@ func (a *App) Address() region.Address {
 	return address
 }
 
-// Public reports whether other machines can reach the API, which has no users and no passwords.
+// Public reports whether other machines can reach the API.
 func (a *App) Public() bool { return a.listener != nil && !httpapi.Local(a.listener.Addr()) }
 
 // Run works until ctx ends, and then returns nil, or until a part of the region ends by itself. It ends things in this order:
@@ -77,23 +83,14 @@ func (a *App) Public() bool { return a.listener != nil && !httpapi.Local(a.liste
 //  4. The region: log, connections, Redis, NATS, the lock of the data directory. That is the cleanup that New returned.
 //
 // ready is called once, as soon as commands and requests are answered; its error ends Run.
-func (a *App) Run(ctx context.Context, ready func() error) error {
+func (a *App) Run(ctx context.Context, ready func(context.Context) error) error {
 	projecting, stopProjectors := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopProjectors()
-	var workers errgroup.Group
-	for _, p := range a.projectors {
-		workers.Go(func() error { return p.Run(projecting) })
-	}
 	front, serving := errgroup.WithContext(ctx)
-	front.Go(func() error {
-		select {
-		case err := <-a.region.Lost():
-			return err
-		case <-serving.Done():
-			return nil
-		}
-	})
+	projectors := make(chan error, 1)
+	go func() { projectors <- a.projectors.Run(projecting) }()
 	answering, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAnswering()
 	if a.listener != nil {
 		front.Go(func() error { return httpapi.Serve(answering, a.listener, a.api, a.logger) })
 	}
@@ -107,19 +104,24 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 			return err
 		}
 		defer withdraw() // 1
-		if err := ready(); err != nil {
+		if err := ready(serving); err != nil {
 			return err
 		}
-		<-serving.Done()
-		return nil
+		select {
+		case <-serving.Done():
+			return nil
+		case err := <-projectors:
+			projectors <- nil // for the end below
+			return err
+		}
 	})
 	err := front.Wait()
 	stopProjectors() // 3
-	return errors.Join(err, workers.Wait())
+	return errors.Join(err, <-projectors)
 }
 
-// known waits a bounded time until the projectors have made their projections known to the region, so that the first query of a new region is
-// not told that there is no such projection.
+// known waits until the region knows its projections, so that the first query after the start does not meet an unknown one. That it takes too long is no reason
+// to fail: queries say what is missing.
 func (a *App) known(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, knownPatience)
 	defer cancel()
@@ -137,7 +139,7 @@ func (a *App) known(ctx context.Context) {
 	}
 }
 
-// announce writes the address and returns the function that takes it away.
+// announce writes the region's address, and returns how to withdraw it.
 func (a *App) announce() (withdraw func(), err error) {
 	dir := a.config.Region.DataDir
 	if !a.config.Announce {
@@ -157,4 +159,29 @@ func (a *App) announce() (withdraw func(), err error) {
 			a.logger.Warn("the address of this region could not be removed; commands will look for it in vain", "reason", err.Error())
 		}
 	}, nil
+}
+
+// partsOf returns the configuration of the parts.
+func partsOf(c Config) parts.Config { return c.Config }
+
+func listen(ctx context.Context, c Config) (net.Listener, func(), error) {
+	if c.HTTP == "" {
+		return nil, func() {}, nil
+	}
+	l, err := httpapi.Listen(ctx, c.HTTP)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l, func() { _ = l.Close() }, nil // closed already, unless the app never ran
+}
+
+// newAPI returns the resources of all parts.
+func newAPI(
+	r *region.Region, log events.Log, reader *query.Reader, l net.Listener, names parts.Names, seen *telemetry.Telemetry, logger *slog.Logger,
+) *httpapi.API {
+	o := httpapi.Options{Projections: names, Logger: logger, Floors: r.Floors(), Metrics: seen.Handler(), Observer: seen.Requests()}
+	if l != nil {
+		o.Address = l.Addr()
+	}
+	return httpapi.New(log, reader, o)
 }

@@ -18,6 +18,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/parts"
 	"tidemark.dev/services/internal/up"
 )
 
@@ -27,7 +28,7 @@ const patience = time.Minute
 func config(t *testing.T) up.Config {
 	t.Helper()
 	return up.Config{
-		Region: region.Config{Name: "us", DataDir: filepath.Join(t.TempDir(), "region"), Redis: "mini", LazySync: true},
+		Config: parts.Config{Region: region.Config{Name: "us", DataDir: filepath.Join(t.TempDir(), "region"), Redis: "mini", LazySync: true}},
 		HTTP:   "127.0.0.1:0", Announce: true,
 	}
 }
@@ -42,7 +43,7 @@ func run(t *testing.T, c up.Config) (*up.App, func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- app.Run(ctx, func() error { close(ready); return nil })
+		ended <- app.Run(ctx, func(context.Context) error { close(ready); return nil })
 	}()
 	stopped := false
 	stop := func() error {
@@ -159,7 +160,7 @@ func TestAServerThatEndsByItselfEndsTheApp(t *testing.T) {
 	defer cleanup()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- app.Run(t.Context(), func() error {
+		ended <- app.Run(t.Context(), func(context.Context) error {
 			conn, err := net.Dial("unix", strings.TrimPrefix(app.Address().Redis, "unix://")) //nolint:noctx // a test
 			if err != nil {
 				return err
@@ -192,7 +193,7 @@ func TestWhatCannotBeOpenedLeavesNothingOpen(t *testing.T) {
 	}
 	defer cleanup()
 	failed := errors.New("nobody reads what is printed")
-	if err := app.Run(t.Context(), func() error { return failed }); !errors.Is(err, failed) {
+	if err := app.Run(t.Context(), func(context.Context) error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("it ended with %v", err)
 	}
 }

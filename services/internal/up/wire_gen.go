@@ -8,7 +8,7 @@ package up
 
 import (
 	"context"
-	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/parts"
 )
 
 // Injectors from wire.go:
@@ -16,33 +16,43 @@ import (
 // New puts a region together: everything is open and nothing works yet. The function that it returns closes all of it again; call it after
 // Run has returned. Errors are those of region.Open, and failure.ErrCannotListen; after one, nothing is left open.
 func New(ctx context.Context, c Config) (*App, func(), error) {
-	logger := newLogger(c)
-	region, cleanup, err := openRegion(ctx, c, logger)
+	config := partsOf(c)
+	logger := parts.NewLogger(config)
+	region, cleanup, err := parts.OpenRegion(ctx, config, logger)
 	if err != nil {
 		return nil, nil, err
 	}
-	log := newLog(region)
-	heads := query.NewHeads(log)
-	reader := newReader(region, heads)
-	v, err := newProjections(c)
-	if err != nil {
-		cleanup()
-		return nil, nil, err
-	}
-	v2, err := newProjectors(c, region, v, logger)
+	heads := parts.NewHeads(region)
+	reader := parts.NewReader(region, heads)
+	telemetry, cleanup2, err := parts.NewTelemetry(ctx, config, region, logger)
 	if err != nil {
 		cleanup()
 		return nil, nil, err
 	}
-	upNames := newNames(v)
-	listener, cleanup2, err := listen(ctx, c)
+	log := parts.NewLog(region, telemetry)
+	v, err := parts.NewProjections(config)
 	if err != nil {
+		cleanup2()
 		cleanup()
 		return nil, nil, err
 	}
-	api := newAPI(log, reader, listener, upNames, logger)
-	app := newApp(c, region, reader, v2, upNames, listener, api, logger)
+	names := parts.NewNames(v)
+	projectors, err := parts.NewProjectors(config, region, log, reader, v, names, telemetry, logger)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	listener, cleanup3, err := listen(ctx, c)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	api := newAPI(region, log, reader, listener, names, telemetry, logger)
+	app := newApp(c, region, reader, projectors, names, listener, api, logger)
 	return app, func() {
+		cleanup3()
 		cleanup2()
 		cleanup()
 	}, nil

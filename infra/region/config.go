@@ -1,0 +1,129 @@
+package region
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/redis/go-redis/v9"
+
+	"tidemark.dev/events"
+	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/redisstore"
+)
+
+// Role says what a process does in a region, and with that what it sets up and what it needs.
+type Role int
+
+const (
+	// Whole does everything: the embedded default.
+	Whole Role = iota
+	// Writer sets the log up, leads it or mirrors it, and takes appends. It needs no Redis.
+	Writer
+	// Projector writes the read models. The log and the region's state must have been set up by a writer.
+	Projector
+	// Client publishes and queries. It sets nothing up.
+	Client
+)
+
+// Tends reports whether a role sets the log and the region's state up and keeps them.
+func (r Role) Tends() bool { return r == Whole || r == Writer }
+
+// Config says what a region is made of. Name, and either DataDir or NATS, are required.
+type Config struct {
+	// Name of the region: [a-z0-9-]{1,32}.
+	Name string
+	// Origin is the log's name, and Leader the region whose copy of it accepts the writes. Default: the region leads the origin of its own name.
+	Origin, Leader string
+	// Role of this process.
+	Role Role
+
+	// DataDir holds the embedded servers' data; used when NATS is empty, or Redis asks for a server of our own.
+	DataDir string
+	// LazySync lets an embedded NATS acknowledge before the data is on the disk. For tests and benchmarks.
+	LazySync bool
+	// Peers are the regions that dial the embedded NATS, Links those that it dials. Two regions share one link.
+	Peers []string
+	Links []embedded.Link
+
+	// NATS is the URL of a running server, or of several of one cluster joined by commas; empty: an embedded one.
+	NATS string
+	// User and Password for NATS, when it is not embedded.
+	User, Password string
+	// NATSOptions are used beside them, for example for TLS.
+	NATSOptions []nats.Option
+	// Replicas of the streams of a running cluster; default 1.
+	Replicas int
+	// GroupCommit says that the running NATS server fsyncs before it acknowledges, so that concurrent appends had better share a batch. An
+	// embedded server always does.
+	GroupCommit bool
+
+	// Redis is "auto" (default), "server", "mini", or an address.
+	Redis string
+	// RedisOptions are used instead of Redis when they name an address; several are a Redis Cluster.
+	RedisOptions *redis.UniversalOptions
+	// RedisPrefix begins every key; default "tm:".
+	RedisPrefix string
+
+	// Holder names this process in leases; default: host and process id, or "embedded".
+	Holder string
+	// LogPatience bounds how long Open waits for the region's copy of a log that is led elsewhere; default DefaultLogPatience.
+	LogPatience time.Duration
+	// Logger gets one line per change of state; default: none.
+	Logger *slog.Logger
+}
+
+// DefaultLogPatience is how long a new mirror gets to be made, which needs the leader.
+const DefaultLogPatience = 20 * time.Second
+
+func (c Config) withDefaults() Config {
+	if c.Leader == "" {
+		c.Leader = c.Name
+	}
+	if c.Origin == "" {
+		c.Origin = c.Leader
+	}
+	if c.Redis == "" {
+		c.Redis = embedded.ModeAuto
+	}
+	if c.RedisPrefix == "" {
+		c.RedisPrefix = redisstore.DefaultPrefix
+	}
+	if c.LogPatience == 0 {
+		c.LogPatience = DefaultLogPatience
+	}
+	switch {
+	case c.Holder != "":
+	case c.NATS == "":
+		// The lock of the data directory says that an earlier holder of this name is dead.
+		c.Holder = "embedded"
+	default:
+		host, _ := os.Hostname()
+		c.Holder = fmt.Sprintf("%s:%d", host, os.Getpid())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	for _, name := range []string{c.Name, c.Origin, c.Leader} {
+		if err := events.ValidateOrigin(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leads reports whether the region's own copy of the log accepts the writes.
+func (c Config) leads() bool { return c.Leader == c.Name }
+
+func ownRedis(mode string) bool { return mode == embedded.ModeAuto || mode == embedded.ModeServer }
+
+// needsDir reports whether servers of our own keep data.
+func (c Config) needsDir() bool {
+	return c.NATS == "" || c.Role != Writer && c.RedisOptions == nil && ownRedis(c.Redis)
+}

@@ -1,0 +1,137 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/infra/forward"
+	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/replica"
+)
+
+// logPoll is how often a mirror that is being made is looked at.
+const logPoll = 100 * time.Millisecond
+
+// openLog opens the region's copy of the log, and what belongs to its place: at the leader the answers to other regions, at a mirror
+// the copying, and the way to the leader.
+func (r *Region) openLog(ctx context.Context) error {
+	if r.config.leads() {
+		return r.lead(ctx)
+	}
+	return r.mirror(ctx)
+}
+
+func (r *Region) lead(ctx context.Context) error {
+	c := &r.config
+	cfg := natslog.Config{Origin: c.Origin, Replicas: c.Replicas}
+	if c.Role.Tends() {
+		if err := natslog.Setup(ctx, r.nats, cfg); err != nil {
+			return err
+		}
+	}
+	mode := natslog.Pipelined
+	if r.address.GroupCommit || c.GroupCommit {
+		mode = natslog.GroupCommit
+	}
+	log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Commit: mode, Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	r.onClose(log.Close)
+	r.log, r.copy = log, newLeading(c)
+	if !c.Role.Tends() {
+		return r.askFloors()
+	}
+	floors := replica.NewFloors(r.nats, c.Origin, c.Leader)
+	r.floors = floors
+	server, err := forward.NewServer(r.nats, c.forwarding(), log, floors, forward.ServerOptions{Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	r.keep(server.Run)
+	return nil
+}
+
+func (c Config) forwarding() forward.Config {
+	return forward.Config{Origin: c.Origin, Region: c.Name, Leader: c.Leader}
+}
+
+// askFloors lets the floors be asked of the leader's writer.
+func (r *Region) askFloors() error {
+	floors, err := forward.NewFloors(r.nats, r.config.forwarding(), forward.Options{Logger: r.config.Logger})
+	if err != nil {
+		return err
+	}
+	r.onClose(floors.Close)
+	r.floors = floors
+	return nil
+}
+
+// mirrored is a log that is read here and written at its leader.
+type mirrored struct {
+	events.Reader
+	events.Appender
+}
+
+func (r *Region) mirror(ctx context.Context) error {
+	c := &r.config
+	if c.Role.Tends() {
+		m, err := replica.Follow(ctx, r.nats, replica.Config{Origin: c.Origin, Region: c.Name, Leader: c.Leader, Replicas: c.Replicas}, replica.Options{Logger: c.Logger})
+		if err != nil {
+			return err
+		}
+		r.keep(m.Run)
+		r.copy = m
+		if err := r.tellCopy(m); err != nil {
+			return err
+		}
+	} else {
+		asked := newAskedCopy(r.nats, c)
+		asked.ask(ctx)
+		r.keep(asked.run)
+		r.copy = asked
+	}
+	log, err := r.awaitMirror(ctx)
+	if err != nil {
+		return err
+	}
+	r.onClose(log.Close)
+	appender, err := forward.NewAppender(r.nats, c.forwarding(), forward.Options{Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	r.onClose(appender.Close)
+	r.log = mirrored{log, appender}
+	return r.askFloors()
+}
+
+// awaitMirror opens the region's copy of the log. One that does not exist yet is being made: that takes the leader, and a moment.
+func (r *Region) awaitMirror(ctx context.Context) (*natslog.Log, error) {
+	c := &r.config
+	cfg := natslog.Config{Origin: c.Origin, Replicas: c.Replicas, Mirror: true}
+	deadline := time.Now().Add(c.LogPatience)
+	for {
+		log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Logger: c.Logger})
+		if err == nil || !errors.Is(err, events.ErrNoLog) && !errors.Is(err, events.ErrForeignHistory) || !c.Role.Tends() {
+			return log, err
+		}
+		now := r.copy.Replication()
+		if now.State == events.CopyDiverged || time.Now().After(deadline) {
+			why := now.Message
+			if why == "" {
+				why = "nothing came from there yet"
+			}
+			return nil, events.Errorf(events.ErrNoLog, "region %s has no copy of the log %s yet, and cannot get one from its leader %s: %s", c.Name, c.Origin, c.Leader, why).
+				Hint("Check the link between the two regions; a copy that was made once is read without it.")
+		}
+		t := time.NewTimer(logPoll)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package command_test
+
+import (
+	"io"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestWhatAUserDoesInThreeRegions writes and reads everywhere. Which region is meant is said by --region; without it, it is the one that leads.
+func TestWhatAUserDoesInThreeRegions(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "regions")
+	up := startAll(t, dir)
+	if len(up.all) != 3 || up.all[0].Region != "us" || up.all[1].Leader != "us" || up.all[2].Dir != filepath.Join(dir, "ap") {
+		t.Fatalf("up announced %+v", up.all)
+	}
+	do := func(code int, args ...string) result {
+		t.Helper()
+		return want(t, cli(t, flight, append([]string{"--dir", dir}, args...)...), code)
+	}
+
+	t.Log("write where the log is led, and where it is mirrored; every region confirms")
+	first := do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "none", "--confirm", "3")
+	if !strings.Contains(first.err, "confirmed by ap, eu, us") {
+		t.Errorf("publish said %q", first.err)
+	}
+	second := do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "2", "--region", "ap", "--id", "two")
+	position := strings.TrimSpace(second.out)
+	if !strings.HasSuffix(position, ":3") {
+		t.Errorf("publish in ap printed %q", position)
+	}
+	if again := do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "2", "--region", "eu", "--id", "two"); strings.TrimSpace(again.out) != position {
+		t.Errorf("the same in eu printed %+v", again)
+	}
+	if p := do(1, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "none", "--region", "eu", "-o", "json").problem(t); p.Error.Code != "conflict" || *p.Error.Actual != 3 {
+		t.Errorf("a conflict in eu is %+v", p)
+	}
+
+	t.Log("read it everywhere")
+	for _, region := range []string{"us", "eu", "ap"} {
+		a := decode[answer](t, do(0, "get", "airports", "ORD", "--at-least", position, "--wait", "30s", "--region", region, "-o", "json").out)
+		if a.Region != region || a.Document["departures"] != 2.0 || a.Position != position {
+			t.Errorf("%s answered %+v", region, a)
+		}
+		if out := do(0, "history", "airport/ORD", "--region", region).out; strings.Count(out, "FlightDeparted") != 2 {
+			t.Errorf("history in %s printed %s", region, out)
+		}
+	}
+	if out := do(0, "status").out; !strings.Contains(out, "it leads the log") {
+		t.Errorf("status printed %s", out)
+	}
+	eventually(t, func() bool {
+		return regexp.MustCompile(`(?m)^it mirrors the log of us, nothing behind$`).MatchString(do(0, "status", "--region", "eu").out)
+	})
+
+	t.Log("the same over HTTP")
+	body := httpGet(t, up.all[2].HTTP+"/v1/models/airports/ORD?at-least="+position)
+	if got := do(0, "get", "airports", "ORD", "-o", "json", "--region", "ap").out; got != body {
+		t.Errorf("HTTP answered %s and get %s", body, got)
+	}
+	metrics := httpGet(t, up.all[2].HTTP+"/metrics")
+	if !regexp.MustCompile(`(?m)^tidemark_replication_lag_events\{[^}]*region="ap"[^}]*\} 0$`).MatchString(metrics) {
+		t.Errorf("the metrics are %s", metrics)
+	}
+}
+
+func httpGet(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url) //nolint:noctx,gosec // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s answered %s %v", url, body, err)
+	}
+	return string(body)
+}

@@ -1,0 +1,74 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/services/internal/failure"
+)
+
+// Observer is told of every request.
+type Observer interface {
+	// Begin tells that a request came. What it returns is called once with how it was answered: the route is a pattern, never a path, and empty for none; the
+	// code is that of the problem, and empty for none.
+	Begin(ctx context.Context, method string) func(route string, status int, code string)
+	// Waited tells how long a read with a position took, and the code of its error, empty for none.
+	Waited(ctx context.Context, took time.Duration, code string)
+}
+
+// observed is an answer that remembers what it was.
+type observed struct {
+	http.ResponseWriter
+	status int
+	code   string
+}
+
+func (o *observed) WriteHeader(status int) {
+	if o.status == 0 {
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *observed) Write(p []byte) (int, error) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	return o.ResponseWriter.Write(p)
+}
+
+// Unwrap lets a http.ResponseController find the connection.
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+// observe answers a request and tells the observer.
+func (a *API) observe(w http.ResponseWriter, r *http.Request) {
+	if a.options.Observer == nil {
+		a.serve(w, r)
+		return
+	}
+	end := a.options.Observer.Begin(r.Context(), r.Method)
+	answered := &observed{ResponseWriter: w}
+	defer func() {
+		_, route, _ := strings.Cut(r.Pattern, " ")
+		if answered.status == 0 {
+			answered.status = http.StatusOK
+		}
+		end(route, answered.status, answered.code)
+	}()
+	a.serve(answered, r)
+}
+
+// waited tells the observer of a read with a position.
+func (a *API) waited(ctx context.Context, atLeast events.Position, begun time.Time, err error) {
+	if a.options.Observer == nil || atLeast.IsZero() {
+		return
+	}
+	code := ""
+	if err != nil {
+		code = string(failure.Code(err))
+	}
+	a.options.Observer.Waited(ctx, time.Since(begun), code)
+}

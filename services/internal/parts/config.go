@@ -1,0 +1,41 @@
+package parts
+
+import (
+	"os"
+
+	"tidemark.dev/infra/region"
+	"tidemark.dev/infra/topology"
+	"tidemark.dev/services/internal/service"
+)
+
+// WriterConfig returns the configuration of a writer. Errors: those of topology.Load and region.Of.
+func WriterConfig(s service.Settings) (Config, error) { return configOf(s, region.Writer) }
+
+// ProjectorConfig returns the configuration of a projector. Errors: those of topology.Load and region.Of.
+func ProjectorConfig(s service.Settings) (Config, error) { return configOf(s, region.Projector) }
+
+// QueryConfig returns the configuration of a query service. Errors: those of topology.Load and region.Of.
+func QueryConfig(s service.Settings) (Config, error) { return configOf(s, region.Client) }
+
+func configOf(s service.Settings, role region.Role) (Config, error) {
+	env := topology.Environment(os.Environ())
+	t, err := topology.Load(s.Config, env)
+	if err != nil {
+		return Config{}, err
+	}
+	r, err := region.Of(t, s.Region, role, env)
+	if err != nil {
+		return Config{}, err
+	}
+	r.Logger = s.Logger
+	return Config{Service: s.Name, Region: r, Address: s.Address}, nil
+}
+
+// WriterPart returns a writer as what a service consists of.
+func WriterPart(w *Writer) service.Part { return service.Part{API: w.API(), Run: w.Run} }
+
+// ProjectorPart returns projectors as what a service consists of.
+func ProjectorPart(p *Projectors) service.Part { return service.Part{API: p.API(), Run: p.Run} }
+
+// QueryPart returns a query service as what a service consists of.
+func QueryPart(q *Query) service.Part { return service.Part{API: q.API(), Run: q.Run} }

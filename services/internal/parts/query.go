@@ -1,0 +1,30 @@
+package parts
+
+import (
+	"context"
+	"log/slog"
+
+	"tidemark.dev/infra/region"
+	"tidemark.dev/infra/telemetry"
+	"tidemark.dev/projections/query"
+	"tidemark.dev/services/internal/httpapi"
+)
+
+// Query answers queries over HTTP.
+type Query struct {
+	region *region.Region
+	api    *httpapi.API
+}
+
+// NewQuery returns a Query.
+func NewQuery(c Config, r *region.Region, reader *query.Reader, names Names, seen *telemetry.Telemetry, logger *slog.Logger) *Query {
+	o := options(c, seen, logger)
+	o.Projections = names
+	return &Query{region: r, api: httpapi.New(nil, reader, o)}
+}
+
+// API returns the resources of the read models.
+func (q *Query) API() *httpapi.API { return q.api }
+
+// Run works until ctx ends.
+func (q *Query) Run(ctx context.Context) error { return untilLost(ctx, q.region) }
