@@ -16,6 +16,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/forward"
 	"tidemark.dev/infra/redisstore"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/infra/topology"
@@ -25,10 +26,16 @@ import (
 	"tidemark.dev/services/internal/demo"
 	"tidemark.dev/services/internal/failure"
 	"tidemark.dev/services/internal/importer"
+	"tidemark.dev/services/internal/service"
 )
 
 func infraCodes() []events.Code {
-	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), []events.Code{redisstore.ErrInvalidOptions})
+	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), service.Codes(), forwardCodes(), []events.Code{redisstore.ErrInvalidOptions})
+}
+
+// forwardCodes are those of forwarding that are its own. To be overloaded means the same everywhere.
+func forwardCodes() []events.Code {
+	return slices.DeleteFunc(forward.Codes(), func(c events.Code) bool { return c == failure.ErrOverloaded })
 }
 
 func allCodes() []events.Code {

@@ -134,6 +134,10 @@ func ofInfra(code events.Code) Class {
 		return unknown(http.StatusInternalServerError, "The redis-server did not run")
 	case "invalid-options":
 		return bad(http.StatusInternalServerError, "The store's settings cannot be used")
+	case "not-leader":
+		return unknown(http.StatusBadGateway, "The append was forwarded to a region that does not lead the log")
+	case "forward-protocol":
+		return unknown(http.StatusBadGateway, "The leader's writer speaks another version")
 	case "not-running":
 		return unknown(http.StatusServiceUnavailable, "No running region was found")
 	case "not-as-written":
@@ -217,6 +221,10 @@ func ofServices(code events.Code) Class {
 		return notMet(http.StatusInternalServerError, "The replay failed")
 	case "demo-failed": // of package demo, which links every server
 		return notMet(http.StatusInternalServerError, "The demo did not hold")
+	case "stuck": // of package service, which needs this one
+		return unknown(http.StatusInternalServerError, "The service did not end in time")
+	case "not-ready":
+		return notMet(http.StatusServiceUnavailable, "The service is not ready")
 	case ErrInterrupted:
 		return unknown(http.StatusServiceUnavailable, "It was interrupted")
 	case ErrTimedOut:

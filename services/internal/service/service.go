@@ -60,6 +60,8 @@ type Service struct {
 	open     Open
 	logger   *slog.Logger
 
+	stopPatience time.Duration
+
 	mu      sync.Mutex
 	waiting error // what is waited for
 }
@@ -67,7 +69,7 @@ type Service struct {
 // New returns a service that answers on a listener, which it closes.
 func New(name string, l net.Listener, open Open, logger *slog.Logger) *Service {
 	return &Service{
-		name: name, listener: l, open: open, logger: logger,
+		name: name, listener: l, open: open, logger: logger, stopPatience: stopPatience,
 		waiting: events.Errorf(failure.ErrStarting, "the %s is starting", name).Hint("Ask again in a moment."),
 	}
 }
@@ -88,13 +90,13 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	bound := time.NewTimer(stopPatience)
+	bound := time.NewTimer(s.stopPatience)
 	defer bound.Stop()
 	select {
 	case err := <-ended:
 		return err
 	case <-bound.C:
-		return events.Errorf(ErrStuck, "the %s did not end within %s of being told to; it ends without cleaning up", s.name, stopPatience).
+		return events.Errorf(ErrStuck, "the %s did not end within %s of being told to; it ends without cleaning up", s.name, s.stopPatience).
 			Hint("Nothing that was acknowledged is lost. Leases run out by themselves within seconds.")
 	}
 }
