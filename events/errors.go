@@ -58,6 +58,8 @@ const (
 	ErrNotFound = Code("not-found")
 	// ErrClockAhead: a timestamp, or the time of a new event, is further ahead of the wall clock than its bound.
 	ErrClockAhead = Code("clock-ahead")
+	// ErrOverloaded: there was no room for the request; nothing was done.
+	ErrOverloaded = Code("overloaded")
 	// ErrNotConfirmed: the append is stored, and fewer regions than wanted had confirmed it in time.
 	ErrNotConfirmed = Code("not-confirmed")
 	// ErrClosed: the log was closed by its owner.
@@ -69,7 +71,7 @@ func Codes() []Code {
 	return []Code{
 		ErrInvalidEvent, ErrInvalidEntity, ErrInvalidData, ErrTooLarge, ErrInvalidBatch, ErrInvalidPosition, ErrLostPosition,
 		ErrImpossiblePosition, ErrConflict, ErrIDConflict, ErrUnknownOutcome, ErrUnreachable, ErrUnauthorized, ErrNoLog,
-		ErrUnsafeLog, ErrHole, ErrDamaged, ErrForeignHistory, ErrNotFound, ErrClockAhead, ErrNotConfirmed, ErrClosed,
+		ErrUnsafeLog, ErrHole, ErrDamaged, ErrForeignHistory, ErrNotFound, ErrClockAhead, ErrOverloaded, ErrNotConfirmed, ErrClosed,
 	}
 }
 

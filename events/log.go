@@ -123,7 +123,7 @@ func (p *Pending) Done() <-chan struct{} { return p.done }
 //   - ErrIDConflict: an event with the same source and id and other content exists, or only some of the events
 //     exist; nothing was written. The error names the event.
 //   - ErrUnknownOutcome: it could not be found out in time whether the append is stored. Append the same again.
-//   - ErrUnreachable, ErrUnauthorized, ErrNoLog, ErrTooLarge, ErrImpossiblePosition: nothing was written.
+//   - ErrUnreachable, ErrUnauthorized, ErrNoLog, ErrTooLarge, ErrImpossiblePosition, ErrOverloaded, ErrClockAhead: nothing was written.
 //   - ErrClosed: the log was closed before the append was sent; nothing was written.
 //
 // When ctx ends first, Wait returns ErrUnknownOutcome; the append goes on.

@@ -32,6 +32,12 @@ func genesisOf(ctx context.Context, a api, origin string) (events.Genesis, error
 	}
 	m, err := a.message(ctx, query{Sequence: 1})
 	if errors.Is(err, errNoMessage) {
+		if info, err := a.streamInfo(ctx); err != nil {
+			return g, err
+		} else if info.State.LastSeq == 0 {
+			return g, events.Errorf(events.ErrNoLog, "stream %s is there and empty: nothing has begun the log of origin %s in it yet", a.stream, origin).
+				Hint("Whoever made it, a writer that sets the log up or a mirror, fills it in a moment.")
+		}
 		return g, foreign("is missing")
 	}
 	if err != nil {

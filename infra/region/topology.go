@@ -3,6 +3,8 @@ package region
 import (
 	"strings"
 
+	"github.com/redis/go-redis/v9"
+
 	"tidemark.dev/events"
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/infra/topology/dial"
@@ -19,9 +21,11 @@ func Of(t *topology.Topology, name string, role Role, env topology.Environment) 
 	if err != nil {
 		return Config{}, err
 	}
-	redisOptions, err := dial.Redis(at.Redis, env)
-	if err != nil {
-		return Config{}, err
+	var redisOptions *redis.UniversalOptions
+	if role != Writer { // a writer uses no Redis, and may not have its secret
+		if redisOptions, err = dial.Redis(at.Redis, env); err != nil {
+			return Config{}, err
+		}
 	}
 	origin := t.Origin()
 	return Config{

@@ -18,8 +18,6 @@ const (
 	ErrCrossSite = events.Code("cross-site-request")
 	// ErrUnknownHost: the Host header names somebody else: a misconfigured proxy, or DNS rebinding.
 	ErrUnknownHost = events.Code("unknown-host")
-	// ErrOverloaded: too many requests of that kind are being served.
-	ErrOverloaded = events.Code("overloaded")
 	// ErrStarting: the service runs, and the servers it needs do not answer yet.
 	ErrStarting = events.Code("starting")
 	// ErrStopping: the service is shutting down.
@@ -39,7 +37,7 @@ const (
 // Codes lists every code of this package.
 func Codes() []events.Code {
 	return []events.Code{
-		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrOverloaded, ErrStarting, ErrStopping,
+		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrStarting, ErrStopping,
 		ErrCannotListen, ErrReplayFailed, ErrInterrupted, ErrTimedOut, ErrInternal,
 	}
 }

@@ -30,12 +30,7 @@ import (
 )
 
 func infraCodes() []events.Code {
-	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), service.Codes(), forwardCodes(), []events.Code{redisstore.ErrInvalidOptions})
-}
-
-// forwardCodes are those of forwarding that are its own. To be overloaded means the same everywhere.
-func forwardCodes() []events.Code {
-	return slices.DeleteFunc(forward.Codes(), func(c events.Code) bool { return c == failure.ErrOverloaded })
+	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), service.Codes(), forward.Codes(), []events.Code{redisstore.ErrInvalidOptions})
 }
 
 func allCodes() []events.Code {

@@ -41,6 +41,8 @@ func ofLog(code events.Code) Class {
 	case events.ErrUnknownOutcome:
 		// The append may be stored: a gateway's time-out says that, an unavailable service does not.
 		return later(unknown(http.StatusGatewayTimeout, "It is not known whether the append is stored"))
+	case events.ErrOverloaded:
+		return later(unknown(http.StatusServiceUnavailable, "Too many requests at once"))
 	case events.ErrNotConfirmed:
 		// The events are stored, so the same request would not be better later.
 		return notMet(http.StatusServiceUnavailable, "Stored, and not enough regions confirmed it in time")
@@ -209,8 +211,6 @@ func ofServices(code events.Code) Class {
 		return bad(http.StatusForbidden, "The request comes from another site")
 	case ErrUnknownHost:
 		return bad(http.StatusMisdirectedRequest, "The request is for another host")
-	case ErrOverloaded:
-		return later(unknown(http.StatusServiceUnavailable, "Too many requests at once"))
 	case ErrStopping:
 		return later(unknown(http.StatusServiceUnavailable, "The service is stopping"))
 	case ErrStarting:

@@ -217,7 +217,7 @@ func (a *API) patient(ctx context.Context, atLeast events.Position) (context.Con
 	select {
 	case a.waits <- struct{}{}:
 	default:
-		return nil, nil, events.Errorf(failure.ErrOverloaded, "%d requests wait for a position already; this one did not begin to", cap(a.waits)).
+		return nil, nil, events.Errorf(events.ErrOverloaded, "%d requests wait for a position already; this one did not begin to", cap(a.waits)).
 			Hint("Ask again in a moment.")
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

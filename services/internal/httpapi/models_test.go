@@ -269,7 +269,7 @@ func TestWaitsAreBoundedAndEndWhenTheServiceStops(t *testing.T) {
 	}()
 	eventually(t, "the first wait has begun", func() bool { return httpapi.Waiting(f.api) == 1 })
 	w := f.get(t, "/v1/models/airports/ORD?at-least=us.abcd@1:50&wait=0")
-	problem(t, w, http.StatusServiceUnavailable, failure.ErrOverloaded)
+	problem(t, w, http.StatusServiceUnavailable, events.ErrOverloaded)
 	f.api.Stop()
 	problem(t, <-answers, http.StatusServiceUnavailable, failure.ErrStopping)
 	status(t, f.get(t, "/readyz"), http.StatusServiceUnavailable)

@@ -189,7 +189,7 @@ func (a *API) body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte,
 		case a.bodies <- struct{}{}:
 			defer func() { <-a.bodies }()
 		case <-patience.C:
-			return nil, events.Errorf(failure.ErrOverloaded, "%d large bodies are being read already; nothing was written", cap(a.bodies)).
+			return nil, events.Errorf(events.ErrOverloaded, "%d large bodies are being read already; nothing was written", cap(a.bodies)).
 				Hint("Send it again in a moment.")
 		case <-r.Context().Done():
 			return nil, context.Cause(r.Context())

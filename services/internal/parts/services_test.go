@@ -1,0 +1,313 @@
+package parts_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tidemark.dev/infra/embedded"
+)
+
+const patience = time.Minute
+
+// build compiles the three services once for all tests.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tidemark-services-")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command("go", "build", "-o", dir, "tidemark.dev/services/writer", "tidemark.dev/services/projector", "tidemark.dev/services/query").CombinedOutput() //nolint:gosec,noctx // constants
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := build(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// servers are the NATS and Redis of two regions, which are no business of the services.
+type servers struct {
+	nats  map[string]*embedded.NATS
+	redis map[string]string
+}
+
+func startServers(t *testing.T) *servers {
+	t.Helper()
+	s := &servers{nats: map[string]*embedded.NATS{}, redis: map[string]string{}}
+	for _, name := range []string{"us", "eu"} {
+		dir, err := embedded.OpenDir(filepath.Join(t.TempDir(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = dir.Close() })
+		c := embedded.NATSConfig{Region: name, Dir: dir, LazySync: true, Origins: []string{"us"}}
+		if name == "us" {
+			c.Peers = []string{"eu"}
+		} else {
+			c.Links = []embedded.Link{s.nats["us"].LinkFor("eu")}
+		}
+		n, err := embedded.StartNATS(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(n.Shutdown)
+		r, err := embedded.StartRedis(t.Context(), embedded.RedisConfig{Mode: embedded.ModeServer, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = r.Close() })
+		s.nats[name], s.redis[name] = n, "unix://"+r.Options().Addr
+	}
+	return s
+}
+
+// topology writes the topology file; passwords are in the environment.
+func (s *servers) topology(t *testing.T) (file string, env []string) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("version: 1\nregions:\n")
+	for _, name := range []string{"us", "eu"} {
+		fmt.Fprintf(&b, "  %s:\n    nats: {urls: [%q], user: %s, password: {env: TEST_NATS_%s}}\n    redis: {addresses: [%q]}\n",
+			name, s.nats[name].URL(), s.nats[name].User(), strings.ToUpper(name), s.redis[name])
+		env = append(env, "TEST_NATS_"+strings.ToUpper(name)+"="+s.nats[name].Password())
+	}
+	b.WriteString("origins:\n  us: {leader: us}\n")
+	file = filepath.Join(t.TempDir(), "tidemark.yaml")
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, append(os.Environ(), env...)
+}
+
+// process is a running service.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	http string
+	log  *log
+}
+
+// log is what a service writes to stderr.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func start(t *testing.T, service, region, file string, env []string) *process {
+	t.Helper()
+	dir, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{name: service + " of " + region, http: free(t), log: &log{}}
+	p.cmd = exec.CommandContext(t.Context(), filepath.Join(dir, service), "--config", file, "--region", region, "--http", p.http) //nolint:gosec // our own
+	p.cmd.Env, p.cmd.Stderr = env, p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.cmd.ProcessState == nil {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+		if t.Failed() {
+			t.Logf("%s:\n%s", p.name, p.log)
+		}
+	})
+	return p
+}
+
+// stop sends SIGTERM and expects an orderly end.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("the %s ended with %v:\n%s", p.name, err, p.log)
+	}
+}
+
+func (p *process) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	return p.do(t, http.MethodGet, path, "")
+}
+
+func (p *process) do(t *testing.T, method, path, body string) (int, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+p.http+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/cloudevents+json")
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return response.StatusCode, string(text)
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("it did not come true in time that %s", what)
+		}
+	}
+}
+
+func (p *process) ready(t *testing.T) {
+	t.Helper()
+	eventually(t, "the "+p.name+" is ready", func() bool { status, _ := p.get(t, "/readyz"); return status == http.StatusOK })
+}
+
+// TestServicesOfTheirOwnStartInAnyOrder starts the queries first and the writers last: each waits, says for what, and works as soon as it can.
+func TestServicesOfTheirOwnStartInAnyOrder(t *testing.T) {
+	s := startServers(t)
+	file, env := s.topology(t)
+	var all []*process
+	for _, service := range []string{"query", "projector"} {
+		for _, region := range []string{"us", "eu"} {
+			all = append(all, start(t, service, region, file, env))
+		}
+	}
+	query := map[string]*process{"us": all[0], "eu": all[1]}
+	for _, p := range all {
+		eventually(t, "the "+p.name+" waits", func() bool { return strings.Contains(p.log.String(), "waiting for the log to be set up by the writer") })
+		if status, body := p.get(t, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "no-log") && !strings.Contains(body, "starting") {
+			t.Errorf("while it waits the %s answers %d %s", p.name, status, body)
+		}
+	}
+	writer := map[string]*process{}
+	for _, region := range []string{"eu", "us"} {
+		writer[region] = start(t, "writer", region, file, env)
+		all = append(all, writer[region])
+	}
+	for _, p := range all {
+		p.ready(t)
+		if n := strings.Count(p.log.String(), "waiting for"); n > 2 {
+			t.Errorf("the %s said %d times that it waits", p.name, n)
+		}
+	}
+
+	event := func(id string) string {
+		return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"urn:test","type":"FlightDeparted","subject":"airport/ORD","data":{"origin":"ORD"}}`, id)
+	}
+	status, body := writer["eu"].do(t, http.MethodPost, "/v1/events?confirm=2", event("one"))
+	var receipt struct {
+		Position  string
+		Confirmed []string
+	}
+	if err := json.Unmarshal([]byte(body), &receipt); err != nil || status != http.StatusCreated || len(receipt.Confirmed) != 2 {
+		t.Fatalf("an append in eu was answered %d %s", status, body)
+	}
+	if status, body := writer["us"].do(t, http.MethodPost, "/v1/events", event("one")); status != http.StatusOK || !strings.Contains(body, receipt.Position) {
+		t.Errorf("the same in us was answered %d %s", status, body)
+	}
+	for region, q := range query {
+		if status, body := q.get(t, "/v1/models/airports/ORD?wait=30s&at-least="+receipt.Position); status != http.StatusOK || !strings.Contains(body, `"departures":1`) {
+			t.Errorf("%s answers %d %s", region, status, body)
+		}
+		if status, body := q.get(t, "/metrics"); status != http.StatusOK || !strings.Contains(body, `service="query"`) {
+			t.Errorf("the metrics of %s are %d %s", region, status, body)
+		}
+	}
+	if status, _ := query["us"].do(t, http.MethodPost, "/v1/events", event("two")); status != http.StatusNotFound && status != http.StatusMethodNotAllowed {
+		t.Errorf("a query service takes events: %d", status)
+	}
+	for _, p := range all {
+		p.stop(t)
+	}
+}
+
+// TestTheLeadersEndIsSaidAndNothingElse stops the leader's NATS: the mirror's reads go on, its writes are refused with the leader's name, and all of it comes back.
+func TestTheLeadersEndIsSaidAndNothingElse(t *testing.T) {
+	s := startServers(t)
+	file, env := s.topology(t)
+	writer, projector, query := start(t, "writer", "us", file, env), start(t, "projector", "eu", file, env), start(t, "query", "eu", file, env)
+	far := start(t, "writer", "eu", file, env)
+	for _, p := range []*process{writer, projector, query, far} {
+		p.ready(t)
+	}
+	event := `{"specversion":"1.0","id":"one","source":"urn:test","type":"FlightDeparted","subject":"airport/ORD","data":{"origin":"ORD"}}`
+	status, body := far.do(t, http.MethodPost, "/v1/events?confirm=2", event)
+	if status != http.StatusCreated {
+		t.Fatalf("an append in eu was answered %d %s", status, body)
+	}
+	s.nats["us"].Shutdown()
+	eventually(t, "the writer in eu is not ready", func() bool {
+		status, body := far.get(t, "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "us")
+	})
+	status, body = far.do(t, http.MethodPost, "/v1/events", strings.Replace(event, "one", "two", 1))
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, "unreachable") || !strings.Contains(body, "us") {
+		t.Errorf("without the leader an append was answered %d %s", status, body)
+	}
+	eventually(t, "eu answers, with an unknown lag", func() bool {
+		status, body := query.get(t, "/v1/models/airports/ORD")
+		return status == http.StatusOK && strings.Contains(body, `"departures":1`) && strings.Contains(body, `"lag":null`)
+	})
+	if status, body := query.get(t, "/readyz"); status != http.StatusOK {
+		t.Errorf("a region that is cut off is not ready to answer: %d %s", status, body)
+	}
+	if status, body := query.get(t, "/v1/status"); status != http.StatusOK || !strings.Contains(body, `"state":"unknown"`) {
+		t.Errorf("the status is %d %s", status, body)
+	}
+	for _, p := range []*process{far, query, projector, writer} {
+		p.stop(t)
+	}
+}
