@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"iter"
+	"time"
 )
 
 // Entry is a value of the region's key-value store at a revision.
@@ -10,6 +11,8 @@ type Entry struct {
 	Key      string
 	Value    []byte // nil when the key was deleted
 	Revision uint64
+	// Stored is when the value was written, by the store's clock; zero when the store does not say. Get fills it in, others may not.
+	Stored time.Time
 }
 
 // KV is the region's small consistent store: which generation is live, which replay runs, how each projector does. It is not part of the

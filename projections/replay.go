@@ -28,13 +28,16 @@ type Replay struct {
 	State      ReplayState `json:"state"`
 	Reason     string      `json:"reason"`
 	Generation uint32      `json:"generation,omitempty"` // the new one
-	Sequence   uint64      `json:"sequence"`             // applied so far
-	Head       uint64      `json:"head"`                 // of the log when last looked
-	Documents  uint64      `json:"documents"`
-	Requested  time.Time   `json:"requested"`
-	Finished   *time.Time  `json:"finished,omitempty"`
-	Position   string      `json:"position,omitempty"` // at which the generations were compared and switched
-	Digest     string      `json:"digest,omitempty"`   // of the new generation at Position
+	// Partitions and Definition (a fingerprint) of the new generation: one that was begun with others cannot be continued.
+	Partitions int        `json:"partitions,omitempty"`
+	Definition string     `json:"definition,omitempty"`
+	Sequence   uint64     `json:"sequence"` // applied so far
+	Head       uint64     `json:"head"`     // of the log when last looked
+	Documents  uint64     `json:"documents"`
+	Requested  time.Time  `json:"requested"`
+	Finished   *time.Time `json:"finished,omitempty"`
+	Position   string     `json:"position,omitempty"` // at which the generations were compared and switched
+	Digest     string     `json:"digest,omitempty"`   // of the new generation at Position
 	// Compared says whether the old generation stood at Position with the same definition; Equal whether its digest was the same.
 	Compared bool   `json:"compared"`
 	Equal    bool   `json:"equal"`
@@ -88,29 +91,3 @@ func UnknownProjection(name string) error {
 	}
 	return events.Errorf(ErrUnknownProjection, "this region has no projection %q", name).Hint("tidemark status lists the projections.")
 }
-
-// ProjectorState is what a projector says about a projection.
-type ProjectorState string
-
-// The states of a projector.
-const (
-	ProjectorStarting  ProjectorState = "starting"
-	ProjectorFollowing ProjectorState = "following"
-	ProjectorWaiting   ProjectorState = "waiting" // for a server to answer
-	ProjectorRefused   ProjectorState = "refused" // it will not go on; Message says why and what to do
-)
-
-// Status is what the projector that owns a projection says about itself, in the region's KV under StatusKey, at each change.
-type Status struct {
-	Projection string         `json:"projection"`
-	Definition Definition     `json:"definition"`
-	State      ProjectorState `json:"state"`
-	Generation uint32         `json:"generation"`
-	Holder     string         `json:"holder"`
-	Code       string         `json:"code,omitempty"`
-	Message    string         `json:"message,omitempty"`
-	Since      time.Time      `json:"since"`
-}
-
-// StatusKey is the key of a projection's status.
-func StatusKey(projection string) string { return "status." + projection }

@@ -30,7 +30,7 @@ type Handler[D any] struct {
 // On folds events of a type about entities of a type into the document whose key is the entity's id.
 //
 // The fold gets the document as it was (the zero D when there is none) and returns it as it is now. It must be pure. It returns
-// Delete to remove the document; any other error parks the document at this event.
+// Delete to remove the document; any other error parks the document at this event, and so does a panic: see Panic.
 // The payload is JSON, decoded into P; one that cannot be decoded parks the document too.
 func On[D, P any](entityType, eventType string, fold func(D, Event[P]) (D, error)) Handler[D] {
 	return handler(entityType, eventType, nil, fold)
@@ -55,23 +55,30 @@ func handler[D, P any](entityType, eventType string, key func(Event[P]) string, 
 			case key == nil:
 				op.Key = r.Event.Entity.ID
 			case op.Err == nil:
-				op.Key = key(Event[P]{Record: r, Data: p})
-				op.Err = ValidateKey(op.Key)
-			}
-			if op.Err != nil && key != nil {
-				op.Key = ""
+				op.Key, op.Err = keyOf(key, Event[P]{Record: r, Data: p})
 			}
 		},
-		fold: func(d D, r *events.Record, op *Op) (D, error) {
+		fold: func(d D, r *events.Record, op *Op) (next D, err error) {
+			defer recovered(&err)
 			return fold(d, Event[P]{Record: r, Data: op.payload.(*P)})
 		},
 	}
 }
 
-func decode[P any](r *events.Record, p *P) error {
+// keyOf returns the key of an event's document; none when it cannot be told.
+func keyOf[P any](key func(Event[P]) string, e Event[P]) (k string, err error) {
+	defer recovered(&err)
+	k = key(e)
+	if err := ValidateKey(k); err != nil {
+		return "", err
+	}
+	return k, nil
+}
+
+func decode[P any](r *events.Record, p *P) (err error) {
+	defer recovered(&err) // DecodeData and UnmarshalJSON are not ours
 	var zero P
 	*p = zero
-	var err error
 	if fast, ok := any(p).(DataDecoder); ok {
 		err = fast.DecodeData(r.Event.Data)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -15,29 +16,57 @@ import (
 // finding is one reason why a Redis cannot hold a read model, and what to do about it.
 type finding struct{ found, mend string }
 
-// Check returns nil if a Redis can hold a read model. Nothing is written to it. It returns:
+// Check returns nil if a Redis, or every master of a Redis Cluster, can hold a read model. Nothing is written to it. It returns:
 //
-//   - ErrUnsafeRedis: it evicts, is a replica, or is older than 6.2. All reasons are named, each with its remedy;
+//   - ErrUnsafeRedis: it evicts, is a replica, is older than 6.2, or is a cluster where one server was meant, or the other way round. All
+//     reasons are named, each with its remedy;
 //   - events.ErrUnauthorized: it refused user or password, or the user lacks a right that Check needs;
-//   - events.ErrUnreachable: it did not answer, or answered that it cannot serve yet.
+//   - events.ErrUnreachable: it did not answer, or answered that it cannot serve yet, such as a cluster with a slot that no master serves.
 //
 // What a server does not tell (miniredis tells nothing about itself) is not held against it.
-func Check(ctx context.Context, client *redis.Client) error {
-	addr := client.Options().Addr
-	if err := denied(addr, "PING", client.Ping(ctx).Err()); err != nil {
-		return err
+func Check(ctx context.Context, client redis.UniversalClient) error {
+	switch c := client.(type) {
+	case *redis.Client:
+		return checkServer(ctx, c)
+	case *redis.ClusterClient:
+		return checkCluster(ctx, c)
 	}
-	info, err := readInfo(ctx, client, addr)
+	return events.Errorf(ErrUnsafeRedis, "a client of type %T cannot be used: a read model needs one server, or a Redis Cluster", client)
+}
+
+func checkServer(ctx context.Context, client *redis.Client) error {
+	addr := client.Options().Addr
+	info, err := describeNode(ctx, client)
 	if err != nil {
 		return err
 	}
 	findings := judge(info)
+	if info["cluster_enabled"] == "1" {
+		findings = append(findings, finding{"it is a node of a Redis Cluster and was given as a single server", "Say that it is a cluster."})
+	}
+	return unsafeRedis(addr, findings)
+}
+
+// describeNode returns what one server tells about itself. Its errors are those of Check.
+func describeNode(ctx context.Context, client *redis.Client) (map[string]string, error) {
+	addr := client.Options().Addr
+	if err := denied(addr, "PING", client.Ping(ctx).Err()); err != nil {
+		return nil, err
+	}
+	return readInfo(ctx, client, addr)
+}
+
+// unsafeRedis makes one error of all findings, or nil of none.
+func unsafeRedis(addr string, findings []finding) error {
 	if len(findings) == 0 {
 		return nil
 	}
 	var found, mend []string
 	for _, f := range findings {
-		found, mend = append(found, f.found), append(mend, f.mend)
+		found = append(found, f.found)
+		if !slices.Contains(mend, f.mend) {
+			mend = append(mend, f.mend)
+		}
 	}
 	return events.Errorf(ErrUnsafeRedis, "Redis at %s cannot hold a read model: %s; nothing was written", addr, strings.Join(found, "; ")).
 		Hint("%s", strings.Join(mend, " "))
@@ -67,7 +96,7 @@ func judge(info map[string]string) []finding {
 // readInfo returns what the server tells about itself, as far as it tells it.
 func readInfo(ctx context.Context, client *redis.Client, addr string) (map[string]string, error) {
 	info := make(map[string]string)
-	for _, section := range []string{"server", "replication", "memory"} {
+	for _, section := range []string{"server", "replication", "memory", "cluster"} {
 		text, err := client.Info(ctx, section).Result()
 		if err := denied(addr, "INFO", err); err != nil {
 			return nil, err

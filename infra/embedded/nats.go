@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +25,9 @@ const (
 	DefaultListen = "127.0.0.1:0"
 	// DefaultMaxPayload bounds one message, in bytes: an event and its headers, with room for a page of a query's answer.
 	DefaultMaxPayload = 2 << 20
+	// MirrorSyncInterval is how often a server that only mirrors should sync to the disk. One sync for every record, as a leader needs it,
+	// would hold a mirror to some thousand records a second.
+	MirrorSyncInterval = time.Second
 
 	appUser    = "tidemark"
 	appAccount = "TIDEMARK"
@@ -55,6 +59,18 @@ type NATSConfig struct {
 	// LazySync acknowledges before the data is on the disk (which then follows within two minutes). What a power failure
 	// takes away is gone. Without it every write is flushed to the disk before it is acknowledged.
 	LazySync bool
+	// SyncInterval lets a server that only mirrors acknowledge before the data is on the disk, which follows within so long: what a
+	// power failure takes away is mirrored again. 0 means what LazySync says. MirrorSyncInterval is a good value.
+	SyncInterval time.Duration
+	// Peers are the regions that may dial this one. With any, a listener for their links is opened, and each gets a password.
+	Peers []string
+	// LinkListen is host:port of that listener; port 0 takes a free one. Default DefaultListen. There is no TLS.
+	LinkListen string
+	// Links are dialled. Two regions share one link: one of them dials, the other has it among its peers. Until it is up, and
+	// while it is down, it is tried again four times a second.
+	Links []Link
+	// Origins are the histories that the links carry. Default: one of each region's name, this one's and the others'.
+	Origins []string
 	// MaxPayload bounds one message, in bytes. Default DefaultMaxPayload.
 	MaxPayload int
 	// Logger gets the server's warnings and errors. Default: nothing is logged.
@@ -69,6 +85,9 @@ type NATS struct {
 	log      *slog.Logger
 	release  func()
 	stop     sync.Once
+
+	linkAddress string            // of the listener for links
+	links       map[string]string // peer -> password
 }
 
 // StartNATS starts the server and returns when it is ready: its streams are recovered and it listens. It continues the
@@ -82,6 +101,9 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 	}
 	if cfg.Dir == nil {
 		return nil, events.Errorf(ErrNATSFailed, "NATS of region %s: no data directory was given; nothing was started", cfg.Region)
+	}
+	if err := cfg.validateLinks(); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("start NATS of region %s: %w", cfg.Region, err)
@@ -105,7 +127,11 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 }
 
 func startNATS(cfg NATSConfig, dir string) (*NATS, error) {
-	passwords, err := loadCredentials(dir, appUser)
+	users := []string{appUser}
+	for _, peer := range cfg.Peers {
+		users = append(users, linkUser(peer))
+	}
+	passwords, err := loadCredentials(dir, users...)
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +147,12 @@ func startNATS(cfg NATSConfig, dir string) (*NATS, error) {
 	if err != nil {
 		return nil, events.Errorf(ErrNATSFailed, "NATS of region %s: %w", cfg.Region, err)
 	}
-	if ip := net.ParseIP(opts.Host); opts.Host != "localhost" && !ip.IsLoopback() {
-		log.Warn("NATS can be reached from other machines, and the connection is not encrypted", "region", cfg.Region, "listen", cfg.Listen)
+	for _, host := range []string{opts.Host, opts.LeafNode.Host} {
+		if ip := net.ParseIP(host); host != "" && host != "localhost" && !ip.IsLoopback() {
+			log.Warn("NATS can be reached from other machines, and the connection is not encrypted", "region", cfg.Region, "listen", host)
+		}
 	}
-	sink := newNATSLog(log.With("region", cfg.Region), passwords)
+	sink := newNATSLog(log.With("region", cfg.Region), cfg.secretsOf(passwords))
 	srv.SetLoggerV2(sink, false, false, false)
 	srv.Start()
 	if err := startFailure(cfg, srv, sink); err != nil {
@@ -132,7 +160,12 @@ func startNATS(cfg NATSConfig, dir string) (*NATS, error) {
 		srv.WaitForShutdown()
 		return nil, err
 	}
-	return &NATS{srv: srv, region: cfg.Region, password: passwords[appUser], log: log}, nil
+	n := &NATS{srv: srv, region: cfg.Region, password: passwords[appUser], log: log, links: make(map[string]string, len(cfg.Peers))}
+	for _, peer := range cfg.Peers {
+		n.links[peer] = passwords[linkUser(peer)]
+		n.linkAddress = net.JoinHostPort(opts.LeafNode.Host, strconv.Itoa(opts.LeafNode.Port)) // the port is known by now
+	}
+	return n, nil
 }
 
 // natsOptions returns the server's options.
@@ -162,23 +195,32 @@ func natsOptions(cfg NATSConfig, dir string, passwords map[string]string) (*serv
 	o.JetStreamMaxMemory = maxMemoryStore
 	o.StoreDir = dir // no disk limit here: the server takes three quarters of what is free, and says so when they are used
 	o.SyncAlways = !cfg.LazySync
-	if o.Users, err = natsUsers(o, passwords); err != nil {
+	switch {
+	case cfg.SyncInterval < 0:
+		return nil, events.Errorf(ErrNATSFailed, "NATS of region %s: a sync interval of %s is not possible", cfg.Region, cfg.SyncInterval)
+	case cfg.SyncInterval > 0:
+		o.SyncAlways, o.SyncInterval = false, cfg.SyncInterval
+	}
+	if o.Users, err = natsUsers(o, &cfg, passwords); err != nil {
 		return nil, events.Errorf(ErrNATSFailed, "NATS of region %s: %w", cfg.Region, err)
 	}
-	return o, nil
+	return o, linkOptions(o, &cfg)
 }
 
-// natsUsers returns the users with their accounts. One user with every right in the application's account for now; a
-// role is one more entry, with permissions. The server gets hashes, so that no dump of its options shows a password. The
-// cheapest cost is enough for 256 random bits, and it is paid by every connection.
-func natsUsers(o *server.Options, passwords map[string]string) ([]*server.User, error) {
+// natsUsers returns the users with their accounts: one client user with every right in the application's account, and one for each region
+// that may open a link. The server gets hashes, so that no dump of its options shows a password. The cheapest cost is enough for 256
+// random bits, and it is paid by every connection.
+func natsUsers(o *server.Options, cfg *NATSConfig, passwords map[string]string) ([]*server.User, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(passwords[appUser]), bcrypt.MinCost)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range o.Accounts {
 		if a.Name == appAccount {
-			return []*server.User{{Username: appUser, Password: string(hash), Account: a}}, nil
+			app := &server.User{Username: appUser, Password: string(hash), Account: a,
+				AllowedConnectionTypes: connectionTypes("STANDARD", "IN_PROCESS")}
+			links, err := linkUsers(cfg, a, passwords)
+			return append([]*server.User{app}, links...), err
 		}
 	}
 	return nil, errors.New("account " + appAccount + " is missing")
@@ -209,7 +251,11 @@ func startFailure(cfg NATSConfig, srv *server.Server, sink *natsLog) error {
 	message, cause := sink.failed()
 	switch {
 	case errors.Is(cause, syscall.EADDRINUSE):
-		return events.Errorf(ErrAddressInUse, "NATS of region %s: something else listens on %s; nothing was started", cfg.Region, cfg.Listen).
+		listen := cfg.Listen
+		if strings.Contains(message, "leafnode") {
+			listen = cfg.LinkListen
+		}
+		return events.Errorf(ErrAddressInUse, "NATS of region %s: something else listens on %s; nothing was started", cfg.Region, listen).
 			Hint("Stop it, or choose another address; port 0 takes a free one.")
 	case message != "":
 		return &events.Error{

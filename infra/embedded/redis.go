@@ -26,8 +26,15 @@ const DefaultStopTimeout = 10 * time.Second
 // RedisConfig says how the Redis of a region is got. The zero value means miniredis or a private redis-server, and the
 // latter needs Dir.
 type RedisConfig struct {
-	// Mode is ModeAuto (the default), ModeServer, ModeMini, or an address: redis://, rediss://, unix:// or host:port.
+	// Mode is ModeAuto (the default), ModeServer, ModeMini, or an address: redis://, rediss://, unix:// or host:port. It stays empty when
+	// Addresses are given.
 	Mode string
+	// Addresses of a Redis that runs elsewhere, written as for Mode. Several are nodes of one Redis Cluster: enough of them that one is up.
+	Addresses []string
+	// Cluster says that even a single address is one of a Redis Cluster. Its nodes are then found from there.
+	Cluster bool
+	// User and Password to log in at an address; not for a user or password that is part of the address.
+	User, Password string
 	// Dir holds the files of a private redis-server. Its lock must be held. The other modes do not need it.
 	Dir *Dir
 	// StopTimeout is how long a private redis-server gets to end. Default DefaultStopTimeout.
@@ -38,7 +45,8 @@ type RedisConfig struct {
 
 // Redis is the Redis of a region, however it was got.
 type Redis struct {
-	options  func() *redis.Options // a new value at every call: a client changes the one it is given
+	options  func() *redis.Options        // a new value at every call: a client changes the one it is given
+	cluster  func() *redis.ClusterOptions // the same for a cluster, or nil
 	describe string
 	note     string
 	mini     bool
@@ -59,6 +67,12 @@ func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 	if cfg.StopTimeout <= 0 {
 		cfg.StopTimeout = DefaultStopTimeout
 	}
+	if elsewhere, err := cfg.elsewhere(); elsewhere || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return useAddresses(cfg)
+	}
 	switch cfg.Mode {
 	case "", ModeAuto:
 		binary, err := findRedisServer(ctx)
@@ -77,14 +91,24 @@ func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 			return nil, err
 		}
 		return startServer(ctx, cfg, binary)
-	case ModeMini:
-		return startMini("miniredis was asked for")
 	default:
-		return useAddress(cfg.Mode)
+		return startMini("miniredis was asked for")
 	}
 }
 
-// Options returns the options of a client, with what it needs to log in. Each call returns a new value.
+// Client returns a new client, with what it needs to log in: a *redis.ClusterClient for a cluster, otherwise a *redis.Client. Whoever
+// asked for it closes it. Nothing is sent before it is used.
+func (r *Redis) Client() redis.UniversalClient {
+	if r.cluster != nil {
+		return redis.NewClusterClient(r.cluster())
+	}
+	return redis.NewClient(r.options())
+}
+
+// IsCluster reports whether this is a Redis Cluster.
+func (r *Redis) IsCluster() bool { return r.cluster != nil }
+
+// Options returns the options of a client of the one server, or of the first node of a cluster. Each call returns a new value.
 func (r *Redis) Options() *redis.Options { return r.options() }
 
 // Describe returns how a person reaches it, without a password: a redis-cli command where that is possible.
@@ -134,12 +158,20 @@ func startServer(ctx context.Context, cfg RedisConfig, binary string) (*Redis, e
 	}, nil
 }
 
-func useAddress(address string) (*Redis, error) {
-	options, describe, err := parseAddress(address)
+func useAddresses(cfg RedisConfig) (*Redis, error) {
+	r := &Redis{done: make(chan struct{})}
+	var err error
+	if cfg.Mode != "" {
+		cfg.Addresses = []string{cfg.Mode}
+	}
+	if cfg.Cluster || len(cfg.Addresses) > 1 {
+		r.cluster, r.options, r.describe, err = parseCluster(cfg)
+	} else {
+		r.options, r.describe, err = parseServer(cfg.Addresses[0], cfg.User, cfg.Password)
+	}
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{options: options, describe: describe, done: make(chan struct{})}
 	r.stop = closing(r.done, func() {})
 	return r, nil
 }

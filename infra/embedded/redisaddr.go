@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,6 +47,90 @@ func parseAddress(text string) (options func() *redis.Options, describe string, 
 		return &c
 	}
 	return options, describeOptions(o), nil
+}
+
+// elsewhere reports whether the configuration names a Redis that runs elsewhere. It returns ErrBadAddress for one that contradicts itself.
+func (cfg RedisConfig) elsewhere() (bool, error) {
+	ours := false
+	switch cfg.Mode {
+	case "", ModeAuto, ModeServer, ModeMini:
+		ours = true
+	}
+	switch given := len(cfg.Addresses) > 0; {
+	case given && cfg.Mode != "":
+		return false, events.Errorf(ErrBadAddress, "both addresses of a Redis and %q were given, which is a choice between two", withoutSecrets(cfg.Mode)).
+			Hint("Leave one of them out.")
+	case ours && !given && (cfg.Cluster || cfg.User != "" || cfg.Password != ""):
+		return false, events.Errorf(ErrBadAddress, "a cluster, a user or a password was given, and no address of a Redis").
+			Hint("Give its address too; a Redis that is started here needs none of them.")
+	default:
+		return given || !ours, nil
+	}
+}
+
+// parseServer reads the address of one server, and adds user and password to it.
+func parseServer(address, user, password string) (options func() *redis.Options, describe string, err error) {
+	plain, describe, err := parseAddress(address)
+	if err != nil || user == "" && password == "" {
+		return plain, describe, err
+	}
+	if o := plain(); o.Username != "" || o.Password != "" {
+		return nil, "", events.Errorf(ErrBadAddress, "user and password for the Redis at %s were given twice", o.Addr).
+			Hint("Leave them out of the address.")
+	}
+	return func() *redis.Options {
+		o := plain()
+		o.Username, o.Password = user, password
+		return o
+	}, describe, nil
+}
+
+// parseCluster reads the addresses of a cluster. What they say beside host and port has to be the same for all.
+func parseCluster(cfg RedisConfig) (cluster func() *redis.ClusterOptions, first func() *redis.Options, describe string, err error) {
+	var addrs []string
+	for i, address := range cfg.Addresses {
+		options, _, err := parseServer(address, cfg.User, cfg.Password)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		if i == 0 {
+			first = options
+		}
+		o, same := options(), first()
+		switch {
+		case o.Network != "tcp":
+			return nil, nil, "", events.Errorf(ErrBadAddress, "%s is a socket, and the nodes of a cluster are reached by host and port", o.Addr)
+		case o.DB != 0:
+			return nil, nil, "", events.Errorf(ErrBadAddress, "database %d was asked for at %s, and a cluster has only database 0", o.DB, o.Addr).
+				Hint("Use a prefix to keep read models apart.")
+		case o.Username != same.Username || o.Password != same.Password || (o.TLSConfig == nil) != (same.TLSConfig == nil):
+			return nil, nil, "", events.Errorf(ErrBadAddress, "%s and %s differ in user, password or TLS, and a cluster has one of each", same.Addr, o.Addr).
+				Hint("Give user and password beside the addresses, and use either redis:// or rediss:// for all.")
+		}
+		addrs = append(addrs, o.Addr)
+	}
+	cluster = func() *redis.ClusterOptions {
+		o := first()
+		if o.TLSConfig != nil {
+			o.TLSConfig.ServerName = "" // each node proves the name, or the IP address, that it is dialed by
+		}
+		return &redis.ClusterOptions{
+			Addrs: slices.Clone(addrs), Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig, Protocol: o.Protocol, ClientName: o.ClientName,
+			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout, ContextTimeoutEnabled: true,
+			PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout,
+		}
+	}
+	return cluster, first, describeCluster(first()), nil
+}
+
+// describeCluster returns the redis-cli command for a cluster, without user and password.
+func describeCluster(o *redis.Options) string {
+	host, port, _ := net.SplitHostPort(o.Addr)
+	cmd := "redis-cli -c -h " + shellWord(host) + " -p " + port
+	if o.TLSConfig != nil {
+		cmd += " --tls"
+	}
+	return cmd
 }
 
 func badAddress(text string) error {

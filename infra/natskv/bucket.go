@@ -43,6 +43,7 @@ type bucket struct {
 type stored struct {
 	value    []byte
 	revision uint64
+	at       time.Time // when it was stored, by the server's clock
 }
 
 func (b *bucket) subject(key string) string { return "$KV." + b.name + "." + key }
@@ -61,7 +62,7 @@ func (b *bucket) last(ctx context.Context, key string) (stored, error) {
 	if m.Header.Get(operationHeader) != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "" {
 		return stored{revision: m.Sequence}, nil
 	}
-	return stored{value: append([]byte{}, m.Data...), revision: m.Sequence}, nil // an empty value is not nil
+	return stored{value: append([]byte{}, m.Data...), revision: m.Sequence, at: m.Time}, nil // an empty value is not nil
 }
 
 // write stores a value if the key's last message has a revision. With a time to live the key runs out by itself. A nil value removes the key.

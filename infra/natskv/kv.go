@@ -36,7 +36,7 @@ func (k *KV) Get(ctx context.Context, key string) (projections.Entry, error) {
 	if now.value == nil {
 		return projections.Entry{}, events.Errorf(projections.ErrNoKey, "the region has no value under %s", key)
 	}
-	return projections.Entry{Key: key, Value: now.value, Revision: now.revision}, nil
+	return projections.Entry{Key: key, Value: now.value, Revision: now.revision, Stored: now.at}, nil
 }
 
 // Put writes value if the key is at revision.

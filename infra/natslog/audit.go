@@ -51,6 +51,9 @@ func (a *auditor) edit(flags string) string {
 
 func (a *auditor) role() {
 	c := &a.info.Config
+	if a.cfg.ReadOnly {
+		return
+	}
 	if !a.cfg.Mirror {
 		if c.Mirror != nil {
 			a.add("mirror", c.Mirror.Name, "none", "A copy cannot accept appends; they would be stored in another region or nowhere.",
@@ -155,7 +158,7 @@ func (a *auditor) writing() {
 	if len(c.Sources) > 0 {
 		a.add("sources", len(c.Sources), "none", "Other streams' messages are written into the log past every expectation.", mendRecreate)
 	}
-	if a.cfg.Mirror {
+	if a.cfg.Mirror || a.cfg.ReadOnly {
 		return
 	}
 	if !c.AllowAtomicPublish {
@@ -176,7 +179,7 @@ func (a *auditor) subjects() {
 		a.add("subject_transform", t.Source+" -> "+t.Destination, "none", "Records are stored under other subjects than the ones they were appended to.",
 			a.edit("--no-transform"))
 	}
-	if a.cfg.Mirror {
+	if a.cfg.Mirror || a.cfg.ReadOnly {
 		return
 	}
 	want := Subjects(a.cfg.Origin)

@@ -1,6 +1,7 @@
 package natslog
 
 import (
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -10,6 +11,9 @@ import (
 
 // streamPrefix begins the name of every stream of record.
 const streamPrefix = "EVT_"
+
+// mirrorPrefix begins the name of every consumer that feeds a mirror.
+const mirrorPrefix = "mirror-"
 
 // maxReplicas is the server's own bound.
 const maxReplicas = 5
@@ -27,10 +31,25 @@ type Config struct {
 	DuplicateWindow time.Duration
 	// Mirror says that the stream is this region's copy of an origin that another region leads: it can be read only.
 	Mirror bool
+	// ReadOnly opens the log for reading wherever it is: whether its stream leads or mirrors, and whether it can be appended to, is not looked at.
+	// A region looks at its leader's log so, over the link between the two.
+	ReadOnly bool
 }
 
 // StreamName returns the name of an origin's stream: EVT_<origin>.
 func StreamName(origin string) string { return streamPrefix + origin }
+
+// MirrorConsumer returns the name of the durable consumer at the leader that feeds a region's mirror. Its acknowledgement floor is what that
+// region holds.
+func MirrorConsumer(region string) string { return mirrorPrefix + region }
+
+// MirrorRegion returns the region that a consumer of that name feeds, and whether it is one of ours.
+func MirrorRegion(consumer string) (region string, ok bool) {
+	return strings.CutPrefix(consumer, mirrorPrefix)
+}
+
+// MirrorSubject returns the subject on which an origin's records travel from the leader to a region's mirror.
+func MirrorSubject(region, origin string) string { return "repl." + region + "." + StreamName(origin) }
 
 // Subjects returns the subjects that an origin's stream captures.
 func Subjects(origin string) []string {
@@ -59,6 +78,22 @@ func (c Config) validate() error {
 		return events.Errorf(events.ErrUnsafeLog, "the log %s cannot have the duplicate window %s", c.Origin, c.DuplicateWindow)
 	}
 	return nil
+}
+
+// MirrorStream returns the stream that is a region's copy of the origin. It is fed by the durable consumer MirrorConsumer(region) of the leader,
+// and asks for it below api, a prefix of subjects that takes the place of $JS.API. It has no subjects of its own. The duplicate
+// window is that of the log, for the day on which the copy is promoted; servers forget it when they restart.
+func (c Config) MirrorStream(region, api string) jetstream.StreamConfig {
+	c = c.withDefaults()
+	s := c.streamConfig()
+	s.Description = "tidemark copy of origin " + c.Origin + " in region " + region
+	s.Subjects, s.AllowAtomicPublish = nil, false
+	s.Mirror = &jetstream.StreamSource{
+		Name:     StreamName(c.Origin),
+		External: &jetstream.ExternalStream{APIPrefix: api},
+		Consumer: &jetstream.StreamConsumerSource{Name: MirrorConsumer(region), DeliverSubject: MirrorSubject(region, c.Origin)},
+	}
+	return s
 }
 
 // streamConfig is the stream that Setup creates. Retention has no limit of age, count or size: only the log's own records

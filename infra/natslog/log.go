@@ -18,7 +18,7 @@ type Log struct {
 	logger  *slog.Logger
 	id      *identity
 	reading api
-	writer  *writer // nil for a mirror
+	writer  *writer // nil for a mirror, and when it is only read
 
 	ctx     context.Context // ends when the log is closed
 	cancel  context.CancelCauseFunc
@@ -62,7 +62,7 @@ func (l *Log) open(ctx context.Context, nc *nats.Conn) error {
 	if err := unsafe(l.reading.stream, Audit(l.cfg, info)); err != nil {
 		return err
 	}
-	if _, _, err = l.id.refresh(ctx); err != nil || l.cfg.Mirror {
+	if _, _, err = l.id.refresh(ctx); err != nil || l.cfg.Mirror || l.cfg.ReadOnly {
 		return err
 	}
 	write, err := connect(nc, "write "+l.cfg.Origin, l.logger, l.options.AttemptTimeout)
@@ -155,7 +155,7 @@ func (l *Log) Append(ctx context.Context, b events.Batch) (events.Receipt, error
 // Submit queues a batch.
 func (l *Log) Submit(ctx context.Context, b events.Batch) (*events.Pending, error) {
 	if l.writer == nil {
-		return nil, events.Errorf(events.ErrNoLog, "this region holds a copy of origin %s that cannot be written; nothing was written", l.cfg.Origin).
+		return nil, events.Errorf(events.ErrNoLog, "this copy of origin %s cannot be written; nothing was written", l.cfg.Origin).
 			Hint("Append in the region that leads the origin.")
 	}
 	if l.ctx.Err() != nil {

@@ -1,19 +1,14 @@
 package redisstore_test
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"tidemark.dev/infra/clustertest"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/storetest"
 )
@@ -32,129 +27,29 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// startCluster starts three masters, which share all slots, in processes of this test's own.
-func startCluster(t testing.TB) *redis.ClusterClient {
-	t.Helper()
-	ctx := context.Background()
-	var nodes []*redis.Client
-	var addrs []string
-	for range 3 {
-		node := startNode(t)
-		nodes = append(nodes, node)
-		addrs = append(addrs, node.Options().Addr)
-	}
-	const slots = 16384
-	for i, n := range nodes {
-		must(t, n.ClusterAddSlotsRange(ctx, i*slots/3, (i+1)*slots/3-1).Err())
-		host, port, err := net.SplitHostPort(addrs[0])
-		must(t, err)
-		must(t, n.ClusterMeet(ctx, host, port).Err())
-	}
-	for _, n := range nodes {
-		eventually(t, "the cluster knows all its slots", func() bool {
-			info := n.ClusterInfo(ctx).Val()
-			return bytes.Contains([]byte(info), []byte("cluster_state:ok")) && bytes.Contains([]byte(info), []byte("cluster_known_nodes:3"))
-		})
-	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
-	t.Cleanup(func() { must(t, client.Close()) })
-	return client
-}
-
-// startNode starts one redis-server for a cluster. It takes a port for its clients and the same plus 10,000 for the others; when somebody
-// was faster it tries others.
-func startNode(t testing.TB) *redis.Client {
-	t.Helper()
-	for range 20 {
-		if node := tryNode(t, freePort(t)); node != nil {
-			return node
-		}
-	}
-	t.Fatal("no redis-server of the cluster could be started")
-	return nil
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		port := l.Addr().(*net.TCPAddr).Port
-		must(t, l.Close())
-		if port <= 55_000 {
-			return port
-		}
-	}
-}
-
-func tryNode(t testing.TB, port int) *redis.Client {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "rediscluster")
-	must(t, err)
-	var log bytes.Buffer
-	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--appendonly", "no",
-		"--cluster-enabled", "yes", "--cluster-config-file", filepath.Join(dir, "nodes.conf"))
-	cmd.Stdout, cmd.Stderr = &log, &log
-	must(t, cmd.Start())
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	node := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port)})
-	stop := func() {
-		_ = node.Close()
-		_ = cmd.Process.Kill()
-		<-ended
-		_ = os.RemoveAll(dir)
-	}
-	up := false
-	eventually(t, "a node of the cluster answers", func() bool {
-		if up = node.Ping(context.Background()).Err() == nil; up {
-			return true
-		}
-		select {
-		case <-ended: // the port was taken
-			return true
-		default:
-			return false
-		}
-	})
-	if !up {
-		t.Logf("a node did not start: %s", log.String())
-		stop()
-		return nil
-	}
-	t.Cleanup(stop)
-	return node
-}
-
-func flushCluster(t testing.TB, client *redis.ClusterClient) {
-	t.Helper()
-	must(t, client.ForEachMaster(context.Background(), func(ctx context.Context, node *redis.Client) error { return node.FlushAll(ctx).Err() }))
-}
-
 func TestStoreOnRedisCluster(t *testing.T) {
-	client := startCluster(t)
+	cluster := clustertest.StartRedis(t, 0)
+	client := cluster.Client()
 	storetest.RunStore(t, func(t *testing.T) storetest.Subject {
-		flushCluster(t, client)
+		cluster.FlushAll()
 		return subject(t, client)
 	})
 	t.Run("a client that does not know the cluster is told so", func(t *testing.T) {
-		flushCluster(t, client)
-		node := redis.NewClient(&redis.Options{Addr: client.Options().Addrs[0]})
-		t.Cleanup(func() { must(t, node.Close()) })
-		_, err := open(t, node).Headers(t.Context(), generation(projectionPartitions))
+		cluster.FlushAll()
+		_, err := open(t, cluster.Node(0)).Headers(t.Context(), generation(projectionPartitions))
 		wantText(t, err, "store-unreachable", "MOVED", "cluster client")
 	})
 	t.Run("a slot can move while the store runs", func(t *testing.T) {
-		flushCluster(t, client)
-		testMovingSlot(t, client)
+		cluster.FlushAll()
+		testMovingSlot(t, cluster)
 	})
 }
 
 // testMovingSlot moves a partition to another node. While half of it is there, single documents can be read and whole commits are refused;
 // before and after, everything works.
-func testMovingSlot(t *testing.T, client *redis.ClusterClient) {
+func testMovingSlot(t *testing.T, cluster *clustertest.Redis) {
 	ctx, g, def := t.Context(), generation(1), definition()
-	s := open(t, client)
+	s := open(t, cluster.Client())
 	must(t, s.Create(ctx, g, header(0, 1)))
 	fill(t, s, g, 0, 100)
 	refs := make([]projections.Ref, 100)
@@ -173,7 +68,7 @@ func testMovingSlot(t *testing.T, client *redis.ClusterClient) {
 	}
 	all()
 
-	m := newMove(t, client, base(g, 0)+":head")
+	m := newMove(t, cluster, base(g, 0)+":head")
 	m.begin()
 	all()
 	m.keys(docKey(g, refs[0]), docKey(g, refs[1]))
@@ -210,18 +105,17 @@ type move struct {
 	fromID, id string
 }
 
-func newMove(t *testing.T, client *redis.ClusterClient, key string) *move {
+func newMove(t *testing.T, cluster *clustertest.Redis, key string) *move {
 	t.Helper()
 	ctx := t.Context()
 	m := &move{t: t}
-	slot, err := client.ClusterKeySlot(ctx, key).Result()
+	slot, err := cluster.Client().ClusterKeySlot(ctx, key).Result()
 	must(t, err)
 	m.slot = int(slot)
-	owner, err := client.MasterForKey(ctx, key)
+	owner, err := cluster.Client().MasterForKey(ctx, key)
 	must(t, err)
-	for _, addr := range client.Options().Addrs {
-		node := redis.NewClient(&redis.Options{Addr: addr})
-		t.Cleanup(func() { must(t, node.Close()) })
+	for i, addr := range cluster.Addresses() {
+		node := cluster.Node(i)
 		m.nodes = append(m.nodes, node)
 		id := node.Do(ctx, "cluster", "myid").Val().(string)
 		if addr == owner.Options().Addr {
@@ -243,7 +137,7 @@ func (m *move) keys(keys ...string) {
 	m.t.Helper()
 	host, port, err := net.SplitHostPort(m.to.Options().Addr)
 	must(m.t, err)
-	args := []any{"migrate", host, port, "", 0, 10_000, "keys"}
+	args := []any{"migrate", host, port, "", 0, 10_000, "auth", clustertest.RedisPassword, "keys"}
 	for _, k := range keys {
 		args = append(args, k)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -148,6 +149,42 @@ func (s *Server) Restart() {
 	defer s.mu.Unlock()
 	s.redis = r
 }
+
+// Backup copies the files of the server as they are now, and returns where the copy is.
+func (s *Server) Backup() string {
+	s.t.Helper()
+	copied := filepath.Join(s.t.TempDir(), "backup")
+	if err := os.CopyFS(copied, os.DirFS(s.files())); err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+	return copied
+}
+
+// Restore puts a copy that Backup made in the place of the files. The server must be stopped.
+func (s *Server) Restore(backup string) {
+	s.t.Helper()
+	s.Discard()
+	if err := os.CopyFS(s.files(), os.DirFS(backup)); err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+}
+
+// Discard removes the files, so that the next Restart is that of another, empty server at the same address. The server must be stopped.
+func (s *Server) Discard() {
+	s.t.Helper()
+	s.mu.Lock()
+	runs := s.redis != nil
+	s.mu.Unlock()
+	if runs {
+		s.t.Fatalf("redistest: the server runs; call Stop or Kill first")
+	}
+	if err := os.RemoveAll(s.files()); err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+}
+
+// files returns the directory of the append-only file.
+func (s *Server) files() string { return filepath.Join(s.dir.Path(), "redis") }
 
 // running returns the server, which must run.
 func (s *Server) running() *embedded.Redis {

@@ -173,3 +173,33 @@ func TestEachRunsAgainstBoth(t *testing.T) {
 		t.Errorf("ran %s", got)
 	}
 }
+
+func TestAnOlderCopyOfTheFilesCanBePutBackAndAnEmptyServerStarted(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Client()
+	set(t, c, "a", "1")
+	older := s.Backup()
+	set(t, c, "a", "2")
+	s.Kill()
+	s.Restore(older)
+	s.Restart()
+	want(t, c, "a", "1")
+	s.Stop()
+	s.Discard()
+	s.Restart()
+	if n, err := c.DBSize(t.Context()).Result(); err != nil || n != 0 {
+		t.Errorf("%d keys, %v", n, err)
+	}
+}
+
+func TestFilesOfARunningServerAreNotReplaced(t *testing.T) {
+	for name, replace := range map[string]func(*redistest.Server){
+		"discard": (*redistest.Server).Discard,
+		"restore": func(s *redistest.Server) { s.Restore(t.TempDir()) },
+	} {
+		r := &recorder{TB: t}
+		if fatal := r.run(func(tb testing.TB) { replace(redistest.Start(tb)) }); !strings.Contains(fatal, "the server runs") {
+			t.Errorf("%s: failed with %q", name, fatal)
+		}
+	}
+}

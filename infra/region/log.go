@@ -35,7 +35,7 @@ func (r *Region) lead(ctx context.Context) error {
 	if r.address.GroupCommit || c.GroupCommit {
 		mode = natslog.GroupCommit
 	}
-	log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Commit: mode, Logger: c.Logger})
+	log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Commit: mode, Logger: c.Logger.With("region", c.Name)})
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (r *Region) awaitMirror(ctx context.Context) (*natslog.Log, error) {
 	cfg := natslog.Config{Origin: c.Origin, Replicas: c.Replicas, Mirror: true}
 	deadline := time.Now().Add(c.LogPatience)
 	for {
-		log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Logger: c.Logger})
+		log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Logger: c.Logger.With("region", c.Name)})
 		if err == nil || !errors.Is(err, events.ErrNoLog) && !errors.Is(err, events.ErrForeignHistory) || !c.Role.Tends() {
 			return log, err
 		}

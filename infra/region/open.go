@@ -192,7 +192,7 @@ func redisURL(given string, o *redis.Options) string {
 func (r *Region) openState(ctx context.Context) error {
 	c := &r.config
 	kv, leases, err := natskv.Open(ctx, r.nats, natskv.Config{
-		Bucket: "tidemark-" + c.Name, Create: c.Role.Tends(), Replicas: c.Replicas, Takeover: c.NATS == "", Logger: c.Logger,
+		Bucket: "tidemark-" + c.Name, Create: c.Role.Tends(), Replicas: c.Replicas, Takeover: c.NATS == "", Logger: c.Logger.With("region", c.Name),
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -89,7 +90,7 @@ func (k *KV) expect(key string, revision uint64) error {
 
 func (k *KV) set(key string, value []byte) uint64 {
 	k.revision++
-	k.entries[key] = projections.Entry{Key: key, Value: value, Revision: k.revision}
+	k.entries[key] = projections.Entry{Key: key, Value: value, Revision: k.revision, Stored: time.Now()}
 	close(k.changed)
 	k.changed = make(chan struct{})
 	return k.revision

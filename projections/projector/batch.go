@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -20,6 +21,8 @@ type batch struct {
 	values  []string
 	commits []projections.Commit
 	order   []int
+	parked  []*entry // documents whose fold stopped in this batch
+	began   time.Time
 }
 
 // smallBatch is the number of records up to which partitions that no event touched keep their checkpoint for the moment.
@@ -68,6 +71,7 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 	if err := e.commit(ctx); err != nil {
 		return err
 	}
+	e.committed(ctx, work)
 	e.cache.shrink()
 	return nil
 }
@@ -108,6 +112,8 @@ func (e *engine) begin() {
 	b := &e.batch
 	b.ops.Reset()
 	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
+	b.parked = b.parked[:0]
+	e.begins()
 	for i := range e.parts {
 		p := &e.parts[i]
 		p.next, p.writes, p.touched, p.stray = p.head, p.writes[:0], false, 0
@@ -136,6 +142,7 @@ func (e *engine) target(work []*events.Record) {
 		var target *entry
 		if op.Key == "" {
 			e.unrouted(r.Event.Entity.String(), r, op.Err.Error())
+			e.panicked(r, "", op.Err)
 		} else if n := projections.PartitionOf(op.Key, len(e.parts)); r.Sequence > e.parts[n].seq {
 			target = e.cache.get(op.Key)
 			target.partition = n
@@ -176,9 +183,16 @@ func (e *engine) fetch(ctx context.Context) error {
 	if reason == nil {
 		return nil
 	}
-	e.options.Logger.WarnContext(ctx, "stored documents are not what was written: folding them again from the log", "projection", e.def.Name,
+	e.options.Logger.WarnContext(ctx, "stored documents are not what was written: folding them again from the log",
 		"generation", e.gen.Number, "documents", len(damaged), "partition", damaged[0].partition, "key", damaged[0].key, "reason", reason.Error())
-	return e.refold(ctx, damaged)
+	began := time.Now()
+	if err := e.refold(ctx, damaged); err != nil {
+		return err
+	}
+	if e.options.Observer != nil {
+		e.options.Observer.Refolded(e.def.Name, len(damaged), time.Since(began))
+	}
+	return nil
 }
 
 // adopt takes over a stored document, or says what is wrong with it.
@@ -238,6 +252,7 @@ func (e *engine) step(target *entry, r *events.Record, op *projections.Op) bool 
 	default:
 		target.exists = true
 		target.parked = e.place(r.Sequence) + " " + clip(err.Error())
+		e.panicked(r, target.key, err)
 	}
 	target.last = r.Sequence
 	return true
@@ -272,6 +287,8 @@ func (e *engine) collect() {
 		}
 		if d.parkedOld {
 			next.Parked--
+		} else if d.parked != "" {
+			b.parked = append(b.parked, d)
 		}
 		if d.exists {
 			w.Digest = e.hasher.Stored(&w.Document)
@@ -346,7 +363,7 @@ func (e *engine) lowerTargets() {
 // found may also be an older one, in a store that went back in time: claiming tells.
 func (e *engine) refusal(err error) error {
 	if errors.Is(err, projections.ErrMoved) || errors.Is(err, projections.ErrFenced) {
-		return resync("%s", err)
+		return resync("%s", e.refused(err))
 	}
 	return err
 }

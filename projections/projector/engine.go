@@ -54,8 +54,15 @@ type engine struct {
 	pause  chan struct{} // closed to ask for a stop
 	restAt uint64        // the lowest sequence at which to stop; set before pause is closed
 
+	panics map[string]bool // texts whose stack was logged
+
+	// What the log said about its head when it was asked last; zero while it does not answer.
+	head  uint64
+	asked time.Time
+
 	applied atomic.Uint64 // the smallest checkpoint
 	docs    atomic.Uint64
+	live    atomic.Bool // queries are answered from this generation
 }
 
 // tip is the record up to which every event has been folded into every partition. Between two runs the partitions' checkpoints
@@ -102,7 +109,10 @@ func (e *engine) run(ctx context.Context, to uint64) error {
 		if !errors.Is(err, errResync) {
 			return err
 		}
-		e.options.Logger.InfoContext(ctx, "reading the stored checkpoints again", "projection", e.def.Name, "generation", e.gen.Number, "reason", err.Error())
+		e.options.Logger.InfoContext(ctx, "reading the stored checkpoints again", "generation", e.gen.Number, "reason", err.Error())
+		if e.options.Observer != nil {
+			e.options.Observer.Resynced(e.def.Name)
+		}
 		if e.applied.Load() > before {
 			wait = 0
 			continue
@@ -120,7 +130,7 @@ func (e *engine) load(ctx context.Context) error {
 	e.whole.reset()
 	headers, err := e.store.Claim(ctx, e.gen, e.owner)
 	if err != nil {
-		return err
+		return e.refused(err)
 	}
 	info, err := e.prove(ctx, headers)
 	if err != nil {
@@ -138,8 +148,10 @@ func (e *engine) load(ctx context.Context) error {
 			e.tip = tip{seq: point.Sequence, at: h.Checkpoint, seen: h.Seen, applied: h.Applied}
 		}
 	}
+	e.asks(info, nil)
 	e.retarget(info.Head())
 	e.report()
+	e.stood()
 	return nil
 }
 
@@ -269,7 +281,9 @@ func (e *engine) ended(ctx context.Context, to uint64, err error) error {
 // emptied or went back in time, and a log that was replaced, are noticed without an event.
 func (e *engine) check(ctx context.Context) error {
 	// A log that does not answer this is no reason to forget everything: whoever reads it will say so.
-	if info, err := e.log.Info(ctx); err == nil {
+	info, err := e.log.Info(ctx)
+	e.asks(info, err)
+	if err == nil {
 		if (events.Histories{info.Origin: info.Terms}).Covers(info.Head(), e.tip.at) != events.Yes {
 			return resync("the log is at %s now, and was read up to %s", info.Head(), e.tip.at)
 		}
@@ -289,6 +303,7 @@ func (e *engine) check(ctx context.Context) error {
 			return resync("partition %d is at %s, remembered %s", i, stored.Checkpoint, mine.Checkpoint)
 		}
 	}
+	e.stood()
 	return nil
 }
 
@@ -326,7 +341,11 @@ func (e *engine) even(ctx context.Context) error {
 	}
 	e.begin()
 	e.touchAll()
-	return e.commit(ctx)
+	if err := e.commit(ctx); err != nil {
+		return err
+	}
+	e.committed(ctx, nil)
+	return nil
 }
 
 // report publishes progress for others to read.

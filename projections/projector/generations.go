@@ -42,7 +42,7 @@ func (p *Projector) upgrade(ctx context.Context, pointer projections.Pointer) er
 		return events.Errorf(projections.ErrDefinitionChanged, "the definition of %s version %d changed from %s to %s; nothing was applied",
 			p.def.Name, p.def.Version, pointer.Definition, ours).Hint("Raise the version: it is then built beside the live one.")
 	}
-	last, _, err := projections.ReadJSON[job](ctx, p.kv, projections.ReplayKey(p.def.Name))
+	last, _, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name))
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (p *Projector) wanted(ctx context.Context, number uint32) error {
 	if err != nil || pointer.Generation == number {
 		return err
 	}
-	running, _, err := projections.ReadJSON[job](ctx, p.kv, projections.ReplayKey(p.def.Name))
+	running, _, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name))
 	if err != nil || running.Running() && running.Generation == number {
 		return err
 	}
@@ -95,8 +95,7 @@ func (p *Projector) sweep(ctx context.Context) {
 		err := p.dropRetired(ctx)
 		if err != nil && ctx.Err() == nil {
 			if wait == minWait {
-				p.options.Logger.WarnContext(ctx, "a retired generation could not be dropped; it is tried again",
-					"projection", p.def.Name, "reason", err.Error())
+				p.options.Logger.WarnContext(ctx, "a retired generation could not be dropped; it is tried again", "reason", err.Error())
 			}
 			sleep(ctx, wait)
 			wait = min(2*wait, maxWait)

@@ -34,12 +34,18 @@ const (
 	closed    = "Closed"
 	cleared   = "Cleared"
 	ignored   = "Ignored"
+
+	boom  = "boom"   // a tag with which the fold of added panics
+	noKey = "no key" // a tag whose key cannot be told, with a panic
 )
 
 var errNotEnough = errors.New("there is not enough to withdraw")
 
 func add(version int) func(ledger, projections.Event[change]) (ledger, error) {
 	return func(l ledger, e projections.Event[change]) (ledger, error) {
+		if e.Data.Tag == boom {
+			l.Sum += make([]int64, 0)[l.Count] // panics
+		}
 		n := e.Data.N * int64(version)
 		l.Sum, l.Chain, l.Count = l.Sum+n, l.Chain*31+n, l.Count+1
 		l.Note, l.Odd = e.Data.Tag, !l.Odd
@@ -57,7 +63,12 @@ func withdraw(l ledger, e projections.Event[change]) (ledger, error) {
 
 func remove[P any](l ledger, _ projections.Event[P]) (ledger, error) { return l, projections.Delete }
 
-func tagOf(e projections.Event[change]) string { return e.Data.Tag }
+func tagOf(e projections.Event[change]) string {
+	if e.Data.Tag == noKey {
+		panic("there is no key for this tag")
+	}
+	return e.Data.Tag
+}
 
 // kinds of projections: one whose documents are keyed by entity, one keyed anew, and one that is both.
 var kinds = []string{"accounts", "tags", "both"}

@@ -133,7 +133,7 @@ func (o *oracle) apply(r *events.Record) {
 }
 
 func (o *oracle) touchTag(r *events.Record) {
-	if _, tag, ok := payload(r.Event.Data); ok && tag != "" {
+	if _, tag, ok := payload(r.Event.Data); ok && tag != "" && tag != noKey {
 		o.touch(tag, r)
 		return
 	}
@@ -173,7 +173,7 @@ func (o *oracle) touch(key string, r *events.Record) {
 	n, tag, ok := payload(r.Event.Data)
 	n2 := n * int64(o.version)
 	switch typ := r.Event.Type; {
-	case !ok, typ == withdrawn && d.sum < n:
+	case !ok, typ == withdrawn && d.sum < n, typ == added && tag == boom:
 		d.parked = d.at
 	case typ == added:
 		d.sum, d.chain, d.count, d.note, d.odd = d.sum+n2, d.chain*31+n2, d.count+1, tag, !d.odd

@@ -32,8 +32,10 @@ type Options struct {
 	RetireDelay time.Duration
 	// Holder names this process to whoever waits for its lease; default "projector".
 	Holder string
-	// Logger gets one line per change of state; default: none.
+	// Logger gets one line per change of state; default: none. Lines have the keys projection and origin; others are theirs.
 	Logger *slog.Logger
+	// Observer is told what happens; default: none, which costs nothing.
+	Observer Observer
 }
 
 const (
@@ -47,8 +49,6 @@ const (
 	maxWait = 5 * time.Second
 	// refusedWait is how often a projector that refused looks whether its reason is gone.
 	refusedWait = 5 * time.Second
-	// publishInterval is how often a status that could not be published is tried again.
-	publishInterval = 5 * time.Second
 	// maxBatch bounds the records folded at once: they are in memory together.
 	maxBatch = 100_000
 )
@@ -125,9 +125,10 @@ func New(p projections.Projection, log events.Reader, store projections.Store, k
 	if err := o.validate(def.Name); err != nil {
 		return nil, err
 	}
+	o.Logger = o.Logger.With("projection", def.Name, "origin", log.Origin())
 	return &Projector{
 		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1),
-		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger},
+		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
 	}, nil
 }
 
@@ -192,15 +193,17 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	live := &follower{p: p}
 	if pointer.Definition == p.def.Fingerprint() {
 		live.engine = p.engine(pointer.Live(p.def.Name), token)
+		live.engine.live.Store(true)
 	} else {
 		p.status.set(ctx, projections.ProjectorStarting, 0, nil) // its generation has to be built first
 	}
-	// The end, in this order: the live engine and the watch on replays, then the sweeper.
-	var sweeper sync.WaitGroup
-	defer sweeper.Wait()
+	// The end, in this order: the live engine and the watch on replays, then the sweeper and the heartbeat.
+	var behind sync.WaitGroup
+	defer behind.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sweeper.Go(func() { p.sweep(ctx) })
+	behind.Go(func() { p.sweep(ctx) })
+	behind.Go(func() { p.status.beat(ctx) })
 	live.start(ctx, 0)
 	defer live.stop()
 	return p.watch(ctx, token, live)
@@ -214,8 +217,6 @@ func (p *Projector) watch(ctx context.Context, token uint64, live *follower) err
 	defer watcher.Wait()
 	defer cancel()
 	watcher.Go(func() { p.requests(watching, requests) })
-	publish := time.NewTicker(publishInterval)
-	defer publish.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -237,8 +238,6 @@ func (p *Projector) watch(ctx context.Context, token uint64, live *follower) err
 			if err != nil {
 				return err
 			}
-		case <-publish.C:
-			p.status.publish(ctx)
 		case <-live.done:
 			if !refuses(live.err) {
 				return live.err

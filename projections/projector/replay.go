@@ -21,18 +21,10 @@ const (
 	progressInterval = 250 * time.Millisecond
 )
 
-// job is a replay together with what only its executor needs to go on with it.
-type job struct {
-	projections.Replay
-	// Partitions and Definition of the new generation: one that was begun with others cannot be continued.
-	Partitions int    `json:"partitions,omitempty"`
-	Definition string `json:"definition,omitempty"`
-}
-
 // replay executes the requested replay, if there is one. The live generation goes on meanwhile. It returns an error only when
 // the projector itself cannot go on; a replay that fails is written down as failed and leaves the live generation alone.
 func (p *Projector) replay(ctx context.Context, token uint64, live *follower) error {
-	asked, revision, err := projections.ReadJSON[job](ctx, p.kv, projections.ReplayKey(p.def.Name))
+	asked, revision, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name))
 	if err != nil || !asked.Running() {
 		return err
 	}
@@ -63,7 +55,7 @@ var errLiveEnded = errors.New("the live generation is not followed any more")
 // replayRun is one replay being executed.
 type replayRun struct {
 	p        *Projector
-	job      job
+	job      projections.Replay
 	revision uint64
 	token    uint64
 	live     *follower
@@ -112,7 +104,7 @@ func (r *replayRun) prepare(ctx context.Context) (switched bool, err error) {
 	}
 	gen := projections.Generation{Projection: p.def.Name, Number: j.Generation, Partitions: j.Partitions}
 	r.next = p.engine(gen, r.token)
-	p.options.Logger.InfoContext(ctx, "replay begins", "projection", p.def.Name, "generation", gen.Number, "reason", j.Reason)
+	p.options.Logger.InfoContext(ctx, "replay begins", "generation", gen.Number, "reason", j.Reason)
 	return false, nil
 }
 
@@ -200,6 +192,7 @@ func (r *replayRun) switchOver(ctx context.Context) error {
 	}
 	live.stop()
 	live.engine = r.next
+	live.engine.live.Store(true)
 	live.start(ctx, 0)
 	r.tellReaders(ctx, old)
 	p.wakeSweeper()
@@ -294,7 +287,7 @@ func (r *replayRun) tellReaders(ctx context.Context, old projections.Retiree) {
 func (r *replayRun) finish(ctx context.Context) error {
 	now := time.Now().UTC()
 	r.job.State, r.job.Finished = projections.ReplayDone, &now
-	r.p.options.Logger.InfoContext(ctx, "replay is live", "projection", r.p.def.Name, "generation", r.job.Generation,
+	r.p.options.Logger.InfoContext(ctx, "replay is live", "generation", r.job.Generation,
 		"position", r.job.Position, "compared", r.job.Compared, "equal", r.job.Equal)
 	return r.save(ctx)
 }
@@ -303,7 +296,7 @@ func (r *replayRun) finish(ctx context.Context) error {
 // was built was never live, so no reader holds it and it can go at once.
 func (r *replayRun) fail(ctx context.Context, cause error) error {
 	p := r.p
-	p.options.Logger.WarnContext(ctx, "replay failed; the live generation goes on", "projection", p.def.Name,
+	p.options.Logger.WarnContext(ctx, "replay failed; the live generation goes on",
 		"generation", r.job.Generation, "reason", cause.Error())
 	built := projections.Retiree{Generation: r.job.Generation, Partitions: r.job.Partitions}
 	if err := r.move(ctx, func(now *projections.Pointer) error { retire(now, built); return nil }); err != nil {
@@ -323,8 +316,12 @@ func (r *replayRun) fail(ctx context.Context, cause error) error {
 
 func (r *replayRun) save(ctx context.Context) error {
 	revision, err := projections.WriteJSON(ctx, r.p.kv, projections.ReplayKey(r.p.def.Name), r.job, r.revision)
-	if err == nil {
-		r.revision = revision
+	if err != nil {
+		return err
 	}
-	return err
+	r.revision = revision
+	if r.p.options.Observer != nil {
+		r.p.options.Observer.Replayed(r.job)
+	}
+	return nil
 }

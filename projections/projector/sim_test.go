@@ -71,7 +71,7 @@ func (c counts) requireAll(t *testing.T) {
 	for _, what := range []string{
 		"appends", "transactions", "fragments", "malformed", "promotions", "flushes", "restores", "lost headers", "edits", "expiries", "kills", "kills mid-call",
 		"held calls", "second projectors", "store faults", "kv faults", "log faults", "holes", "replays", "replays refused", "upgrades",
-		"documents answered", "absences answered", "pages answered", "waits answered", "waits refused", "final replays equal", "zombies",
+		"documents answered", "absences answered", "pages answered", "waits answered", "waits refused", "final replays equal", "zombies", "panics",
 	} {
 		if c[what] == 0 {
 			t.Errorf("in all runs together there were no %s", what)
@@ -152,6 +152,7 @@ func (s *simulation) begin() {
 	s.options.EvenInterval = time.Duration(pick(1, 20, 200)) * time.Millisecond
 	s.options.CheckInterval = time.Duration(pick(50, 1_000)) * time.Millisecond
 	s.options.RetireDelay = time.Duration(pick(10, 1_000)) * time.Millisecond
+	s.options.Observer = newWitness() // is told from several goroutines, and must change nothing
 	s.start()
 }
 
@@ -227,6 +228,9 @@ func (s *simulation) randomEvent() events.Event {
 		return s.event(cleared, entity, fmt.Sprintf(`{"tag":%q}`, tag))
 	case n < 17:
 		return s.event(ignored, entity, `{}`)
+	case n < 19:
+		tag = []string{boom, noKey}[n-17]
+		s.counts["panics"]++
 	}
 	return s.event(added, entity, fmt.Sprintf(`{"n":%d,"tag":%q}`, s.random.IntN(20)-3, tag))
 }

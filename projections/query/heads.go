@@ -19,8 +19,8 @@ const (
 
 // Heads knows how far the region's log has come. It asks a few times a second, however many queries there are, and one question at a time.
 type Heads struct {
-	log  events.Reader
-	copy events.Copy // nil: the log is the leader's own
+	log      events.Reader
+	mirrored events.Copy // nil: the log is the leader's own
 
 	mu     sync.Mutex
 	asked  uint64        // questions so far: clocks are too coarse to tell what was asked before what
@@ -46,14 +46,14 @@ func NewHeads(log events.Reader) *Heads { return &Heads{log: log} }
 
 // NewCopyHeads returns a Heads of a region's copy of a log. What is behind is then behind the leader's head, not the copy's: while it is not known how
 // the copy stands to the leader's, no lag is known.
-func NewCopyHeads(log events.Reader, copy events.Copy) *Heads { return &Heads{log: log, copy: copy} }
+func NewCopyHeads(log events.Reader, c events.Copy) *Heads { return &Heads{log: log, mirrored: c} }
 
 // Replication returns how the copy stands to the leader's log, or false for a log that is the leader's own.
 func (h *Heads) Replication() (events.Replication, bool) {
-	if h.copy == nil {
+	if h.mirrored == nil {
 		return events.Replication{}, false
 	}
-	return h.copy.Replication(), true
+	return h.mirrored.Replication(), true
 }
 
 // Info returns the log's identity and head, at most headAge old.

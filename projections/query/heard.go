@@ -67,6 +67,6 @@ func (r *Reader) hear(s *ModelStatus, status *projections.Status, e projections.
 	if status.Message != "" {
 		last += ": " + status.Message
 	}
-	s.Message = fmt.Sprintf("its projector (%s) is silent since %s. Is it running, and does it reach its servers? The last it said was: %s",
-		status.Holder, at.Format(time.RFC3339), last)
+	s.Message = fmt.Sprintf("silent since %s (%s). Is it running, and does it reach its servers? The last it said was: %s",
+		at.Format(time.RFC3339), status.Holder, last)
 }

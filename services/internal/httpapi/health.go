@@ -92,10 +92,7 @@ func (a *API) unread(overview *query.Overview) (out []Missing) {
 		m := &overview.Projections[i]
 		wanted = slices.DeleteFunc(wanted, func(name string) bool { return name == m.Name })
 		part := "projection " + m.Name
-		switch {
-		case m.Projector == projections.ProjectorRefused || m.Projector == projections.ProjectorWaiting || m.Projector == projections.ProjectorSilent:
-			out = append(out, Missing{Part: part, Code: m.Code, Reason: "its projector says: " + m.Message})
-		case m.State != string(projections.Live):
+		if m.State != string(projections.Live) {
 			out = append(out, Missing{Part: part, Reason: "its read model is " + m.State})
 		}
 	}

@@ -120,5 +120,5 @@ func NewReader(r *region.Region, heads *query.Heads) *query.Reader {
 
 // options returns what every API of the region has.
 func options(c Config, seen *telemetry.Telemetry, logger *slog.Logger) httpapi.Options {
-	return httpapi.Options{Address: c.Address, Metrics: seen.Handler(), Observer: seen.Requests(), Logger: logger}
+	return httpapi.Options{Address: c.Address, Metrics: seen.Handler(), Observer: seen.Requests(), Logger: logger.With("region", c.Region.Name)}
 }

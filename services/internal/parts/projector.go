@@ -31,7 +31,7 @@ func NewProjectors(
 ) (*Projectors, error) {
 	p := &Projectors{region: r, reader: reader, names: names}
 	o := c.Projector
-	o.Holder, o.Logger, o.Observer = r.Holder(), logger, seen.Projector()
+	o.Holder, o.Logger, o.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
 	for _, one := range all {
 		worker, err := projector.New(one, log, r.Store(), r.KV(), r.Leases(), o)
 		if err != nil {
@@ -40,7 +40,7 @@ func NewProjectors(
 		p.all = append(p.all, worker)
 	}
 	answer := options(c, seen, logger)
-	answer.Check = p.missing
+	answer.Check = p.Missing
 	p.api = httpapi.New(nil, nil, answer)
 	return p, nil
 }
@@ -62,8 +62,8 @@ func (p *Projectors) Run(ctx context.Context) error {
 	return err
 }
 
-// missing says which projections no projector of the region can advance.
-func (p *Projectors) missing(ctx context.Context) (out []httpapi.Missing) {
+// Missing says which projections no projector of the region can advance.
+func (p *Projectors) Missing(ctx context.Context) (out []httpapi.Missing) {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	overview, err := p.reader.Overview(ctx)

@@ -69,7 +69,7 @@ func Execute(ctx context.Context, name, short string, args []string, stdout, std
 			return err
 		}
 		s.Address = l.Addr()
-		return New(name, l, func(ctx context.Context) (Part, func(), error) { return open(ctx, s) }, s.Logger).Run(ctx)
+		return New(name, l, func(ctx context.Context) (Part, func(), error) { return open(ctx, s) }, s.Logger.With("region", s.Region)).Run(ctx)
 	}, &began)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -107,7 +107,6 @@ Exit codes: 0 ended as told, 2 bad settings, 3 a server refused it or it could n
 			if s.Logger, err = Logger(cmd.ErrOrStderr(), level, format); err != nil {
 				return err
 			}
-			s.Logger = s.Logger.With("region", s.Region)
 			return run(cmd.Context(), s, http)
 		},
 	}

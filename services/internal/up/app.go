@@ -177,9 +177,12 @@ func listen(ctx context.Context, c Config) (net.Listener, func(), error) {
 
 // newAPI returns the resources of all parts.
 func newAPI(
-	r *region.Region, log events.Log, reader *query.Reader, l net.Listener, names parts.Names, seen *telemetry.Telemetry, logger *slog.Logger,
+	r *region.Region, log events.Log, reader *query.Reader, p *parts.Projectors, l net.Listener, names parts.Names, seen *telemetry.Telemetry,
+	logger *slog.Logger,
 ) *httpapi.API {
-	o := httpapi.Options{Projections: names, Logger: logger, Floors: r.Floors(), Metrics: seen.Handler(), Observer: seen.Requests()}
+	o := httpapi.Options{
+		Projections: names, Logger: logger.With("region", r.Name()), Floors: r.Floors(), Metrics: seen.Handler(), Observer: seen.Requests(), Check: p.Missing,
+	}
 	if l != nil {
 		o.Address = l.Addr()
 	}

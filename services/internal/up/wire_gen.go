@@ -49,7 +49,7 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 		cleanup()
 		return nil, nil, err
 	}
-	api := newAPI(region, log, reader, listener, names, telemetry, logger)
+	api := newAPI(region, log, reader, projectors, listener, names, telemetry, logger)
 	app := newApp(c, region, reader, projectors, names, listener, api, logger)
 	return app, func() {
 		cleanup3()

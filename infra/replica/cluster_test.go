@@ -1,0 +1,196 @@
+package replica
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"tidemark.dev/events"
+	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/natslog"
+)
+
+// cluster is a region of three servers.
+type cluster struct {
+	region  string
+	servers []*server.Server
+	links   []*url.URL // its listeners for links
+}
+
+// freePorts returns ports that nobody listens on. They are all held at once, so that they differ.
+func freePorts(t *testing.T, n int) []int {
+	t.Helper()
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}
+
+// startCluster runs three servers of a region. Each accepts links of the region peer, if there is one, and dials one of the servers of to.
+func startCluster(t *testing.T, region, peer string, to *cluster) *cluster {
+	t.Helper()
+	const password = "made-up"
+	ports := freePorts(t, 6)
+	c := &cluster{region: region}
+	var routes []*url.URL
+	for i := range 3 {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", ports[i])})
+		c.links = append(c.links, &url.URL{Scheme: "nats-leaf", Host: fmt.Sprintf("127.0.0.1:%d", ports[3+i]), User: url.UserPassword("link-"+peer, password)})
+	}
+	for i := range 3 {
+		o := &server.Options{
+			ServerName: fmt.Sprint(region, i), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, PingInterval: 3 * time.Second, MaxPingsOut: 2,
+			JetStream: true, JetStreamDomain: region, StoreDir: storeDir(t), MaxPayload: 2 << 20, JetStreamMaxStore: 1 << 30, JetStreamMaxMemory: 1 << 28,
+			Cluster: server.ClusterOpts{Name: region, Host: "127.0.0.1", Port: ports[i]}, Routes: routes,
+		}
+		o.Users = []*server.User{{Username: "app", Password: password}}
+		o.LeafNode.IsolateLeafnodeInterest, o.LeafNode.NoAdvertise, o.LeafNode.ReconnectInterval = true, true, 250*time.Millisecond
+		if peer != "" {
+			publish, subscribe := embedded.LinkPermissions(region, peer, "us")
+			o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", ports[3+i]
+			o.Users = append(o.Users, &server.User{Username: "link-" + peer, Password: password, AllowedConnectionTypes: map[string]struct{}{"LEAFNODE": {}},
+				Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subscribe}}})
+		}
+		if to != nil {
+			o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: to.links, LocalIsolation: true, IgnoreDiscoveredServers: true,
+				DenyImports: []string{"evt.>", "ctl.>"}, DenyExports: []string{"evt.>", "ctl.>"}}}
+		}
+		c.servers = append(c.servers, runServer(t, o))
+	}
+	eventually(t, "the cluster has a leader and all its members", func() bool {
+		for _, s := range c.servers {
+			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 {
+				return true
+			}
+		}
+		return false
+	})
+	return c
+}
+
+func runServer(t *testing.T, o *server.Options) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the server did not start")
+	}
+	return s
+}
+
+// storeDir is t.TempDir for a server: one that has shut down may still be removing files.
+func storeDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "replica")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		eventually(t, "the store is removed", func() bool { return os.RemoveAll(dir) == nil })
+	})
+	return dir
+}
+
+func (c *cluster) connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	var urls []string
+	for _, s := range c.servers {
+		urls = append(urls, s.ClientURL())
+	}
+	nc, err := nats.Connect(strings.Join(urls, ","), nats.UserInfo("app", "made-up"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// leads returns the server that leads the region's stream.
+func (c *cluster) leads() *server.Server {
+	for _, s := range c.servers {
+		if s.JetStreamIsStreamLeader("$G", "EVT_us") {
+			return s
+		}
+	}
+	return nil
+}
+
+// stepDown makes another server lead the region's stream, as often as it takes.
+func (c *cluster) stepDown(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	before := c.leads()
+	eventually(t, "region "+c.region+" changes the stream's leader", func() bool {
+		_, _ = nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.EVT_us", nil, time.Second)
+		now := c.leads()
+		return now != nil && now != before
+	})
+}
+
+// TestClustersFollowEachOther mirrors a stream of three replicas on three replicas, over links between the two clusters, and changes the leader of
+// the stream on each side; at last a server on each side dies.
+func TestClustersFollowEachOther(t *testing.T) {
+	t.Parallel()
+	us := startCluster(t, "us", "eu", nil)
+	eu := startCluster(t, "eu", "", us)
+	usConn, euConn := us.connect(t), eu.connect(t)
+	replicated := origin
+	replicated.Replicas = 3
+	if err := natslog.Setup(within(t), usConn, replicated); err != nil {
+		t.Fatal(err)
+	}
+	leader := openLog(t, usConn, replicated)
+	last := fill(t, leader, 1_000)
+	cfg := config
+	cfg.Replicas = 3
+	m := follow(t, euConn, cfg)
+	m.catchesUp(t, last)
+	copied := copied
+	copied.Replicas = 3
+	here := openLog(t, euConn, copied)
+	sameRecords(t, leader, here, last)
+
+	for _, change := range []struct {
+		what string
+		do   func()
+	}{
+		{"the leader's leader changes", func() { us.stepDown(t, usConn) }},
+		{"the mirror's leader changes", func() { eu.stepDown(t, euConn) }},
+		{"the server that leads the leader's stream dies", func() { us.leads().Shutdown() }},
+		{"the server that leads the mirror's stream dies", func() { eu.leads().Shutdown() }},
+	} {
+		change.do()
+		last = fill(t, leader, 500)
+		began := time.Now()
+		m.catchesUp(t, last)
+		t.Logf("%s: caught up after %s", change.what, time.Since(began))
+	}
+	sameRecords(t, leader, here, last)
+	if now := m.Replication(); now.State == events.CopyDiverged || strings.Contains(m.logs.String(), "diverged") {
+		t.Errorf("%+v\n%s", now, m.logs)
+	}
+	eventually(t, "the leader has it down as confirmed", func() bool {
+		all, err := NewFloors(usConn, "us", "us").Floors(within(t))
+		return err == nil && len(all) == 2 && all[0] == events.Floor{Region: "eu", Sequence: last, Connected: true}
+	})
+	t.Log(m.logs)
+}

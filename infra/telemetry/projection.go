@@ -1,0 +1,242 @@
+package telemetry
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/projector"
+)
+
+// minFresh is how old what a projector said last may be for its gauges to be shown. Each looks at its servers every second or so, and tells;
+// one that hangs, folds a very large batch or lost its lease does not.
+const minFresh = 10 * time.Second
+
+// projection implements projector.Observer, for all projections of a process.
+type projection struct {
+	region string
+	tracer trace.Tracer
+
+	records, written, removed       metric.Int64Counter
+	took, batch, delay              metric.Float64Histogram
+	parked, refolds, resyncs, fence metric.Int64Counter
+	replays                         metric.Int64Counter
+	gauges                          projectionGauges
+
+	mu    sync.Mutex
+	known map[string]*model
+}
+
+var _ projector.Observer = (*projection)(nil)
+
+// projectionGauges are asked for at each scrape.
+type projectionGauges struct {
+	state, generation, known, checkpoint, lagEvents metric.Int64ObservableGauge
+	lagSeconds                                      metric.Float64ObservableGauge
+	documents, parked, unrouted                     metric.Int64ObservableGauge
+	replayRunning, replaySequence, replayHead       metric.Int64ObservableGauge
+}
+
+// model is what was told last about one projection.
+type model struct {
+	state  projections.ProjectorState // empty: it never had the lease
+	stands projector.Standing         // of the live generation
+	told   time.Time                  // when
+	even   time.Time                  // when it stood at the head last
+	replay projections.Replay
+	roles  map[projector.Role]metric.MeasurementOption
+}
+
+func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
+	p := &projection{region: region, tracer: tracer, known: make(map[string]*model)}
+	p.records = m.counter("tidemark_projection_records_total", "{record}", "Records folded and committed.")
+	p.written = m.counter("tidemark_projection_documents_written_total", "{document}", "Documents written.")
+	p.removed = m.counter("tidemark_projection_documents_removed_total", "{document}", "Documents removed.")
+	p.took = m.histogram("tidemark_projection_batch_duration_seconds", "s", "Routing, loading, folding and committing one batch.", seconds())
+	p.batch = m.histogram("tidemark_projection_batch_records", "{record}", "Records in one batch.", counts())
+	p.delay = m.histogram("tidemark_projection_delay_seconds", "s",
+		"From when the broker stored the oldest record of a batch to its commit. Live generations only.", seconds())
+	p.parked = m.counter("tidemark_projection_parked_total", "{document}", "Documents whose fold stopped at an event that cannot be applied.")
+	p.refolds = m.counter("tidemark_projection_refolds_total", "{document}", "Documents folded again, because they were not what was written.")
+	p.resyncs = m.counter("tidemark_projection_resyncs_total", "{resync}", "How often the stored checkpoints were not the remembered ones.")
+	p.fence = m.counter("tidemark_projection_fenced_total", "{refusal}", "Writes that the store refused because of another owner.")
+	p.replays = m.counter("tidemark_projection_replays_total", "{replay}", "Replays that ended: equal, different, uncompared, or failed.")
+	g := &p.gauges
+	g.state = m.gauge("tidemark_projection_state", "1", "1 for the state that the projector is in: starting, following, waiting or refused.")
+	g.generation = m.gauge("tidemark_projection_generation", "{generation}", "Number of the live generation.")
+	g.known = m.gauge("tidemark_projection_lag_known", "1", "Whether it is known how far the read model is behind this region's copy of the log.")
+	g.checkpoint = m.gauge("tidemark_projection_checkpoint_sequence", "{sequence}", "Smallest checkpoint of the live generation's partitions.")
+	g.lagEvents = m.gauge("tidemark_projection_lag_events", "{event}", "Records of this region's copy of the log that are not applied. No sample while unknown.")
+	g.lagSeconds = m.floatGauge("tidemark_projection_lag_seconds", "s", "At most so old is the oldest of them. No sample while unknown.")
+	g.documents = m.gauge("tidemark_projection_documents", "{document}", "Documents of the live generation.")
+	g.parked = m.gauge("tidemark_projection_parked_documents", "{document}", "Parked ones among them.")
+	g.unrouted = m.gauge("tidemark_projection_unrouted_events", "{event}", "Events whose document cannot be told, since the beginning of the log.")
+	g.replayRunning = m.gauge("tidemark_projection_replay_running", "1", "Whether a replay is running.")
+	g.replaySequence = m.gauge("tidemark_projection_replay_applied_sequence", "{sequence}", "How far the running replay is.")
+	g.replayHead = m.gauge("tidemark_projection_replay_head_sequence", "{sequence}", "How far it has to go, as far as known.")
+	m.observe(p.observe, g.state, g.generation, g.known, g.checkpoint, g.lagEvents, g.lagSeconds, g.documents, g.parked, g.unrouted,
+		g.replayRunning, g.replaySequence, g.replayHead)
+	return p
+}
+
+// Projector returns the observer of every projector in the process.
+func (t *Telemetry) Projector() projector.Observer { return t.projection }
+
+// of returns what is known of a projection. The caller holds the lock.
+func (p *projection) of(name string) *model {
+	m := p.known[name]
+	if m == nil {
+		m = &model{roles: make(map[projector.Role]metric.MeasurementOption, 2)}
+		for _, role := range [...]projector.Role{projector.Following, projector.Replaying} {
+			m.roles[role] = labels("projection", name, "role", string(role))
+		}
+		p.known[name] = m
+	}
+	return m
+}
+
+// Changed takes note of the state.
+func (p *projection) Changed(s projections.Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of(s.Projection).state = s.State
+}
+
+// Stood takes note of where the live generation stands.
+func (p *projection) Stood(s projector.Standing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stand(s)
+}
+
+func (p *projection) stand(s projector.Standing) *model {
+	m := p.of(s.Projection)
+	if s.Role != projector.Following {
+		return m
+	}
+	m.stands, m.told = s, time.Now()
+	if !s.Asked.IsZero() && s.Sequence >= s.Head {
+		m.even = s.Asked
+	}
+	return m
+}
+
+// Committed counts a batch.
+func (p *projection) Committed(c *projector.Committed) {
+	p.mu.Lock()
+	by := p.stand(c.Standing).roles[c.Role]
+	p.mu.Unlock()
+	if len(c.Records) == 0 {
+		return
+	}
+	ctx := context.Background()
+	p.records.Add(ctx, int64(len(c.Records)), by)
+	p.written.Add(ctx, int64(c.Written), by)
+	p.removed.Add(ctx, int64(c.Removed), by)
+	p.took.Record(ctx, c.Ended.Sub(c.Began).Seconds(), by)
+	p.batch.Record(ctx, float64(len(c.Records)), by)
+	if c.Role == projector.Following {
+		p.delay.Record(ctx, max(0, c.Ended.Sub(c.Records[0].Time).Seconds()), labels("projection", c.Projection))
+		p.spans(c)
+	}
+}
+
+// Parked counts a document.
+func (p *projection) Parked(d projector.Parked) { p.add(p.parked, 1, d.Projection) }
+
+// Refolded counts documents.
+func (p *projection) Refolded(name string, documents int, _ time.Duration) {
+	p.add(p.refolds, documents, name)
+}
+
+// Resynced counts.
+func (p *projection) Resynced(name string) { p.add(p.resyncs, 1, name) }
+
+// Fenced counts.
+func (p *projection) Fenced(name string) { p.add(p.fence, 1, name) }
+
+func (p *projection) add(c metric.Int64Counter, n int, name string) {
+	c.Add(context.Background(), int64(n), labels("projection", name))
+}
+
+// Replayed takes note of a replay, and counts it when it ended.
+func (p *projection) Replayed(r projections.Replay) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.of(r.Projection)
+	ended := !r.Running() && (m.replay.ID != r.ID || m.replay.Running())
+	m.replay = r
+	if !ended {
+		return
+	}
+	outcome := "uncompared"
+	switch {
+	case r.State == projections.ReplayFailed:
+		outcome = "failed"
+	case r.Equal:
+		outcome = "equal"
+	case r.Compared:
+		outcome = "different"
+	}
+	p.replays.Add(context.Background(), 1, labels("projection", r.Projection, "outcome", outcome))
+}
+
+func (p *projection) observe(_ context.Context, o metric.Observer) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, m := range p.known {
+		p.observeModel(o, name, m, time.Now())
+	}
+	return nil
+}
+
+func (p *projection) observeModel(o metric.Observer, name string, m *model, now time.Time) {
+	g, by := &p.gauges, labels("projection", name)
+	for _, state := range [...]projections.ProjectorState{
+		projections.ProjectorStarting, projections.ProjectorFollowing, projections.ProjectorWaiting, projections.ProjectorRefused,
+	} {
+		o.ObserveInt64(g.state, flag(m.state == state), labels("projection", name, "state", string(state)))
+	}
+	running := m.replay.Running() && m.state != projections.ProjectorWaiting
+	o.ObserveInt64(g.replayRunning, flag(running), by)
+	if running {
+		o.ObserveInt64(g.replaySequence, whole(m.replay.Sequence), by)
+		o.ObserveInt64(g.replayHead, whole(m.replay.Head), by)
+	}
+	s := &m.stands
+	fresh := max(minFresh, 3*s.Next)
+	stands := m.state == projections.ProjectorFollowing && now.Sub(m.told) <= fresh
+	known := stands && now.Sub(s.Asked) <= fresh // never asked is long ago
+	o.ObserveInt64(g.known, flag(known), by)
+	if !stands {
+		return
+	}
+	o.ObserveInt64(g.generation, int64(s.Generation), by)
+	o.ObserveInt64(g.checkpoint, whole(s.Sequence), labels("projection", name, "origin", s.Origin))
+	o.ObserveInt64(g.documents, whole(s.Documents), by)
+	o.ObserveInt64(g.parked, whole(s.Parked), by)
+	o.ObserveInt64(g.unrouted, whole(s.Unrouted), by)
+	if !known {
+		return
+	}
+	behind := max(s.Head, s.Sequence) - s.Sequence
+	o.ObserveInt64(g.lagEvents, whole(behind), by)
+	o.ObserveFloat64(g.lagSeconds, m.age(behind, now).Seconds(), by)
+}
+
+// age bounds the age of the oldest record that is not applied: it was stored after the one applied last, and after the look at which nothing
+// was missing.
+func (m *model) age(behind uint64, now time.Time) time.Duration {
+	if behind == 0 {
+		return 0
+	}
+	since := m.stands.Applied
+	if m.even.After(since) {
+		since = m.even
+	}
+	return max(0, now.Sub(since))
+}
