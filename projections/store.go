@@ -115,7 +115,8 @@ type Store interface {
 	// SetState changes the state of every partition that exists and whose owner is owner. It returns ErrFenced.
 	SetState(ctx context.Context, g Generation, owner uint64, s PartitionState) error
 
-	// Get returns a document and its partition's header from one atomic step; nil when there is none.
+	// Get returns a document and its partition's header from one atomic step; nil when there is none. A document that was removed behind the
+	// store's back is returned with Values nil, as far as the store can tell.
 	Get(ctx context.Context, g Generation, def *Definition, ref Ref) (Header, *Document, error)
 
 	// Page returns, for one partition, its header and up to limit documents with keys above after, in byte order of keys. Header and

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -27,7 +28,40 @@ func (s *Store) Get(
 	if err != nil {
 		return h, nil, ofKey(failure(ctx, op, err), op, ref.Key)
 	}
-	return h, parseDocument(def, ref.Key, pairs), nil
+	if len(pairs) > 0 {
+		return h, parseDocument(def, ref.Key, pairs), nil
+	}
+	h, found, err := s.absent(ctx, names, ref, def)
+	return h, found, failure(ctx, op, err)
+}
+
+// absent looks again at a document that was not there, this time together with the index: what an accident or a person removed is not what the log never
+// made. A document that the index lists, or that may be among those that the index lost, is returned without values.
+func (s *Store) absent(
+	ctx context.Context, names *partitionNames, ref projections.Ref, def *projections.Definition,
+) (projections.Header, *projections.Document, error) {
+	p := s.client.TxPipeline()
+	head, doc := redis.NewRawCmd(ctx, "hgetall", names.head), redis.NewRawCmd(ctx, "hgetall", names.doc+ref.Key)
+	_ = p.Process(ctx, head) // only queues
+	_ = p.Process(ctx, doc)
+	count, listed := p.ZCard(ctx, names.index), p.ZScore(ctx, names.index, ref.Key)
+	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return projections.Header{}, nil, err
+	}
+	h, err := readHeader(ref.Partition, head.Val())
+	if err != nil || h.State == projections.Absent {
+		return h, nil, err
+	}
+	pairs, err := parseStrings(nil, doc.Val())
+	switch {
+	case err != nil:
+		return h, nil, err
+	case len(pairs) > 0: // made in between
+		return h, parseDocument(def, ref.Key, pairs), nil
+	case listed.Err() == nil || uint64(count.Val()) != h.Documents: //nolint:gosec // a count is not negative
+		return h, &projections.Document{Key: ref.Key}, nil
+	}
+	return h, nil, nil
 }
 
 func (s *Store) fetch(ctx context.Context, head, doc string) (rawHead, rawDoc []byte, err error) {

@@ -189,6 +189,9 @@ func (s *Store) Get(
 		return h, nil, after
 	}
 	d, err := s.document(g, def, ref)
+	if p := s.partitions[at(g, ref.Partition)]; d == nil && err == nil && (p.index[ref.Key] || uint64(len(p.index)) != h.Documents) {
+		d = &projections.Document{Key: ref.Key} // it was removed by hand, or may have been
+	}
 	return h, d, err
 }
 

@@ -106,7 +106,7 @@ func (r *Reader) Get(ctx context.Context, projection, key string, o Options) (An
 }
 
 func damaged(projection, key string) error {
-	return events.Errorf(projections.ErrDocumentDamaged, "the document %s of %s lacks fields or has foreign ones", key, projection).
+	return events.Errorf(projections.ErrDocumentDamaged, "the document %s of %s lacks fields or has foreign ones, or is missing where the index has it", key, projection).
 		Hint("It was changed outside the log. tidemark replay %s --from-start builds it anew.", projection)
 }
 

@@ -137,3 +137,25 @@ func testRemoveThenCreate(t *testing.T, open func(t *testing.T) Subject) {
 	b.must(b.apply(0, 3, 4, writes(document("a", 2, 4))...))
 	b.wantStored(0, document("a", 2, 4))
 }
+
+func testRemovedByHand(t *testing.T, open func(t *testing.T) Subject) {
+	b := newBench(t, open, 1)
+	b.create(1)
+	b.must(b.apply(0, 1, 2, writes(document("a", 1, 2), document("b", 1, 2))...))
+	get := func(key string) *projections.Document {
+		t.Helper()
+		_, d, err := b.Store.Get(b.ctx, b.g, b.def, projections.Ref{Key: key})
+		b.must(err)
+		return d
+	}
+	if d := get("never"); d != nil {
+		t.Errorf("Get of a document that does not exist returned %v", d)
+	}
+	b.Tamper.RemoveDocument(t, b.g, projections.Ref{Key: "a"})
+	if d := get("a"); d == nil || d.Values != nil {
+		t.Errorf("Get of a document that was removed by hand returned %v", d)
+	}
+	if d := get("b"); d == nil || d.Values == nil {
+		t.Errorf("Get of the document beside it returned %v", d)
+	}
+}
