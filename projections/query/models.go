@@ -17,6 +17,7 @@ type model struct {
 	def projections.Definition
 
 	at     time.Time // when it was looked up
+	failed time.Time // when it could not be looked up again, since then
 	number uint64    // of the look
 }
 
@@ -39,10 +40,19 @@ func (m *models) get(ctx context.Context, name string, again bool) (model, error
 	m.looks++
 	number := m.looks
 	m.mu.Unlock()
-	if ok && !again && begun.Sub(found.at) < modelAge {
+	known := ok && !again
+	if known && (begun.Sub(found.at) < modelAge || begun.Sub(found.failed) < failedAge) {
 		return found, nil
 	}
-	pointer, _, err := projections.ReadPointer(ctx, m.kv, name)
+	asking, cancel := ctx, context.CancelFunc(func() {})
+	if known { // it can be done without, for a while
+		asking, cancel = context.WithTimeout(ctx, askPatience)
+	}
+	pointer, _, err := projections.ReadPointer(asking, m.kv, name)
+	cancel()
+	if err != nil && known && ctx.Err() == nil {
+		return m.keep(name), nil
+	}
 	if err != nil {
 		return model{}, err
 	}
@@ -58,4 +68,15 @@ func (m *models) get(ctx context.Context, name string, again bool) (model, error
 	}
 	m.known[name] = found
 	return found, nil
+}
+
+// keep goes on with the generation that is known while the region's KV does not answer. Its header still decides: one that was replaced
+// says so, and then the KV has to be asked.
+func (m *models) keep(name string) model {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	found := m.known[name]
+	found.failed = time.Now()
+	m.known[name] = found
+	return found
 }

@@ -395,3 +395,27 @@ func (k *slowKV) Get(ctx context.Context, key string) (projections.Entry, error)
 	}
 	return e, err
 }
+
+// TestQueriesGoOnWhileTheRegionsKVDoesNotAnswer: a cluster that elects a leader is no reason to stop reading.
+func TestQueriesGoOnWhileTheRegionsKVDoesNotAnswer(t *testing.T) {
+	inRegion(t, func(r *region) {
+		r.departures(3)
+		if _, err := r.get("A001", query.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		r.kv.Fail(memstore.Fault{Op: memstore.OpKVGet})
+		for range 5 {
+			pass(2 * time.Second)
+			if _, err := r.get("A001", query.Options{}); err != nil {
+				t.Fatalf("without the KV: %v", err)
+			}
+		}
+		fresh := query.New("us", r.store, r.kv, query.NewHeads(r.log))
+		_, err := fresh.Get(context.Background(), "airports", "A001", query.Options{})
+		wants(t, err, events.ErrUnreachable) // what was never known cannot be kept
+		r.kv.Disarm()
+		if _, err := fresh.Get(context.Background(), "airports", "A001", query.Options{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
