@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -12,6 +13,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/display"
+	"tidemark.dev/services/internal/failure"
 )
 
 func (p *program) status() *cobra.Command {
@@ -34,12 +36,61 @@ Exit code 3 when a part of the region does not answer.`,
 			if err != nil {
 				return err
 			}
-			if err := p.print(o, func(w io.Writer) error { return p.overview(w, &o) }); err != nil {
+			s := standing{Overview: o, Leads: c.Region().Leads()}
+			if !o.Head.IsZero() {
+				asking, cancel := context.WithTimeout(ctx, floorsPatience)
+				defer cancel()
+				s.Floors, err = c.Region().Floors().Floors(asking)
+			}
+			if err != nil {
+				s.FloorsUnknown = failure.Tell(err).Message
+			}
+			if err := p.print(s, func(w io.Writer) error { return p.standing(w, &s) }); err != nil {
 				return err
 			}
 			return unanswered(&o)
 		},
 	}
+}
+
+// floorsPatience bounds how long the leader is asked: a region that is cut off says so soon.
+const floorsPatience = 2 * time.Second
+
+// standing is what status prints: how the region does, and how much of the log each region has confirmed to hold.
+type standing struct {
+	query.Overview
+	Leads  bool           `json:"leads"`
+	Floors []events.Floor `json:"floors"`
+	// FloorsUnknown says why the floors are not known.
+	FloorsUnknown string `json:"floors_unknown,omitempty"`
+}
+
+func (p *program) standing(w io.Writer, s *standing) error {
+	if err := p.overview(w, &s.Overview); err != nil {
+		return err
+	}
+	switch {
+	case s.FloorsUnknown != "":
+		fmt.Fprintf(w, "\nwhat the other regions hold is unknown: %s\n", display.Text(s.FloorsUnknown))
+		return nil
+	case len(s.Floors) < 2:
+		return nil // there is nobody else
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "REGION\tHOLDS\tBEHIND\tFOLLOWS")
+	head := uint64(0)
+	for _, f := range s.Floors {
+		head = max(head, f.Sequence)
+	}
+	for _, f := range s.Floors {
+		follows, behind := "yes", display.Number(head-f.Sequence)
+		if !f.Connected {
+			follows, behind = "no", "at least "+behind
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Region, display.Number(f.Sequence), behind, follows)
+	}
+	return t.Flush()
 }
 
 func (p *program) overview(w io.Writer, o *query.Overview) error {

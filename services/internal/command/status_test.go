@@ -65,3 +65,32 @@ late: the last replay failed 2026-01-02 03:04:05Z: hole: it is missing
 		t.Errorf("an empty region is shown as %s", out.String())
 	}
 }
+
+func TestTheStatusShowsWhatEachRegionHolds(t *testing.T) {
+	p := &program{self: "tidemark"}
+	show := func(s standing) string {
+		var out bytes.Buffer
+		if err := p.standing(&out, &s); err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(out.String(), "runs some\n")
+		return after
+	}
+	us := events.Floor{Region: "us", Sequence: 1042, Connected: true}
+	want := `
+REGION  HOLDS  BEHIND        FOLLOWS
+ap      42     at least 1,000  no
+eu      1,040  2             yes
+us      1,042  0             yes
+`
+	got := show(standing{Floors: []events.Floor{{Region: "ap", Sequence: 42}, {Region: "eu", Sequence: 1040, Connected: true}, us}})
+	if strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want), " ") {
+		t.Errorf("the floors are%s", got)
+	}
+	if got := show(standing{Floors: []events.Floor{us}}); got != "" {
+		t.Errorf("a region alone shows %q", got)
+	}
+	if got := show(standing{FloorsUnknown: "the leader us\x1b[2J does not answer"}); got != "\nwhat the other regions hold is unknown: the leader us\\x1b[2J does not answer\n" {
+		t.Errorf("floors that are not known show %q", got)
+	}
+}
