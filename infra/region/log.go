@@ -50,7 +50,7 @@ func (r *Region) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.keep(server.Run)
+	r.keep(ctx, server.Run)
 	return nil
 }
 
@@ -82,7 +82,7 @@ func (r *Region) mirror(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.keep(m.Run)
+		r.keep(ctx, m.Run)
 		r.copy = m
 		if err := r.tellCopy(m); err != nil {
 			return err
@@ -90,7 +90,7 @@ func (r *Region) mirror(ctx context.Context) error {
 	} else {
 		asked := newAskedCopy(r.nats, c)
 		asked.ask(ctx)
-		r.keep(asked.run)
+		r.keep(ctx, asked.run)
 		r.copy = asked
 	}
 	log, err := r.awaitMirror(ctx)

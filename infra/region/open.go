@@ -152,7 +152,7 @@ func (r *Region) openRedis(ctx context.Context, dir *embedded.Dir) error {
 		r.redis = server.Client()
 		r.address.Redis, r.redisHint = redisURL(c.Redis, server.Options()), server.Describe()
 		if done := server.Done(); done != nil {
-			r.keep(func(ctx context.Context) error {
+			r.keep(ctx, func(ctx context.Context) error {
 				select {
 				case <-done:
 					return server.Err()

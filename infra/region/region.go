@@ -98,9 +98,9 @@ func (r *Region) onClose(f func()) {
 	})
 }
 
-// keep runs work until the region is closed. When it ends by itself, the region is lost.
-func (r *Region) keep(work func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.Background())
+// keep runs work until the region is closed, with ctx's values. When it ends by itself, the region is lost.
+func (r *Region) keep(ctx context.Context, work func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

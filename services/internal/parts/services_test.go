@@ -227,7 +227,7 @@ func TestServicesOfTheirOwnStartInAnyOrder(t *testing.T) {
 	}
 	query := map[string]*process{"us": all[0], "eu": all[1]}
 	for _, p := range all {
-		eventually(t, "the "+p.name+" waits", func() bool { return strings.Contains(p.log.String(), "waiting for the log to be set up by the writer") })
+		eventually(t, "the "+p.name+" waits", func() bool { return strings.Contains(p.log.String(), "for=\"the log to be set up by the writer\"") })
 		if status, body := p.get(t, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "no-log") && !strings.Contains(body, "starting") {
 			t.Errorf("while it waits the %s answers %d %s", p.name, status, body)
 		}
@@ -239,7 +239,7 @@ func TestServicesOfTheirOwnStartInAnyOrder(t *testing.T) {
 	}
 	for _, p := range all {
 		p.ready(t)
-		if n := strings.Count(p.log.String(), "waiting for"); n > 2 {
+		if n := strings.Count(p.log.String(), "msg=waiting for="); n > 2 {
 			t.Errorf("the %s said %d times that it waits", p.name, n)
 		}
 	}

@@ -62,7 +62,7 @@ func Main(name, short string, open func(context.Context, Settings) (Part, func()
 // Execute runs the command line of a service and returns its exit code.
 func Execute(ctx context.Context, name, short string, args []string, stdout, stderr io.Writer, open func(context.Context, Settings) (Part, func(), error)) int {
 	began := false
-	root := command(name, short, func(ctx context.Context, s Settings, http string) error {
+	root := command(name, short, func(ctx context.Context, s Settings, http string) error { //nolint:contextcheck // cobra hands the context to each command
 		began = true
 		l, err := httpapi.Listen(ctx, http)
 		if err != nil {

@@ -31,6 +31,7 @@ const (
 	stopPatience = 20 * time.Second
 )
 
+// The codes of this package.
 const (
 	// ErrStuck: a service did not end in time.
 	ErrStuck = events.Code("stuck")
@@ -174,7 +175,7 @@ func (s *Service) wait(ctx context.Context) (Part, func(), error) {
 		s.mu.Unlock()
 		if told.Message != said {
 			said = told.Message
-			s.logger.Warn("waiting for "+what(told.Code), "service", s.name, "code", string(told.Code), "reason", told.Message)
+			s.logger.Warn("waiting", "for", what(told.Code), "service", s.name, "code", string(told.Code), "reason", told.Message)
 		}
 		t := time.NewTimer(pause/2 + rand.N(pause/2)) //nolint:gosec // a jitter needs no secrecy
 		select {

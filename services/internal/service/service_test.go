@@ -134,7 +134,7 @@ func TestAServiceWaitsForItsServersAndSaysSoOnce(t *testing.T) {
 	}
 	become(events.Errorf(projections.ErrStoreUnreachable, "Redis at redis-us:6379 does not answer"))
 	eventually(t, "it tries again", func() bool { return tried() >= 3 })
-	if a, b := log.count("nats-us:4222"), log.count("redis-us:6379"); a != 1 || b != 1 || log.count("waiting for") != 2 {
+	if a, b := log.count("nats-us:4222"), log.count("redis-us:6379"); a != 1 || b != 1 || log.count("msg=waiting for=") != 2 {
 		t.Errorf("it said %d and %d times what it waits for", a, b)
 	}
 	become(nil)

@@ -121,10 +121,12 @@ func (f *Fleet) Run(ctx context.Context, ready func() error) error {
 	group.Go(func() error {
 		answering.Wait()
 		close(all)
-		if running.Err() != nil {
-			return nil
+		select {
+		case <-running.Done():
+			return nil // one of them failed, or all were told to end
+		default:
+			return ready()
 		}
-		return ready()
 	})
 	err := group.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
