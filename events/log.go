@@ -124,6 +124,7 @@ func (p *Pending) Done() <-chan struct{} { return p.done }
 //     exist; nothing was written. The error names the event.
 //   - ErrUnknownOutcome: it could not be found out in time whether the append is stored. Append the same again.
 //   - ErrUnreachable, ErrUnauthorized, ErrNoLog, ErrTooLarge, ErrImpossiblePosition, ErrOverloaded, ErrClockAhead: nothing was written.
+//     Of an append that is made again after ErrUnknownOutcome they speak of the new attempt only: the first one may be stored.
 //   - ErrClosed: the log was closed before the append was sent; nothing was written.
 //
 // When ctx ends first, Wait returns ErrUnknownOutcome; the append goes on.

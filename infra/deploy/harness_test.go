@@ -2,12 +2,15 @@ package deploy
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,16 +117,48 @@ type mesh struct {
 	t       testing.TB
 	folder  folder
 	servers map[string]*server.Server
+	refused *refusals
+}
+
+// refusals is a log of a server that keeps what was not allowed.
+type refusals struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (r *refusals) Noticef(string, ...any) {}
+func (r *refusals) Warnf(string, ...any)   {}
+func (r *refusals) Fatalf(string, ...any)  {}
+func (r *refusals) Debugf(string, ...any)  {}
+func (r *refusals) Tracef(string, ...any)  {}
+
+// Errorf is how a server tells of it.
+func (r *refusals) Errorf(format string, v ...any) {
+	if line := fmt.Sprintf(format, v...); strings.Contains(line, "Violation") {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.list = append(r.list, line)
+	}
+}
+
+// none fails the test if anything was not allowed.
+func (r *refusals) none(t *testing.T) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, line := range r.list {
+		t.Errorf("a right is missing: %s", line)
+	}
 }
 
 func startMesh(t testing.TB) mesh {
 	t.Helper()
-	m := mesh{t, passwords(t), make(map[string]*server.Server)}
+	m := mesh{t, passwords(t), make(map[string]*server.Server), &refusals{}}
 	links := make(map[string]string) // region -> where its links arrive
 	for _, region := range regions() {
 		o := m.folder.conf(region)
 		o.Host, o.Port, o.HTTPHost, o.HTTPPort = "127.0.0.1", server.RANDOM_PORT, "", 0
-		o.StoreDir, o.NoSigs, o.NoLog = t.TempDir(), true, true
+		o.StoreDir, o.NoSigs = t.TempDir(), true
 		if o.LeafNode.Port != 0 {
 			o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
 		}
@@ -134,6 +169,7 @@ func startMesh(t testing.TB) mesh {
 		}
 		s, err := server.NewServer(o)
 		must(t, err)
+		s.SetLoggerV2(m.refused, false, false, false)
 		s.Start()
 		t.Cleanup(func() {
 			s.Shutdown()

@@ -1,8 +1,10 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,8 +13,10 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/forward"
 	"tidemark.dev/infra/natskv"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/replica"
 )
 
 func user(t *testing.T, o *server.Options, name string) *server.User {
@@ -95,8 +99,7 @@ func TestServersAreSetUpLikeTheEmbeddedOnes(t *testing.T) {
 
 func TestRegionsMeetAndRecordsStayAtHome(t *testing.T) {
 	m := startMesh(t)
-	us := m.connect(leader)
-	must(t, natslog.Setup(within(t), us, natslog.Config{Origin: origin}))
+	us, log := m.lead(t)
 	for _, region := range regions()[1:] {
 		nc := m.connect(region, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		// The leader's stream is seen over the link,
@@ -117,9 +120,6 @@ func TestRegionsMeetAndRecordsStayAtHome(t *testing.T) {
 		})
 		must(t, sub.Unsubscribe())
 	}
-	log, err := natslog.Open(within(t), us, natslog.Config{Origin: origin}, natslog.Options{Commit: natslog.GroupCommit})
-	must(t, err)
-	defer log.Close()
 	info, err := log.Info(within(t))
 	must(t, err)
 	if info.Last != 1 {
@@ -127,34 +127,49 @@ func TestRegionsMeetAndRecordsStayAtHome(t *testing.T) {
 	}
 }
 
-func TestTheServicesMayDoWhatTheyMust(t *testing.T) {
-	m := startMesh(t)
-	refused := make(chan error, 100)
-	us := m.connect(leader, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
-	must(t, natslog.Setup(within(t), us, natslog.Config{Origin: origin}))
-	log, err := natslog.Open(within(t), us, natslog.Config{Origin: origin}, natslog.Options{Commit: natslog.GroupCommit})
+// lead sets the log up at the leader and opens it.
+func (m mesh) lead(t *testing.T) (*nats.Conn, *natslog.Log) {
+	t.Helper()
+	nc := m.connect(leader)
+	must(t, natslog.Setup(within(t), nc, natslog.Config{Origin: origin}))
+	log, err := natslog.Open(within(t), nc, natslog.Config{Origin: origin}, natslog.Options{Commit: natslog.GroupCommit})
 	must(t, err)
-	defer log.Close()
-	e := events.Event{ID: "1", Source: "urn:test", Type: "FlightLanded", Entity: events.Entity{Type: "airport", ID: "ORD"}, Data: []byte("{}"), ContentType: "application/json"}
-	first, err := log.Append(within(t), events.One(e, events.ExpectNone()))
-	must(t, err)
-	if again, err := log.Append(within(t), events.One(e, events.ExpectNone())); err != nil || !again.Duplicate || again.Last != first.Last {
-		t.Errorf("again: %+v, %v", again, err)
+	t.Cleanup(log.Close)
+	return nc, log
+}
+
+// landed returns an event about an airport.
+func landed(id string) events.Event {
+	return events.Event{
+		ID: id, Source: "urn:test", Type: "FlightLanded", Entity: events.Entity{Type: "airport", ID: "ORD"}, Data: []byte("{}"), ContentType: "application/json",
 	}
+}
+
+// history returns how many events of the airport a copy of the log has.
+func history(t *testing.T, log *natslog.Log) int {
+	t.Helper()
 	count := 0
-	for _, err := range log.History(within(t), e.Entity, 0) {
+	for _, err := range log.History(within(t), landed("").Entity, 0) {
 		must(t, err)
 		count++
 	}
-	if count != 1 {
-		t.Errorf("the entity has %d events", count)
+	return count
+}
+
+func TestTheServicesOfTheLeaderMayDoWhatTheyMust(t *testing.T) {
+	m := startMesh(t)
+	defer m.refused.none(t)
+	_, log := m.lead(t)
+	first, err := log.Append(within(t), events.One(landed("1"), events.ExpectNone()))
+	must(t, err)
+	if again, err := log.Append(within(t), events.One(landed("1"), events.ExpectNone())); err != nil || !again.Duplicate || again.Last != first.Last {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if n := history(t, log); n != 1 {
+		t.Errorf("the entity has %d events", n)
 	}
 	for _, region := range regions() {
-		nc := m.connect(region, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
-		kv, leases, err := natskv.Open(within(t), nc, natskv.Config{Bucket: "tidemark-" + region, Create: true})
-		for len(refused) > 0 {
-			t.Error(<-refused)
-		}
+		kv, leases, err := natskv.Open(within(t), m.connect(region), natskv.Config{Bucket: "tidemark-" + region, Create: true})
 		must(t, err)
 		_, err = kv.Put(within(t), "live.airports", []byte("1"), 0)
 		must(t, err)
@@ -162,10 +177,55 @@ func TestTheServicesMayDoWhatTheyMust(t *testing.T) {
 		must(t, err)
 		must(t, lease.Release(within(t)))
 	}
-	select {
-	case err := <-refused:
-		t.Errorf("a right is missing: %v", err)
-	default:
+}
+
+func TestTheServicesOfAMirrorMayDoWhatTheyMust(t *testing.T) {
+	m := startMesh(t)
+	defer m.refused.none(t)
+	us, log := m.lead(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	at := forward.Config{Origin: origin, Region: leader, Leader: leader}
+	floors := replica.NewFloors(us, origin, leader)
+	s, err := forward.NewServer(us, at, log, floors, forward.ServerOptions{})
+	must(t, err)
+	running.Go(func() {
+		if err := s.Run(ctx); err != nil {
+			t.Errorf("the leader's server: %v", err)
+		}
+	})
+	for i, region := range regions()[1:] {
+		nc := m.connect(region)
+		mirror, err := replica.Follow(within(t), nc, replica.Config{Origin: origin, Region: region, Leader: leader}, replica.Options{})
+		must(t, err)
+		running.Go(func() {
+			if err := mirror.Run(ctx); err != nil {
+				t.Errorf("the mirror of %s: %v", region, err)
+			}
+		})
+		at.Region = region
+		a, err := forward.NewAppender(nc, at, forward.Options{})
+		must(t, err)
+		defer a.Close()
+		receipt, err := a.Append(within(t), events.One(landed(region), events.ExpectAny()))
+		must(t, err)
+		eventually(t, region+" follows", func() bool {
+			r := mirror.Replication()
+			return r.State == events.CopyFollows && r.Lag != nil && r.Lag.Events == 0 && !r.Head.IsZero()
+		})
+		ask, err := forward.NewFloors(nc, at, forward.Options{})
+		must(t, err)
+		defer ask.Close()
+		eventually(t, "the leader knows that "+region+" holds it", func() bool {
+			all, err := ask.Floors(within(t))
+			return err == nil && slices.ContainsFunc(all, func(f events.Floor) bool { return f.Region == region && f.Connected && f.Sequence >= receipt.Last })
+		})
+		copied, err := natslog.Open(within(t), nc, natslog.Config{Origin: origin, Mirror: true}, natslog.Options{})
+		must(t, err)
+		defer copied.Close()
+		eventually(t, region+" has the event", func() bool { return history(t, copied) == i+1 })
 	}
 }
 

@@ -134,6 +134,22 @@ func TestANodeWithoutSlotsIsNoCompleteCluster(t *testing.T) {
 	refuses(t, embedded.Check(t.Context(), alone), events.ErrUnreachable)
 }
 
+func TestARedisClusterSpeaksTLSWithThoseItTrusts(t *testing.T) {
+	addr, roots := clustertest.StartRedisTLS(t)
+	config := embedded.RedisConfig{Addresses: []string{"rediss://" + addr}, Cluster: true, Password: clustertest.RedisPassword}
+	refuses(t, embedded.Check(t.Context(), client(t, config)), events.ErrUnreachable, addr, "TLS")
+	config.RootCAs = roots
+	trusting := client(t, config)
+	if err := embedded.Check(t.Context(), trusting); err != nil {
+		t.Fatal(err)
+	}
+	if err := trusting.Set(t.Context(), "a", "1", 0).Err(); err != nil {
+		t.Error(err)
+	}
+	config.Addresses = []string{addr}
+	refuses(t, embedded.Check(t.Context(), client(t, config)), events.ErrUnreachable, addr, "TLS")
+}
+
 func TestASingleServerGivenAsAClusterIsRefused(t *testing.T) {
 	addr := clustertest.StartRedisAlone(t)
 	of := func(cluster bool) redis.UniversalClient {

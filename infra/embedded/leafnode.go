@@ -21,6 +21,8 @@ const (
 	// pingEvery and pingsOut find a half-open link, or client, within 9 s.
 	pingEvery = 3 * time.Second
 	pingsOut  = 2
+	// linkReports is after how many attempts in vain the log says again that a region cannot be dialled: about ten minutes.
+	linkReports = 2_400
 )
 
 // validateLinks looks at what a configuration says about other regions.
@@ -105,6 +107,7 @@ func connectionTypes(types ...string) map[string]struct{} {
 // linkOptions adds the listener for the peers, if there are any, and the links to dial.
 func linkOptions(o *server.Options, cfg *NATSConfig) error {
 	o.PingInterval, o.MaxPingsOut = pingEvery, pingsOut
+	o.ConnectErrorReports, o.ReconnectErrorReports = linkReports, linkReports
 	o.LeafNode.ReconnectInterval = linkReconnect
 	o.LeafNode.IsolateLeafnodeInterest = true
 	o.LeafNode.NoAdvertise = true // a link goes to the address that was given, and never around a proxy on the way

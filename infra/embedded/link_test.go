@@ -290,6 +290,19 @@ func TestLinksShowNoPassword(t *testing.T) {
 	eventually(t, "the link comes back by itself", func() bool { return again.srv.NumLeafNodes() == 1 })
 }
 
+func TestARegionThatIsDownIsLoggedOnce(t *testing.T) {
+	var out logs
+	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, t.TempDir()), Peers: []string{"eu"}})
+	eu := startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, t.TempDir()), Links: []Link{us.LinkFor("eu")}, Logger: out.logger()})
+	eventually(t, "the link is up", func() bool { return eu.srv.NumLeafNodes() == 1 })
+	us.Shutdown()
+	down := time.Now()
+	eventually(t, "it was dialled a few times in vain", func() bool { return time.Since(down) > 8*linkReconnect })
+	if n := strings.Count(out.String(), "trying to connect as leafnode"); n != 1 {
+		t.Errorf("it is logged %d times:\n%s", n, out.String())
+	}
+}
+
 func TestLinksRefuseWhatCannotWork(t *testing.T) {
 	dir := openDir(t, t.TempDir())
 	good := Link{Region: "us", Address: "127.0.0.1:1", User: "link-eu", Password: "made-up"}

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,8 @@ type RedisConfig struct {
 	Cluster bool
 	// User and Password to log in at an address; not for a user or password that is part of the address.
 	User, Password string
+	// RootCAs are the authorities to trust at a rediss:// address; nil means the system's.
+	RootCAs *x509.CertPool
 	// Dir holds the files of a private redis-server. Its lock must be held. The other modes do not need it.
 	Dir *Dir
 	// StopTimeout is how long a private redis-server gets to end. Default DefaultStopTimeout.
@@ -167,7 +170,7 @@ func useAddresses(cfg RedisConfig) (*Redis, error) {
 	if cfg.Cluster || len(cfg.Addresses) > 1 {
 		r.cluster, r.options, r.describe, err = parseCluster(cfg)
 	} else {
-		r.options, r.describe, err = parseServer(cfg.Addresses[0], cfg.User, cfg.Password)
+		r.options, r.describe, err = parseServer(cfg, cfg.Addresses[0])
 	}
 	if err != nil {
 		return nil, err

@@ -68,19 +68,25 @@ func (cfg RedisConfig) elsewhere() (bool, error) {
 	}
 }
 
-// parseServer reads the address of one server, and adds user and password to it.
-func parseServer(address, user, password string) (options func() *redis.Options, describe string, err error) {
+// parseServer reads the address of one server, and adds to it what is given beside it.
+func parseServer(cfg RedisConfig, address string) (options func() *redis.Options, describe string, err error) {
 	plain, describe, err := parseAddress(address)
-	if err != nil || user == "" && password == "" {
-		return plain, describe, err
+	if err != nil {
+		return nil, "", err
 	}
-	if o := plain(); o.Username != "" || o.Password != "" {
+	given := cfg.User != "" || cfg.Password != ""
+	if o := plain(); given && (o.Username != "" || o.Password != "") {
 		return nil, "", events.Errorf(ErrBadAddress, "user and password for the Redis at %s were given twice", o.Addr).
 			Hint("Leave them out of the address.")
 	}
 	return func() *redis.Options {
 		o := plain()
-		o.Username, o.Password = user, password
+		if given {
+			o.Username, o.Password = cfg.User, cfg.Password
+		}
+		if o.TLSConfig != nil {
+			o.TLSConfig.RootCAs = cfg.RootCAs
+		}
 		return o
 	}, describe, nil
 }
@@ -89,7 +95,7 @@ func parseServer(address, user, password string) (options func() *redis.Options,
 func parseCluster(cfg RedisConfig) (cluster func() *redis.ClusterOptions, first func() *redis.Options, describe string, err error) {
 	var addrs []string
 	for i, address := range cfg.Addresses {
-		options, _, err := parseServer(address, cfg.User, cfg.Password)
+		options, _, err := parseServer(cfg, address)
 		if err != nil {
 			return nil, nil, "", err
 		}

@@ -159,7 +159,7 @@ func TestAuditOfStates(t *testing.T) {
 		change(info)
 		return info
 	}
-	mirror := Config{Origin: "us", Mirror: true}
+	mirror, reader := Config{Origin: "us", Mirror: true}, Config{Origin: "us", ReadOnly: true}
 	for _, c := range []struct {
 		name     string
 		cfg      Config
@@ -172,6 +172,10 @@ func TestAuditOfStates(t *testing.T) {
 		{"too few replicas", Config{Origin: "us", Replicas: 3}, good(), []string{"num_replicas"}},
 		{"more replicas", config, with(good(), func(i *jetstream.StreamInfo) { i.Config.Replicas = 3 }), nil},
 		{"a good mirror", mirror, mirrorOf("EVT_us"), nil},
+		{"the mirror that is made", mirror, &jetstream.StreamInfo{Config: config.MirrorStream("eu", "tm.gate.us")}, nil},
+		{"a leader that is only read", reader, with(good(), func(i *jetstream.StreamInfo) { i.Config.NoAck, i.Config.Duplicates = true, 0 }), nil},
+		{"a mirror that is only read", reader, mirrorOf("EVT_us"), nil},
+		{"a leader that is only read and forgets", reader, with(good(), func(i *jetstream.StreamInfo) { i.Config.MaxAge = time.Hour }), []string{"max_age"}},
 		{"a leader instead of a mirror", mirror, good(), []string{"mirror"}},
 		{"a mirror of another origin", mirror, mirrorOf("EVT_eu"), []string{"mirror.name"}},
 		{"a mirror of a part", mirror, with(mirrorOf("EVT_us"), func(i *jetstream.StreamInfo) { i.Config.Mirror.FilterSubject = "evt.us.airport.*" }), []string{"mirror"}},

@@ -439,4 +439,12 @@ func TestAMirrorTellsTheSame(t *testing.T) {
 	f := follow(t, m, events.Range{Follow: true})
 	appendOne(t, l, about(entity(1), 1), events.ExpectAny())
 	f.reaches(t, 52)
+
+	// The leader's log is seen from the other domain, too, and not written to from there.
+	far := reopen(t, nc, Config{Origin: "us", Domain: "us", ReadOnly: true}, Options{})
+	if head := info(t, far).Head(); !head.Equal(info(t, l).Head()) {
+		t.Errorf("from afar the leader is at %s", head)
+	}
+	_, err = far.Append(within(t), events.One(about(entity(1), 1), events.ExpectAny()))
+	wantCode(t, err, events.ErrNoLog)
 }

@@ -28,6 +28,9 @@ func Setup(ctx context.Context, nc *nats.Conn, cfg Config) error {
 	if cfg.Mirror {
 		return events.Errorf(events.ErrUnsafeLog, "the log %s is to be a mirror, which is not set up but copied from the region that leads it", cfg.Origin)
 	}
+	if cfg.ReadOnly {
+		return events.Errorf(events.ErrUnsafeLog, "the log %s is only to be read, so it is not set up", cfg.Origin)
+	}
 	cfg = cfg.withDefaults()
 	l, err := connect(nc, "setup "+cfg.Origin, slog.New(slog.DiscardHandler), DefaultAttemptTimeout)
 	if err != nil {

@@ -155,6 +155,7 @@ func TestOpenAndSetupNameWhatIsMissing(t *testing.T) {
 		wantCode(t, Setup(within(t), nc, cfg), events.ErrUnsafeLog)
 	}
 	wantCode(t, Setup(within(t), nc, Config{Origin: "us", Mirror: true}), events.ErrUnsafeLog)
+	wantCode(t, Setup(within(t), nc, Config{Origin: "us", ReadOnly: true}), events.ErrUnsafeLog)
 	wantCode(t, Setup(within(t), nc, Config{Origin: "us", Replicas: 3}), events.ErrUnsafeLog) // on a lone server
 	wantCode(t, openError(t, nc, Config{Origin: "us", Domain: "mars"}), events.ErrUnreachable)
 	wantCode(t, Setup(within(t), nc, Config{Origin: "us", Domain: "mars"}), events.ErrUnreachable)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"tidemark.dev/events"
 )
 
@@ -110,5 +112,18 @@ func TestAnOldLookSaysNothingAboutNow(t *testing.T) {
 	s.now.State = events.CopyDiverged
 	if now := s.replication(); now.State != events.CopyDiverged {
 		t.Errorf("a copy that has diverged stays so: %+v", now)
+	}
+}
+
+func TestACopyWithAHoleHasDiverged(t *testing.T) {
+	for name, state := range map[string]jetstream.StreamState{
+		"in the middle": {FirstSeq: 1, LastSeq: 9, Msgs: 8, NumDeleted: 1},
+		"at the start":  {FirstSeq: 2, LastSeq: 9, Msgs: 8},
+		"by damage":     {FirstSeq: 1, LastSeq: 9, Msgs: 9, Lost: &jetstream.LostStreamData{Msgs: []uint64{4}}},
+	} {
+		v := (&follower{cfg: config}).judge(t.Context(), &jetstream.StreamInfo{State: state}, "")
+		if v.state != events.CopyDiverged || !errors.Is(v.err, events.ErrHole) || v.lag != nil {
+			t.Errorf("%s: %+v", name, v)
+		}
 	}
 }

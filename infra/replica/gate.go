@@ -10,10 +10,8 @@ import (
 	"tidemark.dev/events"
 )
 
-const (
-	// answerWithin is how long a mirror waits for the answer to its request; then it gives up and comes again later (its own 5 s, less a margin).
-	answerWithin = 4500 * time.Millisecond
-)
+// answerWithin is how long a mirror waits for the answer to its request; then it gives up and comes again later (its own 5 s, less a margin).
+const answerWithin = 4500 * time.Millisecond
 
 // gate is where the mirror asks to be fed. Each time it begins, after its server started, a link broke, or it noticed a gap, the mirror sends a request
 // to reset its consumer at the leader, and listens only once that is answered. The request comes here, below our own prefix. It is passed on
@@ -96,7 +94,8 @@ func (g *gate) let(ctx context.Context, leader api, reply string, head uint64) e
 func (g *gate) denied() error {
 	for _, right := range []struct{ verb, prefix string }{{"subscribe to", g.sub.Subject}, {"publish to", replyPrefix}} {
 		if refused(g.nc, right.prefix) {
-			return events.Errorf(events.ErrUnauthorized, "the servers of region %s refused the right to %s %s, so the mirror of origin %s cannot be let in", g.cfg.Region, right.verb, right.prefix, g.cfg.Origin).
+			return events.Errorf(events.ErrUnauthorized, "the servers of region %s refused the right to %s %s, so the mirror of origin %s cannot be let in",
+				g.cfg.Region, right.verb, right.prefix, g.cfg.Origin).
 				Hint("Grant it to this user.")
 		}
 	}

@@ -183,7 +183,8 @@ func (f *follower) compare(ctx context.Context, last, head uint64) error {
 	if head < last {
 		if f.short++; f.short < shortLooks {
 			f.full = time.Time{}
-			return events.Errorf(events.ErrUnreachable, "leader %s says that its log of origin %s ends at sequence %d, and the copy holds %d; it is asked again", f.cfg.Leader, f.cfg.Origin, head, last)
+			return events.Errorf(events.ErrUnreachable, "leader %s says that its log of origin %s ends at sequence %d, and the copy holds %d; it is asked again",
+				f.cfg.Leader, f.cfg.Origin, head, last)
 		}
 	} else {
 		f.short = 0

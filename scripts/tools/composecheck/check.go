@@ -136,12 +136,7 @@ func (c *check) compare(ctx context.Context, want expected) error {
 		if err := c.step("documents of "+region+" are those of the oracle", func() (string, error) {
 			documents, difference := 0, ""
 			err := until(ctx, convergence, func() (bool, error) {
-				n, d, err := compare(ctx, c.engine.url(region+"-query"), want)
-				if err != nil {
-					difference = err.Error()
-					return false, nil // it may not be up yet; the last reason is told
-				}
-				documents, difference = n, d
+				documents, difference = compare(ctx, c.engine.url(region+"-query"), want)
 				return difference == "", nil
 			})
 			if errors.Is(err, errLate) {
@@ -240,23 +235,9 @@ func (c *check) saysUnknown(ctx context.Context) error {
 			continue
 		}
 		said := ""
-		err := until(ctx, honesty, func() (bool, error) {
-			var status struct {
-				Replication *struct {
-					State string                   `json:"state"`
-					Lag   *struct{ Events uint64 } `json:"lag"`
-				} `json:"replication"`
-			}
-			if err := get(ctx, c.engine.url(region+"-query")+"/v1/status", &status); err != nil {
-				said = err.Error()
-				return false, nil
-			}
-			if r := status.Replication; r != nil {
-				said = fmt.Sprintf("state %s, lag %+v", r.State, r.Lag)
-				return r.State == "unknown" && r.Lag == nil, nil
-			}
-			said = "nothing about its copy"
-			return false, nil
+		err := until(ctx, honesty, func() (unknown bool, _ error) {
+			unknown, said = lagUnknown(ctx, c.engine.url(region+"-query"))
+			return unknown, nil
 		})
 		if errors.Is(err, errLate) {
 			err = fmt.Errorf("%s still says after %s: %s", region, honesty, said)

@@ -215,6 +215,23 @@ func TestPagesArePutTogether(t *testing.T) {
 	}
 }
 
+func TestALagOfNoneIsNotUnknown(t *testing.T) {
+	for answer, want := range map[string]bool{
+		`{"replication":{"state":"unknown","lag":null}}`:                     true,
+		`{"replication":{"state":"unknown","lag":{"events":0}}}`:             false,
+		`{"replication":{"state":"follows","lag":{"events":0,"seconds":0}}}`: false,
+		`{"replication":{"state":"follows","lag":null}}`:                     false,
+		`{"region":"eu"}`: false,
+		`not json`:        false,
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+		if got, said := lagUnknown(t.Context(), server.URL); got != want || said == "" {
+			t.Errorf("%s: %v, %s", answer, got, said)
+		}
+		server.Close()
+	}
+}
+
 // fakeDocker puts a program in the place of docker, which does not know what is asked of it.
 func fakeDocker(t *testing.T) {
 	t.Helper()

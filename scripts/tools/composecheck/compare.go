@@ -6,12 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"time"
-
-	"maps"
 )
 
 const (
@@ -129,18 +128,41 @@ func differs[D comparable](name string, got, want map[string]D) string {
 	return ""
 }
 
-// compare compares every document of a region. It returns how many there are, and what differs first.
-func compare(ctx context.Context, base string, want expected) (documents int, difference string, err error) {
+// compare compares every document of a region. It returns how many there are, and what differs first or why they could not be read; "" if nothing.
+func compare(ctx context.Context, base string, want expected) (documents int, difference string) {
 	airports, err := model[airport](ctx, base, "airports")
 	if err != nil {
-		return 0, "", err
+		return 0, err.Error()
 	}
 	routes, err := model[route](ctx, base, "routes")
 	if err != nil {
-		return 0, "", err
+		return 0, err.Error()
 	}
 	if difference = differs("airports", airports, want.airports); difference == "" {
 		difference = differs("routes", routes, want.routes)
 	}
-	return len(airports) + len(routes), difference, nil
+	return len(airports) + len(routes), difference
+}
+
+// lagUnknown reports whether a region says that it does not know how far its copy is behind, and what it says.
+func lagUnknown(ctx context.Context, base string) (unknown bool, said string) {
+	var status struct {
+		Replication *struct {
+			State string `json:"state"`
+			Lag   *struct {
+				Events uint64 `json:"events"`
+			} `json:"lag"`
+		} `json:"replication"`
+	}
+	if err := get(ctx, base+"/v1/status", &status); err != nil {
+		return false, err.Error()
+	}
+	r := status.Replication
+	switch {
+	case r == nil:
+		return false, "nothing about its copy"
+	case r.Lag != nil:
+		return false, fmt.Sprintf("state %s, %d events behind", r.State, r.Lag.Events)
+	}
+	return r.State == "unknown", "state " + r.State + ", lag unknown"
 }

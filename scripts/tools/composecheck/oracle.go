@@ -79,7 +79,7 @@ func foldFile(path string) (expected, int, error) {
 	if err != nil {
 		return expected{}, 0, err
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read
 	lines, err := gzip.NewReader(file)
 	if err != nil {
 		return expected{}, 0, fmt.Errorf("%s: %w", path, err)
