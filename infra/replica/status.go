@@ -16,14 +16,20 @@ type status struct {
 	cfg Config
 	log *slog.Logger
 
-	mu  sync.Mutex
-	now events.Replication
-	at  time.Time
+	mu       sync.Mutex
+	now      events.Replication
+	at       time.Time
+	begun    time.Time
+	followed bool // it did, at least once
+	warned   bool // that it does not follow now
 }
+
+// startPatience is how long a copy may take to follow for the first time before that is worth a warning.
+const startPatience = 10 * time.Second
 
 func newStatus(cfg Config, log *slog.Logger) *status {
 	now := time.Now()
-	return &status{cfg: cfg, log: log, at: now, now: events.Replication{
+	return &status{cfg: cfg, log: log, begun: now, at: now, now: events.Replication{
 		Origin: cfg.Origin, Region: cfg.Region, Leader: cfg.Leader, State: events.CopyUnknown, Since: now.UTC(),
 		Code: events.ErrUnreachable, Message: "the leader " + cfg.Leader + " was not asked yet",
 	}}
@@ -58,23 +64,29 @@ func (s *status) set(ctx context.Context, v view) {
 	if before.State != s.now.State {
 		s.now.Since = s.at.UTC()
 	}
-	if before.State != s.now.State || before.Code != s.now.Code {
-		s.tell(ctx)
+	s.followed = s.followed || v.state == events.CopyFollows
+	starting := !s.followed && v.state == events.CopyUnknown && s.at.Sub(s.begun) < startPatience
+	overdue := v.state == events.CopyUnknown && !s.warned && !starting
+	if before.State != s.now.State || before.Code != s.now.Code || overdue {
+		s.tell(ctx, starting)
 	}
 }
 
 // tell writes the one line of a change.
-func (s *status) tell(ctx context.Context) {
+func (s *status) tell(ctx context.Context, starting bool) {
 	level, n := slog.LevelInfo, &s.now
 	attrs := []slog.Attr{
 		slog.String("region", n.Region), slog.String("origin", n.Origin), slog.String("leader", n.Leader), slog.String("state", string(n.State)),
 		slog.String("head", n.Head.String()),
 	}
-	if n.State != events.CopyFollows {
+	s.warned = n.State != events.CopyFollows && !starting
+	switch {
+	case n.State == events.CopyDiverged:
+		level = slog.LevelError
+	case s.warned:
 		level = slog.LevelWarn
-		if n.State == events.CopyDiverged {
-			level = slog.LevelError
-		}
+	}
+	if n.State != events.CopyFollows {
 		attrs = append(attrs, slog.String("code", string(n.Code)), slog.String("reason", n.Message))
 	}
 	s.log.LogAttrs(ctx, level, "the copy of the log changed its state", attrs...)

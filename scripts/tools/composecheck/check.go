@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
@@ -12,7 +14,7 @@ import (
 
 const (
 	// wholeCheck bounds everything, without the building of the images.
-	wholeCheck = 15 * time.Minute
+	wholeCheck = 13 * time.Minute
 	// convergence bounds the way of every region to the same documents.
 	convergence = 3 * time.Minute
 	// outage is how long a container stays stopped.
@@ -234,19 +236,24 @@ func (c *check) saysUnknown(ctx context.Context) error {
 		if region == leader || region != c.options.cut && c.options.cut != leader {
 			continue
 		}
-		said := ""
-		err := until(ctx, honesty, func() (unknown bool, _ error) {
-			unknown, said = lagUnknown(ctx, c.engine.url(region+"-query"))
-			return unknown, nil
-		})
-		if errors.Is(err, errLate) {
-			err = fmt.Errorf("%s still says after %s: %s", region, honesty, said)
-		}
-		if err != nil {
+		if err := c.says(ctx, region, honesty, "unknown, lag unknown"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// says waits until a region says of its copy what it should.
+func (c *check) says(ctx context.Context, region string, patience time.Duration, want string) error {
+	said := ""
+	err := until(ctx, patience, func() (bool, error) {
+		said = copyState(ctx, c.engine.url(region+"-query"))
+		return said == want, nil
+	})
+	if errors.Is(err, errLate) {
+		err = fmt.Errorf("after %s %s says of its copy: %s; it should say: %s", patience, region, said, want)
+	}
+	return err
 }
 
 // end stops the writes and compares everything once more.
@@ -265,8 +272,49 @@ func (c *check) end(ctx context.Context) error {
 		answered, refused := r.counts()
 		c.table.rows = append(c.table.rows, row{what: "answers of " + r.region + " meanwhile", count: fmt.Sprintf("%d true, %d refused, 0 false", answered, refused)})
 	}
+	last := landing("CHECK-ALL", 1)
+	if err := c.step("an event is confirmed by every region", func() (string, error) { return c.confirm(ctx, last) }); err != nil {
+		return err
+	}
 	// A lost event would be missing in a sum, a doubled one would be in it twice.
-	return c.compare(ctx, c.want.with(c.traffic.landed()))
+	if err := c.compare(ctx, c.want.with(append(c.traffic.landed(), last))); err != nil {
+		return err
+	}
+	return c.step("every mirror follows, and is nothing behind", func() (string, error) {
+		for _, region := range regions() {
+			want := "follows, 0 behind"
+			if region == leader {
+				want = "leads"
+			}
+			if err := c.says(ctx, region, honesty, want); err != nil {
+				return "", err
+			}
+		}
+		return fmt.Sprintf("%d regions", len(regions())), nil
+	})
+}
+
+// confirm publishes one event at a mirror, to be acknowledged only when every region holds it.
+func (c *check) confirm(ctx context.Context, f flight) (string, error) {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return "", err
+	}
+	target := fmt.Sprintf("%s/v1/events?confirm=%d&wait=10s", c.engine.url("eu-writer"), len(regions()))
+	text, _, err := ask(ctx, http.MethodPost, target, eventHeader(f.Destination, 1), body)
+	if err != nil {
+		return "", err
+	}
+	var receipt struct {
+		Confirmed []string `json:"confirmed"`
+	}
+	if err := json.Unmarshal(text, &receipt); err != nil {
+		return "", err
+	}
+	if len(receipt.Confirmed) != len(regions()) {
+		return "", fmt.Errorf("it was confirmed by: %s", strings.Join(receipt.Confirmed, ", "))
+	}
+	return "by " + strings.Join(receipt.Confirmed, ", "), nil
 }
 
 // rest waits.

@@ -144,8 +144,8 @@ func compare(ctx context.Context, base string, want expected) (documents int, di
 	return len(airports) + len(routes), difference
 }
 
-// lagUnknown reports whether a region says that it does not know how far its copy is behind, and what it says.
-func lagUnknown(ctx context.Context, base string) (unknown bool, said string) {
+// copyState returns how a region says that its copy of the log stands: "leads", "follows, 0 behind", "unknown, lag unknown".
+func copyState(ctx context.Context, base string) string {
 	var status struct {
 		Replication *struct {
 			State string `json:"state"`
@@ -155,14 +155,16 @@ func lagUnknown(ctx context.Context, base string) (unknown bool, said string) {
 		} `json:"replication"`
 	}
 	if err := get(ctx, base+"/v1/status", &status); err != nil {
-		return false, err.Error()
+		return err.Error()
 	}
 	r := status.Replication
 	switch {
 	case r == nil:
-		return false, "nothing about its copy"
-	case r.Lag != nil:
-		return false, fmt.Sprintf("state %s, %d events behind", r.State, r.Lag.Events)
+		return "nothing about its copy"
+	case r.State == "leads":
+		return r.State
+	case r.Lag == nil:
+		return r.State + ", lag unknown"
 	}
-	return r.State == "unknown", "state " + r.State + ", lag unknown"
+	return fmt.Sprintf("%s, %d behind", r.State, r.Lag.Events)
 }

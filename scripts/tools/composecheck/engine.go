@@ -75,12 +75,15 @@ func (e *engine) container(service string) string { return e.project + "-" + ser
 
 // docker runs a docker command and returns what it printed.
 func (e *engine) docker(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("not done within %s", commandTimeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	var out, errs bytes.Buffer
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = e.root, e.env, &out, &errs
 	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("docker %s: %w", strings.Join(args[:min(len(args), 4)], " "), context.Cause(ctx))
+		}
 		said := strings.TrimSpace(errs.String() + out.String())
 		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, said[max(0, len(said)-quoted):])
 	}

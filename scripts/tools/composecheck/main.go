@@ -69,6 +69,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		_, _ = fmt.Fprintln(stdout, "compose-check: ok")
 		return exitOK
+	case ctx.Err() != nil:
+		_, _ = fmt.Fprintf(stderr, "compose-check: stopped before its end: %v\n", context.Cause(ctx))
+		return exitCannot
 	case errors.Is(err, errCannot):
 		_, _ = fmt.Fprintf(stderr, "compose-check: cannot check: %v\n", err)
 		return exitCannot

@@ -54,10 +54,23 @@ func (w *writer) run(ctx context.Context, stop <-chan struct{}) error {
 			return nil
 		case <-time.After(writePause):
 		}
-		f := flight{Date: fmt.Sprintf("2030/01/01 %08d", n), Delay: int64(n), Distance: 1, Origin: "CHECK", Destination: w.name}
+		f := landing(w.name, n)
 		if err := w.publish(ctx, stop, n, f); err != nil {
 			return fmt.Errorf("writer %s at %s, event %d: %w", w.name, w.target, n, err)
 		}
+	}
+}
+
+// landing returns the n-th flight that lands at an airport of this check.
+func landing(airport string, n int) flight {
+	return flight{Date: fmt.Sprintf("2030/01/01 %08d", n), Delay: int64(n), Distance: 1, Origin: "CHECK", Destination: airport}
+}
+
+// eventHeader returns the attributes of a landing at an airport, in the binary mode of CloudEvents.
+func eventHeader(airport string, n int) http.Header {
+	return http.Header{
+		"Ce-Specversion": {"1.0"}, "Ce-Source": {"urn:tidemark:compose-check"}, "Ce-Id": {airport + "-" + strconv.Itoa(n)},
+		"Ce-Type": {"FlightLanded"}, "Ce-Subject": {"airport/" + airport}, "Content-Type": {"application/json"},
 	}
 }
 
@@ -67,10 +80,7 @@ func (w *writer) publish(ctx context.Context, stop <-chan struct{}, n int, f fli
 	if err != nil {
 		return err
 	}
-	header := http.Header{
-		"Ce-Specversion": {"1.0"}, "Ce-Source": {"urn:tidemark:compose-check"}, "Ce-Id": {w.name + "-" + strconv.Itoa(n)},
-		"Ce-Type": {"FlightLanded"}, "Ce-Subject": {"airport/" + w.name}, "Content-Type": {"application/json"},
-	}
+	header := eventHeader(w.name, n)
 	switch {
 	case w.expect && w.last == 0:
 		header.Set("Tidemark-Expect", "none")
