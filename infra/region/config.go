@@ -123,6 +123,11 @@ func (c Config) leads() bool { return c.Leader == c.Name }
 
 func ownRedis(mode string) bool { return mode == embedded.ModeAuto || mode == embedded.ModeServer }
 
+// OneRedis reports whether Redis is one at an address, which every region with this setting would share.
+func (c Config) OneRedis() bool {
+	return c.Redis != "" && !ownRedis(c.Redis) && c.Redis != embedded.ModeMini
+}
+
 // needsDir reports whether servers of our own keep data.
 func (c Config) needsDir() bool {
 	return c.NATS == "" || c.Role != Writer && c.RedisOptions == nil && ownRedis(c.Redis)

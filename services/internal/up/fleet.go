@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"net"
 	"path/filepath"
 	"slices"
@@ -37,8 +38,8 @@ func Regions(names []string, base Config) ([]Config, error) {
 		c.Region.Name, c.Region.Leader, c.Region.Origin = name, names[0], names[0]
 		c.Region.DataDir = filepath.Join(base.Region.DataDir, name)
 		c.Region.Peers = names[i+1:] // those that start later dial this one
-		if len(names) > 1 {
-			c.Region.RedisPrefix = redisPrefix(base.Region.RedisPrefix, name) // they may be given one Redis
+		if len(names) > 1 && base.Region.OneRedis() {
+			c.Region.RedisPrefix = redisPrefix(base.Region.RedisPrefix, name)
 		}
 		var err error
 		if c.HTTP, err = nextPort(base.HTTP, i); err != nil {
@@ -49,7 +50,7 @@ func Regions(names []string, base Config) ([]Config, error) {
 	return out, nil
 }
 
-// redisPrefix returns what begins the keys of a region that may share its Redis with others.
+// redisPrefix returns what begins the keys of a region that shares its Redis with others.
 func redisPrefix(prefix, name string) string { return cmp.Or(prefix, "tm:") + name + ":" }
 
 // nextPort counts up the port of an address.
@@ -64,6 +65,9 @@ func nextPort(address string, by int) (string, error) {
 	}
 	if n != 0 {
 		n += uint64(by) //nolint:gosec // at most MaxRegions
+	}
+	if n > math.MaxUint16 {
+		return "", events.Errorf(failure.ErrCannotListen, "there is no port %d for the region number %d", n, by+1).Hint("Begin with a smaller port, or with 0.")
 	}
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
 }
