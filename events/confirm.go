@@ -13,9 +13,9 @@ const (
 	confirmPollTo   = 200 * time.Millisecond
 )
 
-// Confirm waits until at least n regions hold every record up to p, which is of one origin, and returns their names. The leader counts as
-// one. Errors: ErrNotConfirmed when ctx ends first, naming the regions that do hold it, or when no set of known regions could ever be enough;
-// ErrInvalidPosition. The append itself is not undone by any of them: it is stored at the leader.
+// Confirm waits until at least n regions that are connected hold every record up to p, and returns their names. The leader counts as one. Floors carry no
+// lineage: p is the position of an append to the log whose floors these are, and the caller vouches for that. Errors: ErrNotConfirmed when ctx ends first,
+// naming the regions that do hold it; ErrInvalidPosition. The append itself is not undone by any of them: it is stored at the leader.
 func Confirm(ctx context.Context, floors Floors, p Position, n int) ([]string, error) {
 	if len(p.Points()) != 1 {
 		return nil, Errorf(ErrInvalidPosition, "%q is not the position of an append", p)
@@ -30,8 +30,8 @@ func Confirm(ctx context.Context, floors Floors, p Position, n int) ([]string, e
 			if len(holds) >= n {
 				return holds, nil
 			}
-			if len(all) < n {
-				return holds, notConfirmed(p, holds, n, fmt.Errorf("only %d regions take part", len(all)))
+			if len(all) < n { // one that is not known yet, or not known again since the leader was restarted, may still come
+				err = fmt.Errorf("the leader knows of %d", len(all))
 			}
 		}
 		last = err
@@ -48,7 +48,7 @@ func Confirm(ctx context.Context, floors Floors, p Position, n int) ([]string, e
 func holders(all []Floor, seq uint64) []string {
 	var names []string
 	for _, f := range all {
-		if f.Sequence >= seq {
+		if f.Connected && f.Sequence >= seq { // what a region that is away confirmed once says nothing about now
 			names = append(names, f.Region)
 		}
 	}
@@ -60,7 +60,7 @@ func notConfirmed(p Position, holds []string, n int, why error) error {
 	if len(holds) > 0 {
 		who = strings.Join(holds, ", ")
 	}
-	text := fmt.Sprintf("the events are stored at %s; %d of %d regions confirmed it in time (%s)", p, len(holds), n, who)
+	text := fmt.Sprintf("the events are stored at %s; %d of the %d wanted regions confirmed it in time (%s)", p, len(holds), n, who)
 	err := Errorf(ErrNotConfirmed, "%s", text)
 	if why != nil {
 		err = Errorf(ErrNotConfirmed, "%s: %w", text, why)

@@ -29,7 +29,7 @@ func (f *floors) Floors(context.Context) ([]events.Floor, error) {
 func at(seqs ...uint64) []events.Floor {
 	var out []events.Floor
 	for i, s := range seqs {
-		out = append(out, events.Floor{Region: []string{"us", "eu", "ap"}[i], Sequence: s})
+		out = append(out, events.Floor{Region: []string{"us", "eu", "ap"}[i], Sequence: s, Connected: true})
 	}
 	return out
 }
@@ -58,7 +58,7 @@ func TestConfirmSaysWhoHoldsItWhenTimeIsUp(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		got, err := events.Confirm(ctx, &floors{lists: [][]events.Floor{at(10, 10, 9)}}, position(t, "us.7f3a@1:10"), 3)
-		if !errors.Is(err, events.ErrNotConfirmed) || !slices.Equal(got, []string{"us", "eu"}) || !strings.Contains(err.Error(), "2 of 3 regions confirmed it in time (us, eu)") {
+		if !errors.Is(err, events.ErrNotConfirmed) || !slices.Equal(got, []string{"us", "eu"}) || !strings.Contains(err.Error(), "2 of the 3 wanted regions confirmed it in time (us, eu)") {
 			t.Errorf("%v, %v", got, err)
 		}
 	})
@@ -76,11 +76,35 @@ func TestConfirmKeepsAskingAFloorThatDoesNotAnswer(t *testing.T) {
 	})
 }
 
-func TestConfirmRefusesWhatCanNeverBe(t *testing.T) {
-	_, err := events.Confirm(t.Context(), &floors{lists: [][]events.Floor{at(10, 10)}}, position(t, "us.7f3a@1:10"), 3)
-	if !errors.Is(err, events.ErrNotConfirmed) || !strings.Contains(err.Error(), "only 2 regions take part") {
-		t.Errorf("three of two regions: %v", err)
-	}
+// TestConfirmWaitsForARegionThatIsNotKnownYet: after a restart of the leader its mirrors are known again one by one.
+func TestConfirmWaitsForARegionThatIsNotKnownYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		f := &floors{lists: [][]events.Floor{at(10), at(10), at(10, 10)}}
+		if got, err := events.Confirm(ctx, f, position(t, "us.7f3a@1:10"), 2); err != nil || len(got) != 2 {
+			t.Errorf("confirmed by %v, %v", got, err)
+		}
+		_, err := events.Confirm(ctx, f, position(t, "us.7f3a@1:10"), 3)
+		if !errors.Is(err, events.ErrNotConfirmed) || !strings.Contains(err.Error(), "the leader knows of 2") {
+			t.Errorf("three of two regions: %v", err)
+		}
+	})
+}
+
+func TestARegionThatIsAwayConfirmsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		list := at(10, 10)
+		list[1].Connected = false
+		if got, err := events.Confirm(ctx, &floors{lists: [][]events.Floor{list}}, position(t, "us.7f3a@1:10"), 2); !errors.Is(err, events.ErrNotConfirmed) || len(got) != 1 {
+			t.Errorf("confirmed by %v, %v", got, err)
+		}
+	})
+}
+
+func TestConfirmRefusesWhatIsNoPositionOfAnAppend(t *testing.T) {
 	for _, p := range []events.Position{{}, position(t, "eu.7f3a@1:1,us.7f3a@1:10")} {
 		if _, err := events.Confirm(t.Context(), &floors{lists: [][]events.Floor{at(10)}}, p, 1); !errors.Is(err, events.ErrInvalidPosition) {
 			t.Errorf("%q: %v", p, err)

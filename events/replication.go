@@ -32,7 +32,7 @@ type Replication struct {
 	LeaderHead Position `json:"leader_head"`
 	// Lag of this copy behind the leader's. Nil means that it is not known, which is never the same as none.
 	Lag *ReplicationLag `json:"lag"`
-	// Since is when the state began; zero for a copy that leads.
+	// Since is when the state began; zero for a copy that leads, and where it is not known.
 	Since time.Time `json:"since,omitzero"`
 	// Code and Message say why the state is unknown or diverged.
 	Code    Code   `json:"code,omitempty"`

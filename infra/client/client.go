@@ -104,8 +104,18 @@ func (c *Client) Publish(ctx context.Context, e events.Event, x events.Expectati
 }
 
 // Confirm waits until at least n regions hold what was published at a position, the leader among them, and returns their names. Errors are those
-// of events.Confirm; the event is stored whatever it returns.
+// of events.Confirm, and events.ErrLostPosition for a position of another history; the event is stored whatever it returns.
 func (c *Client) Confirm(ctx context.Context, p events.Position, n int) ([]string, error) {
+	info, err := c.region.Log().Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	switch _, ours := p.Point(info.Origin); {
+	case !ours:
+		return nil, events.Errorf(events.ErrInvalidPosition, "%q is not a position of origin %s", p, info.Origin)
+	case (events.Histories{info.Origin: info.Terms}).Covers(info.Head(), p) == events.Lost:
+		return nil, events.Errorf(events.ErrLostPosition, "the position %s is not of this log's history, which is at %s", p, info.Head())
+	}
 	return events.Confirm(ctx, c.region.Floors(), p, n)
 }
 

@@ -46,7 +46,7 @@ func (s *Store) absent(
 	_ = p.Process(ctx, doc)
 	count, listed := p.ZCard(ctx, names.index), p.ZScore(ctx, names.index, ref.Key)
 	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return projections.Header{}, nil, err
+		return projections.Header{}, nil, whyAborted([]*redis.RawCmd{head, doc}, err)
 	}
 	h, err := readHeader(ref.Partition, head.Val())
 	if err != nil || h.State == projections.Absent {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"tidemark.dev/events"
 )
@@ -71,7 +72,7 @@ func RemoveAddress(dir string) error {
 }
 
 // Find reads the address of a region that runs on this machine, below a data directory: the one of that name or, without a name, the one that
-// leads the log. The directory of a single region does too. It returns ErrNotRunning.
+// leads the log. One whose process has ended is found only where there is no other. The directory of a single region does too. It returns ErrNotRunning.
 func Find(dir, name string) (Address, error) {
 	names := Running(dir)
 	if len(names) == 0 {
@@ -81,22 +82,37 @@ func Find(dir, name string) (Address, error) {
 		return Address{}, events.Errorf(ErrNotRunning, "no region %s runs in %s; there is %s", name, dir, strings.Join(names, ", ")).
 			Hint("Name one of them with --region.")
 	}
-	var last error
+	var dead *Address
 	for _, n := range names {
 		if name != "" && n != name {
 			continue
 		}
 		a, err := LoadAddress(filepath.Join(dir, n))
-		if err == nil && (name != "" || a.Leads()) {
+		switch {
+		case err != nil && name != "":
+			return a, err
+		case err != nil || name == "" && !a.Leads():
+		case a.PID == 0 || Alive(a.PID):
 			return a, nil
+		case dead == nil:
+			dead = &a
 		}
-		last = err
 	}
-	if last == nil {
-		last = events.Errorf(ErrNotRunning, "none of the regions %s that run in %s leads the log", strings.Join(names, ", "), dir).
-			Hint("Name one of them with --region.")
+	if dead != nil {
+		return *dead, nil // whoever connects finds out, and says so
 	}
-	return Address{}, last
+	return Address{}, events.Errorf(ErrNotRunning, "none of the regions %s that run in %s leads the log", strings.Join(names, ", "), dir).
+		Hint("Name one of them with --region.")
+}
+
+// Alive reports whether a process runs, as far as can be told.
+func Alive(pid int) bool {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	err = process.Signal(syscall.Signal(0))
+	return err == nil || errors.Is(err, os.ErrPermission)
 }
 
 // Running returns the names of the regions that run below a data directory, sorted.

@@ -115,6 +115,9 @@ func (c Config) validate() error {
 			return err
 		}
 	}
+	if c.needsDir() && c.DataDir == "" {
+		return events.Errorf(embedded.ErrUnsafeDir, "region %s has servers of its own and no data directory; nothing was started", c.Name)
+	}
 	return nil
 }
 

@@ -61,7 +61,7 @@ type askedCopy struct {
 
 func newAskedCopy(nc *nats.Conn, c *Config) *askedCopy {
 	return &askedCopy{nc: nc, subject: copySubject(c.Name, c.Origin), now: events.Replication{
-		Origin: c.Origin, Region: c.Name, Leader: c.Leader, State: events.CopyUnknown, Since: time.Now().UTC(),
+		Origin: c.Origin, Region: c.Name, Leader: c.Leader, State: events.CopyUnknown, // since when is not known
 	}}
 }
 

@@ -114,11 +114,14 @@ func (r *Region) awaitMirror(ctx context.Context) (*natslog.Log, error) {
 	deadline := time.Now().Add(c.LogPatience)
 	for {
 		log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Logger: c.Logger.With("region", c.Name)})
-		if err == nil || !errors.Is(err, events.ErrNoLog) && !errors.Is(err, events.ErrForeignHistory) || !c.Role.Tends() {
+		if err == nil || !errors.Is(err, events.ErrNoLog) || !c.Role.Tends() {
 			return log, err
 		}
 		now := r.copy.Replication()
-		if now.State == events.CopyDiverged || time.Now().After(deadline) {
+		if now.State == events.CopyDiverged {
+			return nil, events.Errorf(now.Code, "region %s cannot use its copy of the log %s: %s", c.Name, c.Origin, now.Message)
+		}
+		if time.Now().After(deadline) {
 			why := now.Message
 			if why == "" {
 				why = "nothing came from there yet"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -31,6 +32,10 @@ const (
 // embedded (ErrDirInUse, …), events.ErrUnreachable, events.ErrUnauthorized, events.ErrUnsafeLog, events.ErrForeignHistory, events.ErrNoLog,
 // embedded.ErrUnsafeRedis, projections.ErrNamespaceTaken, projections.ErrStoreUnreachable. After an error nothing is left running.
 func Open(ctx context.Context, c Config) (*Region, error) {
+	if c.NATS != "" && c.Role == Client && c.RedisOptions == nil && !c.OneRedis() {
+		return nil, events.Errorf(embedded.ErrBadAddress, "region %s has a running NATS and no running Redis; nothing was started", c.Name).
+			Hint("Name the address of its Redis.")
+	}
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -128,6 +133,12 @@ func natsError(addresses string, err error) error {
 		hosts = append(hosts, host)
 	}
 	where := strings.Join(hosts, ", ")
+	if _, malformed := errors.AsType[*url.Error](err); malformed { // its text holds the whole address
+		return events.Errorf(embedded.ErrBadAddress, "the address of NATS is not a URL").Hint("Write nats://host:port; several are joined by commas.")
+	}
+	if broken, ok := errors.AsType[*net.OpError](err); ok { // its text holds the port at our end, another at each attempt
+		err = broken.Err
+	}
 	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) {
 		return events.Errorf(events.ErrUnauthorized, "NATS at %s refused the credentials", where).Hint("Check user and password.")
 	}
@@ -139,7 +150,7 @@ func (r *Region) openRedis(ctx context.Context, dir *embedded.Dir) error {
 	c := &r.config
 	if c.RedisOptions != nil {
 		r.redis = redis.NewUniversalClient(c.RedisOptions)
-		r.redisHint = "redis-cli -h " + strings.Join(c.RedisOptions.Addrs, ", ")
+		r.redisHint = "Redis at " + strings.Join(c.RedisOptions.Addrs, ", ")
 	} else {
 		server, err := embedded.StartRedis(ctx, embedded.RedisConfig{Mode: c.Redis, Dir: dir, Logger: c.Logger})
 		if err != nil {

@@ -88,10 +88,17 @@ func mistakes() []struct {
 		{"a region that does not run", []string{"status", "--region", "mars", "--dir", "DIR"}, 3, "not-running"},
 		{"fewer than no region", publish("--data", "{}", "--confirm", "-1"), 2, "usage"},
 		{"more regions than there are", publish("--data", "{}", "--confirm", "33"), 2, "usage"},
+		{"no region to confirm", publish("--data", "{}", "--confirm", "0"), 2, "usage"},
+		{"time to confirm nothing", publish("--data", "{}", "--confirm-wait", "1s"), 2, "usage"},
+		{"a Redis beside a region of its own", []string{"status", "--redis", "localhost:1"}, 2, "usage"},
+		{"a demo that would empty somebody's Redis", []string{"demo", "--redis", "localhost:1"}, 2, "usage"},
+		{"a NATS of no region", []string{"status", "--nats", "nats://127.0.0.1:1", "--redis", "localhost:1"}, 2, "usage"},
+		{"an address with a password that is none", []string{"status", "--region", "us", "--nats", "nats://u:SECRET@127.0.0.1:x1", "--redis", "localhost:1"}, 2, "bad-address"},
+		{"no Redis at an address", []string{"get", "airports", "ORD", "--region", "us", "--nats", "nats://127.0.0.1:1", "--redis", "auto"}, 2, "bad-address"},
 		{"no time to confirm", publish("--data", "{}", "--confirm", "1", "--confirm-wait", "0s"), 2, "usage"},
 		{"an address that cannot be", []string{"up", "--http", "nowhere", "--redis", "mini", "--dir", "DIR/new"}, 2, "cannot-listen"},
 		{"a data directory that is a file", []string{"up", "--dir", "DIR/lines"}, 2, "unsafe-data-directory"},
-		{"a Redis that cannot be, for the demo", []string{"demo", "--redis", "::"}, 2, "bad-address"},
+		{"a Redis that cannot be, for the demo", []string{"demo", "--redis", "::"}, 2, "usage"},
 		{"a Redis that cannot be", []string{"up", "--redis", "::", "--dir", "DIR/new"}, 2, "bad-address"},
 	}
 }
@@ -129,6 +136,9 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 			}
 			r := want(t, cli(t, "", args...), m.exit)
 			p := r.problem(t)
+			if strings.Contains(r.err, "SECRET") {
+				t.Errorf("the error shows a password: %s", r.err)
+			}
 			if p.Error.Code != m.code || p.Error.Message == "" || r.out != "" {
 				t.Errorf("the error is %s, want the code %s", r.err, m.code)
 			}

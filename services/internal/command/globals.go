@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,7 +51,7 @@ func (g *globals) register(root *cobra.Command) {
 }
 
 // check refuses values of the global flags that no command can use.
-func (g *globals) check() error {
+func (g *globals) check(given func(flag string) bool) error {
 	switch {
 	case g.output != outputTable && g.output != outputJSON:
 		bad := g.output
@@ -66,6 +65,10 @@ func (g *globals) check() error {
 		return events.Errorf(failure.ErrUsage, "--nats-user is for a server that --nats names")
 	case g.leader != "" && g.nats == "":
 		return events.Errorf(failure.ErrUsage, "--leader is for a server that --nats names")
+	case g.nats != "" && given("config"):
+		return events.Errorf(failure.ErrUsage, "--config and --nats both say where the servers are").Hint("Use one of them.")
+	case g.nats != "" && g.region == "":
+		return events.Errorf(failure.ErrUsage, "--nats names a server, and it is not said of which region").Hint("Add --region NAME, and --leader NAME where another region leads.")
 	}
 	return nil
 }
@@ -115,7 +118,7 @@ func (p *program) named() (region.Config, error) {
 			Hint("Add --redis ADDRESS.")
 	}
 	return region.Address{
-		Region: cmp.Or(p.region, "us"), Leader: p.leader, NATS: p.nats, User: p.natsUser, Password: os.Getenv(passwordVariable), Redis: p.redis,
+		Region: p.region, Leader: p.leader, NATS: p.nats, User: p.natsUser, Password: os.Getenv(passwordVariable), Redis: p.redis,
 	}.Config(), nil
 }
 
@@ -131,22 +134,12 @@ func (p *program) configured(role region.Role) (region.Config, error) {
 
 // silent says what is known about a region of this machine that does not answer.
 func (p *program) silent(pid int, err error) error {
-	if !alive(pid) {
+	if !region.Alive(pid) {
 		return events.Errorf(region.ErrNotRunning, "the region in %s does not run any more: its process %d ended without a word", p.dir, pid).
 			Hint("Start it again with %s up.", p.self)
 	}
 	return events.Errorf(events.ErrUnreachable, "the region in %s, run by process %d, does not answer: %w", p.dir, pid, err).
 		Hint("See what that process says, or stop it and start it again with %s up.", p.self)
-}
-
-// alive reports whether a process runs, as far as can be told.
-func alive(pid int) bool {
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		return false
-	}
-	err = process.Signal(syscall.Signal(0))
-	return err == nil || errors.Is(err, os.ErrPermission)
 }
 
 // self is how a person calls this program: as they just did, or the way that compiles it first.

@@ -41,6 +41,9 @@ The map is YAML:
 		Example: "  tidemark import flights-20k.ndjson.gz --map flights.map.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if ahead == 0 {
+				return events.Errorf(failure.ErrUsage, "an import that may not be ahead of any region cannot begin; nothing was imported").Hint("--max-ahead is at least 1.")
+			}
 			m, err := readMap(mapFile)
 			if err != nil {
 				return err
@@ -103,7 +106,10 @@ func (p *program) importInput(ctx context.Context, name string, m *importer.Map,
 	defer c.Close() //nolint:errcheck // the import is over
 	progress := display.NewProgress(p.progressWriter(), "import "+m.Name(), display.Bytes)
 	result, err := importer.Run(ctx, c.Log(), m, input, importer.Options{
-		Floors: c.Region().Floors(), Ahead: max(ahead, 1),
+		Floors: c.Region().Floors(), Ahead: ahead,
+		Held: func(slowest events.Floor) {
+			p.note("waiting for region %s, which holds the log up to %s", slowest.Region, display.Number(slowest.Sequence))
+		},
 		Progress: func(now importer.Progress) {
 			progress.Set(uint64(now.Read), size) //nolint:gosec // a count is not negative
 		},

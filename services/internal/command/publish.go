@@ -33,9 +33,13 @@ type confirmFlags struct {
 	wait    time.Duration
 }
 
-func (f *confirmFlags) check() error {
+func (f *confirmFlags) check(given func(flag string) bool) error {
 	switch {
-	case f.regions < 0 || f.regions > httpapi.MaxConfirm:
+	case !given("confirm") && given("confirm-wait"):
+		return events.Errorf(failure.ErrUsage, "--confirm-wait is for --confirm; nothing was published")
+	case !given("confirm"):
+		return nil
+	case f.regions < 1 || f.regions > httpapi.MaxConfirm:
 		return events.Errorf(failure.ErrUsage, "%d is not a number of regions from 1 to %d; nothing was published", f.regions, httpapi.MaxConfirm)
 	case f.wait <= 0:
 		return events.Errorf(failure.ErrUsage, "a wait of %s is not above 0; nothing was published", f.wait)
@@ -65,7 +69,7 @@ among them; when they do not in time, the event is stored all the same, and the 
 			if e.Entity, err = events.ParseEntity(args[0]); err != nil {
 				return err
 			}
-			if err = confirm.check(); err != nil {
+			if err = confirm.check(cmd.Flags().Changed); err != nil {
 				return err
 			}
 			e.Type = args[1]
@@ -138,7 +142,7 @@ func (p *program) append(ctx context.Context, e events.Event, x events.Expectati
 	r, err := c.Publish(appending, e, x)
 	if errors.Is(err, events.ErrUnknownOutcome) {
 		return events.Errorf(events.ErrUnknownOutcome, "it is not known whether the event is stored: %w", err).
-			Hint("Publish the same again with --id %s: that resolves it.", e.ID)
+			Hint("Publish the same again with --id %s, within two minutes or with the same --expect N: that resolves it.", e.ID)
 	}
 	if err != nil {
 		return err

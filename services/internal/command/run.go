@@ -57,11 +57,16 @@ Exit codes: 0 done, 1 a condition is not met (a conflict, no such document, a po
   tidemark publish airport/ORD FlightDeparted --data '{"date":"2001/01/01 00:47","delay":5}'
   tidemark get airports ORD
   tidemark status`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		Args:              cobra.NoArgs,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return p.check() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if name := cmd.Name(); cmd.Flags().Changed("redis") && p.nats == "" && name != "up" && name != "demo" {
+				return events.Errorf(failure.ErrUsage, "--redis is for a region that --nats names, and for up and demo; this region has its own")
+			}
+			return p.check(cmd.Flags().Changed)
+		},
 	}
 	p.register(root)
 	root.AddGroup(
@@ -82,7 +87,7 @@ Exit codes: 0 done, 1 a condition is not met (a conflict, no such document, a po
 	}
 	add("region", p.demo(), p.up())
 	add("data", p.publish(), p.importFile(), p.get(), p.list(), p.history())
-	add("operate", p.status(), p.replay(), p.configCommand())
+	add("operate", p.status(), p.replay(), p.configCommand(), p.projectionCommand())
 	add("", p.version())
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return root

@@ -78,7 +78,7 @@ func (p *program) standing(w io.Writer, s *standing) error {
 	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "REGION\tHOLDS\tBEHIND\tFOLLOWS")
+	fmt.Fprintln(t, "REGION\tCONFIRMED\tNOT YET\tFOLLOWS")
 	head := uint64(0)
 	for _, f := range s.Floors {
 		head = max(head, f.Sequence)
@@ -132,7 +132,10 @@ func (p *program) overview(w io.Writer, o *query.Overview) error {
 
 // replicationLine says on one line how the region's copy of the log stands to the leader's.
 func replicationLine(r *events.Replication) string {
-	since := r.Since.UTC().Format("2006-01-02 15:04:05Z")
+	since := ""
+	if !r.Since.IsZero() {
+		since = " since " + r.Since.UTC().Format("2006-01-02 15:04:05Z")
+	}
 	switch r.State {
 	case events.CopyLeads:
 		return "it leads the log"
@@ -147,10 +150,10 @@ func replicationLine(r *events.Replication) string {
 		return fmt.Sprintf("%s, %s behind, the oldest %s old", line, display.Count(r.Lag.Events, "record"),
 			display.Duration(time.Duration(r.Lag.Seconds*float64(time.Second))))
 	case events.CopyDiverged:
-		return fmt.Sprintf("its copy DIVERGED from the log of %s (since %s): %s", r.Leader, since, r.Message)
+		return fmt.Sprintf("its copy DIVERGED from the log of %s%s: %s", r.Leader, since, r.Message)
 	case events.CopyUnknown:
 	}
-	line := fmt.Sprintf("it mirrors the log of %s, lag UNKNOWN since %s", r.Leader, since)
+	line := fmt.Sprintf("it mirrors the log of %s, lag UNKNOWN%s", r.Leader, since)
 	if r.Message != "" {
 		line += ": " + r.Message
 	}

@@ -78,7 +78,7 @@ func TestTheStatusShowsWhatEachRegionHolds(t *testing.T) {
 	}
 	us := events.Floor{Region: "us", Sequence: 1042, Connected: true}
 	want := `
-REGION  HOLDS  BEHIND        FOLLOWS
+REGION  CONFIRMED  NOT YET        FOLLOWS
 ap      42     at least 1,000  no
 eu      1,040  2             yes
 us      1,042  0             yes

@@ -157,7 +157,7 @@ func TestARegionOfRunningServersIsTheSame(t *testing.T) {
 	}
 	address := decode[struct{ NATS, User, Password, Redis string }](t, string(text))
 	t.Setenv("TIDEMARK_NATS_PASSWORD", address.Password)
-	servers := []string{"--nats", address.NATS, "--nats-user", address.User, "--redis", address.Redis, "--dir", t.TempDir()}
+	servers := []string{"--region", "us", "--nats", address.NATS, "--nats-user", address.User, "--redis", address.Redis, "--dir", t.TempDir()}
 	position := strings.TrimSpace(want(t, cli(t, "", append(servers, "publish", "airport/ORD", "FlightDeparted", "--data", flight)...), 0).out)
 	want(t, cli(t, "", append(servers, "get", "airports", "ORD", "--at-least", position)...), 0)
 	want(t, cli(t, "", append(servers, "status")...), 0)
@@ -167,15 +167,15 @@ func TestARegionOfRunningServersIsTheSame(t *testing.T) {
 		code int
 		says string
 	}{
-		"no Redis":                        {[]string{"--nats", address.NATS, "status"}, 2, "usage"},
+		"no Redis":                        {[]string{"--region", "us", "--nats", address.NATS, "status"}, 2, "usage"},
 		"a user alone":                    {[]string{"--nats-user", "x", "status"}, 2, "usage"},
-		"nobody there":                    {[]string{"--nats", "nats://127.0.0.1:1", "--redis", address.Redis, "status"}, 3, "unreachable"},
-		"a wrong user":                    {[]string{"--nats", address.NATS, "--nats-user", "nobody", "--redis", address.Redis, "status"}, 3, "unauthorized"},
-		"no Redis there":                  {append(servers[:4:4], "--redis", "redis://127.0.0.1:1", "status"), 3, "unreachable"},
-		"no such region":                  {append(servers[:6:6], "--region", "eu", "status"), 3, "no-log"},
-		"no valid region":                 {append(servers[:6:6], "--region", "E U", "status"), 2, "invalid-event"},
+		"nobody there":                    {[]string{"--region", "us", "--nats", "nats://127.0.0.1:1", "--redis", address.Redis, "status"}, 3, "unreachable"},
+		"a wrong user":                    {[]string{"--region", "us", "--nats", address.NATS, "--nats-user", "nobody", "--redis", address.Redis, "status"}, 3, "unauthorized"},
+		"no Redis there":                  {append(servers[:6:6], "--redis", "redis://127.0.0.1:1", "status"), 3, "unreachable"},
+		"no such region":                  {append(servers[:8:8], "--region", "eu", "status"), 3, "no-log"},
+		"no valid region":                 {append(servers[:8:8], "--region", "E U", "status"), 2, "invalid-event"},
 		"a Redis of another installation": {[]string{"up", "--regions", "us", "--http", "127.0.0.1:0", "--redis", address.Redis}, 3, "namespace-taken"},
-		"no address":                      {append(servers[:4:4], "--redis", "::", "status"), 2, "bad-address"},
+		"no address":                      {append(servers[:6:6], "--redis", "::", "status"), 2, "bad-address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := want(t, cli(t, "", append(c.args, "-o", "json", "--dir", t.TempDir(), "--timeout", "20s")...), c.code)

@@ -42,7 +42,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 			if err != nil {
 				return err
 			}
-			configs, err := p.regions(names, http, cmd.Flags().Changed("regions"))
+			configs, err := p.regions(names, http, cmd.Flags().Changed)
 			if err != nil {
 				return err
 			}
@@ -61,23 +61,24 @@ Each region has a NATS server inside this process, and a private redis-server if
 }
 
 // regions returns what up has to run.
-func (p *program) regions(names, http string, named bool) ([]up.Config, error) {
+func (p *program) regions(names, http string, given func(flag string) bool) ([]up.Config, error) {
 	base := up.Config{HTTP: http, Announce: true}
 	if p.config == "" && p.nats == "" {
-		if p.region != "" {
+		if given("region") {
 			return nil, events.Errorf(failure.ErrUsage, "--region chooses one of several running regions; up runs those of --regions").
 				Hint("For this one alone: %s up --regions %s", p.self, p.region)
 		}
 		base.Region = region.Config{DataDir: p.dir, Redis: cmp.Or(p.redis, "auto")}
 		return up.Regions(strings.Split(names, ","), base)
 	}
-	if named {
+	if given("regions") {
 		return nil, events.Errorf(failure.ErrUsage, "--regions names embedded regions; of running servers --region names one")
 	}
 	c, err := p.running()
 	if err != nil {
 		return nil, err
 	}
+	base.Announce = p.config == "" // who uses a topology file names it; its secrets are not copied
 	base.Region = c
 	base.Region.Role, base.Region.DataDir = region.Whole, filepath.Join(p.dir, c.Name)
 	return []up.Config{base}, nil
@@ -178,12 +179,14 @@ func (p *program) greet(out io.Writer, all []welcomed) error {
 // suggest writes what to try next.
 func (p *program) suggest(out io.Writer, all []welcomed) error {
 	self := p.self
-	if flag := p.dirFlag(p.dir); flag != "" {
+	if p.config != "" {
+		self += " --config " + p.config
+	} else if flag := p.dirFlag(p.dir); flag != "" {
 		self += " " + flag
 	}
 	last := all[len(all)-1]
 	where := ""
-	if len(all) > 1 {
+	if len(all) > 1 || p.config != "" {
 		where = " --region " + last.Region
 	}
 	fmt.Fprintf(out, `Try in another terminal:
@@ -210,12 +213,16 @@ func (p *program) dirFlag(dir string) string {
 	return "--dir " + dir
 }
 
-// bare returns a URL without its credentials.
+// bare returns an address, or several joined by commas, without credentials.
 func bare(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return "(hidden)"
+	var all []string
+	for one := range strings.SplitSeq(address, ",") {
+		u, err := url.Parse(one)
+		if err != nil || u.Host == "" {
+			return "(hidden)"
+		}
+		u.User = nil
+		all = append(all, u.String())
 	}
-	u.User = nil
-	return u.String()
+	return strings.Join(all, ",")
 }

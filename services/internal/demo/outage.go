@@ -55,7 +55,7 @@ func (d *demo) cut(ctx context.Context) error {
 	return nil
 }
 
-// isolated waits until the region that is cut off says that its lag is not known. In no moment before may it say that there is none.
+// isolated waits until the region that is cut off says that its lag is not known. That takes as long as its last look at the leader is believed.
 func (d *demo) isolated(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -44,8 +44,8 @@ func ofLog(code events.Code) Class {
 	case events.ErrOverloaded:
 		return later(unknown(http.StatusServiceUnavailable, "Too many requests at once"))
 	case events.ErrNotConfirmed:
-		// The events are stored, so the same request would not be better later.
-		return notMet(http.StatusServiceUnavailable, "Stored, and not enough regions confirmed it in time")
+		// The events are stored. A 503 would make clients send them again by themselves, perhaps after their ids were forgotten.
+		return notMet(http.StatusConflict, "Stored, and not enough regions confirmed it in time")
 	case events.ErrUnreachable:
 		return later(unknown(http.StatusServiceUnavailable, "A server does not answer"))
 	case events.ErrClosed:

@@ -209,23 +209,32 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
+// place takes one of the places for requests that wait, and returns how to give it back.
+func (a *API) place() (release func(), err error) {
+	select {
+	case a.waits <- struct{}{}:
+		return func() { <-a.waits }, nil
+	default:
+		return nil, events.Errorf(events.ErrOverloaded, "%d requests wait already, for a position or for other regions; this one did not begin to", cap(a.waits)).
+			Hint("Ask again in a moment.")
+	}
+}
+
 // patient returns the context of a read. One with a position may wait: there is a bound on those, and they end when the service stops.
 func (a *API) patient(ctx context.Context, atLeast events.Position) (context.Context, func(), error) {
 	if atLeast.IsZero() {
 		return ctx, func() {}, nil
 	}
-	select {
-	case a.waits <- struct{}{}:
-	default:
-		return nil, nil, events.Errorf(events.ErrOverloaded, "%d requests wait for a position already; this one did not begin to", cap(a.waits)).
-			Hint("Ask again in a moment.")
+	leave, err := a.place()
+	if err != nil {
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	release := context.AfterFunc(a.stopping, func() { cancel(context.Cause(a.stopping)) })
 	return ctx, func() {
 		release()
 		cancel(nil)
-		<-a.waits
+		leave()
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
@@ -27,6 +28,9 @@ func (a *API) status(w http.ResponseWriter, r *http.Request) error {
 func (a *API) health(w http.ResponseWriter, _ *http.Request) error {
 	return answer(w, http.StatusOK, map[string]bool{"alive": true})
 }
+
+// readyPatience bounds what a probe asks.
+const readyPatience = 5 * time.Second
 
 // readiness says whether queries are answered, and if not what is missing.
 type readiness struct {
@@ -68,6 +72,8 @@ func (a *API) missing(ctx context.Context) (out []Missing) {
 	if a.reader == nil {
 		return out
 	}
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
 	overview, err := a.reader.Overview(ctx)
 	if err != nil {
 		return append(out, Lacks("region", err))

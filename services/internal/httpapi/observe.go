@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -51,14 +52,13 @@ func (a *API) observe(w http.ResponseWriter, r *http.Request) {
 	}
 	end := a.options.Observer.Begin(r.Context(), r.Method)
 	answered := &observed{ResponseWriter: w}
+	otherwise := http.StatusInternalServerError // it panicked
 	defer func() {
 		_, route, _ := strings.Cut(r.Pattern, " ")
-		if answered.status == 0 {
-			answered.status = http.StatusOK
-		}
-		end(route, answered.status, answered.code)
+		end(route, cmp.Or(answered.status, otherwise), answered.code)
 	}()
 	a.serve(answered, r)
+	otherwise = http.StatusOK
 }
 
 // waited tells the observer of a read with a position.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"tidemark.dev/events"
@@ -17,11 +18,11 @@ import (
 type held struct{ level bool }
 
 func (h held) Floors(context.Context) ([]events.Floor, error) {
-	other := events.Floor{Region: "eu"}
+	other := events.Floor{Region: "eu", Connected: true}
 	if h.level {
 		other.Sequence = 1 << 40
 	}
-	return []events.Floor{other, {Region: "us", Sequence: 1 << 40}}, nil
+	return []events.Floor{other, {Region: "us", Sequence: 1 << 40, Connected: true}}, nil
 }
 
 func TestAnAppendCanWaitForOtherRegions(t *testing.T) {
@@ -40,7 +41,7 @@ func TestAnAppendCanWaitForOtherRegions(t *testing.T) {
 func TestAnAppendThatIsNotConfirmedInTimeIsStoredAndSaysSo(t *testing.T) {
 	f := newFixture(t, httpapi.Options{Floors: held{}})
 	w := f.to(t, "/v1/events?confirm=2&wait=50ms", flight, departed("1")...)
-	status(t, w, http.StatusServiceUnavailable)
+	status(t, w, http.StatusConflict)
 	var got failure.Report
 	decode(t, w.Body, &got)
 	if got.Code != events.ErrNotConfirmed || got.Position != "us.abcd@1:2" || w.Header().Get("Tidemark-Position") != got.Position || f.head(t) != 2 {
@@ -48,9 +49,34 @@ func TestAnAppendThatIsNotConfirmedInTimeIsStoredAndSaysSo(t *testing.T) {
 	}
 }
 
+// TestAConfirmationEndsWhenTheServiceStops: the answer says that the event is stored, instead of the connection being cut.
+func TestAConfirmationEndsWhenTheServiceStops(t *testing.T) {
+	f := newFixture(t, httpapi.Options{Floors: held{}, MaxWaits: 1})
+	answered := make(chan *httptest.ResponseRecorder, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/events?confirm=2&wait=1m", strings.NewReader(flight))
+		set(r, departed("1"))
+		r.Host = host
+		f.api.ServeHTTP(w, r)
+		answered <- w
+	}()
+	eventually(t, "the event is stored and the wait has begun", func() bool { return f.head(t) == 2 && httpapi.Waiting(f.api) == 1 })
+	status(t, f.to(t, "/v1/events?confirm=2", flight, departed("2")...), http.StatusServiceUnavailable) // no place, and nothing written
+	if f.head(t) != 2 {
+		t.Error("a request without a place wrote")
+	}
+	f.api.Stop()
+	w := <-answered
+	status(t, w, http.StatusConflict)
+	if !strings.Contains(w.Body.String(), "us.abcd@1:2") {
+		t.Errorf("the answer is %s", w.Body)
+	}
+}
+
 func TestAConfirmationThatCannotBeMeantWritesNothing(t *testing.T) {
 	f := newFixture(t, httpapi.Options{Floors: held{}})
-	for _, q := range []string{"confirm=0", "confirm=-1", "confirm=x", "confirm=33", "confirm=", "confirm=2&wait=0", "confirm=2&wait=2m", "confirm=2&confirm=3", "wait=x"} {
+	for _, q := range []string{"confirm=0", "confirm=-1", "confirm=x", "confirm=33", "confirm=", "confirm=2&wait=0", "confirm=2&wait=2m", "confirm=2&confirm=3", "wait=x", "wait=1s"} {
 		status(t, f.to(t, "/v1/events?"+q, flight, departed("1")...), http.StatusBadRequest)
 	}
 	alone := newFixture(t, httpapi.Options{})

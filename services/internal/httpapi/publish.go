@@ -65,6 +65,13 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if confirm.regions > 0 { // before the append: overloaded means that nothing was written
+		release, err := a.place()
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), appendPatience)
 	defer cancel()
 	done, err := a.log.Append(ctx, events.Batch{Events: list, Expect: expect})
@@ -75,6 +82,7 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
 	if confirm.regions > 0 {
 		waiting, cancel := context.WithTimeout(r.Context(), confirm.wait)
 		defer cancel()
+		defer context.AfterFunc(a.stopping, cancel)()
 		if told.Confirmed, err = events.Confirm(waiting, a.options.Floors, done.Position, confirm.regions); err != nil {
 			return failure.At(err, done.Position)
 		}
@@ -106,6 +114,9 @@ func (a *API) confirmation(r *http.Request) (c confirmation, err error) {
 		}
 	}
 	if !values.Has("confirm") {
+		if values.Has("wait") {
+			return c, events.Errorf(projections.ErrInvalidQuery, "wait is for confirm, and there is none; nothing was written")
+		}
 		return c, nil
 	}
 	c.regions, err = strconv.Atoi(values.Get("confirm"))

@@ -15,12 +15,12 @@ import (
 	"tidemark.dev/services/internal/failure"
 )
 
-// Bounds of a connection. A request may wait for a position as long as query.MaxWait. The time for reading it must be longer than that too:
+// Bounds of a connection. A request may append, and wait as long as query.MaxWait for a position or for other regions. The time for reading it must be longer than that too:
 // the server goes on reading while a request is served, to notice that the client is gone, and a time-out there ends the request.
 const (
 	headerTimeout = 5 * time.Second
-	bodyTimeout   = query.MaxWait + 10*time.Second
-	writeTimeout  = query.MaxWait + 30*time.Second
+	bodyTimeout   = appendPatience + query.MaxWait + 10*time.Second
+	writeTimeout  = appendPatience + query.MaxWait + 30*time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 64 << 10 // bytes
 	// drainTimeout is how long requests under way get when the service stops.

@@ -3,7 +3,9 @@ package importer_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,6 +33,27 @@ func (s *slow) Floors(ctx context.Context) ([]events.Floor, error) {
 	s.worst = max(s.worst, info.Last-s.floor)
 	s.floor = min(s.floor+s.step, info.Last)
 	return []events.Floor{{Region: "ap"}, {Region: "eu", Sequence: s.floor, Connected: true}, {Region: "us", Sequence: info.Last, Connected: true}}, nil
+}
+
+// TestAnImportThatIsHeldBackSaysForWhom: a region that follows and does not move holds it, and that is said once.
+func TestAnImportThatIsHeldBackSaysForWhom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memlog.New("us", memlog.Options{})
+		defer log.Close()
+		m, err := importer.ParseMap([]byte("name: n\nsource: urn:t\nevents: [{type: T, entity: \"a/{k}\"}]\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var told []events.Floor
+		_, err = importer.Run(ctx, log, m, strings.NewReader(strings.Repeat("{\"k\":1}\n", 100)), importer.Options{
+			Batch: 10, Ahead: 10, Floors: &slow{log: log}, Held: func(f events.Floor) { told = append(told, f) },
+		})
+		if !errors.Is(err, context.DeadlineExceeded) || len(told) != 1 || told[0].Region != "eu" {
+			t.Errorf("it ended with %v and said %v", err, told)
+		}
+	})
 }
 
 func TestAnImportStaysCloseToTheSlowestRegionThatFollows(t *testing.T) {

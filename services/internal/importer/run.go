@@ -17,6 +17,8 @@ type Options struct {
 	Progress func(Progress)
 	// Floors tell how far the regions are that follow the log; nil: none is waited for.
 	Floors events.Floors
+	// Held is called when the import has waited for a region for some seconds, once for each wait; nil: nobody is told.
+	Held func(slowest events.Floor)
 	// Ahead is how many records the import may be ahead of the slowest of them; default DefaultAhead.
 	Ahead uint64
 	// Batch bounds the events of one batch; default and most MaxEvents.
@@ -53,7 +55,7 @@ func Run(ctx context.Context, log events.Log, m *Map, input io.Reader, o Options
 	if o.Ahead == 0 {
 		o.Ahead = DefaultAhead
 	}
-	r := &run{log: log, m: m, id: events.NewID(), result: Result{Name: m.name}, pace: pace{floors: o.Floors, ahead: o.Ahead}}
+	r := &run{log: log, m: m, id: events.NewID(), result: Result{Name: m.name}, pace: pace{floors: o.Floors, ahead: o.Ahead, held: o.Held}}
 	at, seq, err := readCursor(ctx, log, m)
 	if err != nil {
 		return r.result, err

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"regexp"
 	"sync"
 	"time"
 
@@ -119,14 +120,16 @@ func (s *Service) run(ctx context.Context) error {
 			return err
 		}
 		defer closePart() // 4
-		host.Set(part.API)
-		s.logger.Info("the service is up", "service", s.name, "http", s.listener.Addr().String())
-		return s.work(running, part, func() {
+		drain := sync.OnceFunc(func() {
 			s.logger.Info("the service stops", "service", s.name)
 			host.Stop()     // 1
 			stopAnswering() // 2
 			<-drained
 		})
+		defer drain() // also when the work ended by itself
+		host.Set(part.API)
+		s.logger.Info("the service is up", "service", s.name, "http", s.listener.Addr().String())
+		return s.work(running, part, drain)
 	})
 	err := front.Wait()
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
@@ -166,15 +169,16 @@ func (s *Service) wait(ctx context.Context) (Part, func(), error) {
 			return part, closePart, nil
 		case ctx.Err() != nil:
 			return Part{}, nil, context.Cause(ctx)
-		case !Waits(err):
+		case !waits(err):
 			return Part{}, nil, err
 		}
 		told := failure.Tell(err)
 		s.mu.Lock()
 		s.waiting = events.Errorf(failure.ErrStarting, "the %s waits: %s", s.name, told.Message).Hint("%s", told.Next)
 		s.mu.Unlock()
-		if told.Message != said {
-			said = told.Message
+		// The local end of a connection is another one at each attempt.
+		if now := localEnd().ReplaceAllString(told.Message, ""); now != said {
+			said = now
 			s.logger.Warn("waiting", "for", what(told.Code), "service", s.name, "code", string(told.Code), "reason", told.Message)
 		}
 		t := time.NewTimer(pause/2 + rand.N(pause/2)) //nolint:gosec // a jitter needs no secrecy
@@ -187,14 +191,17 @@ func (s *Service) wait(ctx context.Context) (Part, func(), error) {
 	}
 }
 
+// localEnd matches our end of a connection in the text of an error.
+var localEnd = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\S+->`) })
+
 func (s *Service) waitsFor() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.waiting
 }
 
-// Waits reports whether waiting can mend what kept a service from opening.
-func Waits(err error) bool {
+// waits reports whether waiting can mend what kept a service from opening.
+func waits(err error) bool {
 	for _, code := range [...]events.Code{events.ErrUnreachable, events.ErrNoLog, projections.ErrStoreUnreachable, projections.ErrUnavailable} {
 		if errors.Is(err, code) {
 			return true

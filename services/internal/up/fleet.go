@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"tidemark.dev/events"
 	"tidemark.dev/services/internal/failure"
+	"tidemark.dev/services/internal/service"
 )
 
 // MaxRegions bounds the regions of one process; each has a NATS server and a Redis.
@@ -102,8 +104,31 @@ func Open(ctx context.Context, configs []Config) (*Fleet, func(), error) {
 // Apps returns the regions, in the order in which they were opened.
 func (f *Fleet) Apps() []*App { return f.apps }
 
-// Run runs the regions until ctx ends, or one of them ends by itself; then all end. It calls ready when all of them answer.
+// stopPatience bounds the end of a fleet.
+const stopPatience = 30 * time.Second
+
+// Run runs the regions until ctx ends, or one of them ends by itself; then all end. It calls ready when all of them answer. It returns
+// service.ErrStuck when the end took longer than 30 s.
 func (f *Fleet) Run(ctx context.Context, ready func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- f.run(ctx, ready) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	bound := time.NewTimer(stopPatience)
+	defer bound.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-bound.C:
+		return events.Errorf(service.ErrStuck, "the regions did not end within %s of being told to; the process ends without cleaning up", stopPatience).
+			Hint("Nothing that was acknowledged is lost. Leases run out by themselves within seconds.")
+	}
+}
+
+func (f *Fleet) run(ctx context.Context, ready func() error) error {
 	group, running := errgroup.WithContext(ctx)
 	var answering sync.WaitGroup
 	answering.Add(len(f.apps))

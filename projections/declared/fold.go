@@ -1,0 +1,104 @@
+package declared
+
+import (
+	"bytes"
+	"errors"
+	"iter"
+	"maps"
+	"slices"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// Outcome is what a projection makes of some events.
+type Outcome struct {
+	Fields    []projections.Field
+	Documents []Document // sorted by key
+	Unrouted  []Unrouted // in the order of the log
+}
+
+// Document is a document of an outcome. Values are in the order of the fields, as they are stored.
+type Document struct {
+	Key      string
+	Values   []string
+	Parked   string // why its fold stopped; empty: it did not
+	ParkedAt uint64 // the sequence of the event that could not be applied
+}
+
+// Unrouted is an event whose document cannot be told.
+type Unrouted struct {
+	Sequence uint64
+	Reason   string
+}
+
+// Fold applies records to a projection, be it declared or written in Go, in memory and without servers: for tests, and to look at a sample. It
+// does what a projector does: a document whose fold fails is parked and stays as it was, later events leave it alone.
+func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
+	type entry struct {
+		state    projections.State
+		exists   bool
+		document Document
+	}
+	all := map[string]*entry{}
+	out := Outcome{Fields: p.Definition().Fields}
+	var ops projections.Ops
+	for r := range records {
+		if r.Kind != events.KindEvent {
+			continue
+		}
+		ops.Reset()
+		p.Route(r, 0, &ops)
+		for i := range ops.List() {
+			op := &ops.List()[i]
+			if op.Key == "" {
+				out.Unrouted = append(out.Unrouted, Unrouted{r.Sequence, op.Err.Error()})
+				continue
+			}
+			d := all[op.Key]
+			if d == nil {
+				d = &entry{state: p.NewState(), document: Document{Key: op.Key}}
+				all[op.Key] = d
+			}
+			if d.document.Parked != "" {
+				continue
+			}
+			err := op.Err
+			if err == nil {
+				err = p.Fold(d.state, r, op)
+			}
+			d.exists = !errors.Is(err, projections.Delete)
+			switch {
+			case !d.exists:
+				d.state = p.NewState()
+			case err != nil:
+				d.document.Parked, d.document.ParkedAt = err.Error(), r.Sequence
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if d := all[key]; d.exists {
+			d.document.Values = d.state.AppendFields(nil)
+			out.Documents = append(out.Documents, d.document)
+		}
+	}
+	return out
+}
+
+// Digest returns the digest of the outcome's documents without their positions: equal outcomes have equal ones.
+func (o *Outcome) Digest() projections.Digest {
+	hasher := projections.NewHasher(&projections.Definition{Fields: o.Fields})
+	var sum projections.Digest
+	for _, d := range o.Documents {
+		sum = sum.Add(hasher.Document(d.Key, "", "", d.Values))
+	}
+	return sum
+}
+
+// firstByte returns the first byte of a text that is not blank.
+func firstByte(text []byte) byte {
+	if text = bytes.TrimLeft(text, " \t\r\n"); len(text) > 0 {
+		return text[0]
+	}
+	return 0
+}

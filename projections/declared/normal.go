@@ -1,0 +1,50 @@
+package declared
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+)
+
+// The normal form of a file, whose JSON is hashed: what it means, without comments, layout, version and tests. It must never change for a file that
+// is read today: a projection that runs is known by it.
+type normalFile struct {
+	Format int            `json:"format"`
+	Fields [][3]string    `json:"fields"` // name, kind, default
+	Upcast []normalUpcast `json:"upcast,omitempty"`
+	On     []normalRule   `json:"on"`
+}
+
+type normalUpcast struct {
+	Events  []string    `json:"events"`
+	When    string      `json:"when,omitempty"`
+	Rename  [][2]string `json:"rename,omitempty"`
+	Default [][2]string `json:"default,omitempty"`
+	Set     [][2]string `json:"set,omitempty"`
+}
+
+type normalRule struct {
+	Events []string     `json:"events"`
+	Entity string       `json:"entity,omitempty"`
+	When   string       `json:"when,omitempty"`
+	Key    string       `json:"key,omitempty"`
+	Do     []normalStep `json:"do"`
+}
+
+type normalStep struct {
+	When    string      `json:"when,omitempty"`
+	Actions [][3]string `json:"actions"` // verb, field, value
+}
+
+// normalFormat is raised when the same file comes to mean something else.
+const normalFormat = 1
+
+func (n *normalFile) hash() string {
+	n.Format = normalFormat
+	text, err := json.Marshal(n)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,214 @@
+package declared_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/declared"
+)
+
+const good = `projection: p
+version: 1
+fields:
+  n: int
+  s: string
+  b: bool
+on:
+  - event: E
+    do:
+      - count: n
+`
+
+func TestAFileWithAMistakeIsRefusedWithItsPlace(t *testing.T) {
+	rule := func(text string) string { return good + text }
+	step := func(text string) string { return strings.Replace(good, "count: n", text, 1) }
+	for _, c := range []struct{ name, text, says string }{
+		{"empty", "", "1:1: projection-syntax: the file is empty"},
+		{"not YAML", "projection: [", "projection-syntax: the file is not YAML"},
+		{"a list", "- a\n", "1:1: projection-wrong-type: the file must be a mapping"},
+		{"two documents", good + "---\na: b\n", "projection-syntax: the file holds more than one"},
+		{"too large", good + "#" + strings.Repeat("x", declared.MaxBytes), "1:1: projection-too-large"},
+		{"too deep", good + "tests: " + strings.Repeat("[", 50) + strings.Repeat("]", 50), "projection-too-large: mappings and lists are nested"},
+		{"too many values", good + "tests: [" + strings.Repeat("1,", 20_000) + "1]", "projection-too-large: the file has more than"},
+		{"a bomb", "a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nprojection: *b\n", "1:4: projection-syntax: anchors"},
+		{"a merge key", "a: {<<: {b: 1}}\n", "1:5: projection-syntax: anchors"},
+		{"an unknown key", good + "colour: red\n", "11:1: projection-unknown-key: the file has no key \"colour\""},
+		{"a key twice", good + "version: 2\n", "11:1: projection-duplicate-key: the file has the key \"version\" twice; the other is on line 2"},
+		{"a later key", good + "indexes: []\n", "11:1: projection-unsupported: indexes is not yet supported"},
+		{"a null", strings.Replace(good, "version: 1", "version:", 1), "2:9: projection-wrong-type: version has no value"},
+		{"no name", strings.Replace(good, "projection: p\n", "", 1), "1:1: projection-missing-key: the file lacks projection"},
+		{"a bad name", strings.Replace(good, "projection: p", "projection: P 1", 1), "1:13: projection-bad-value: the name"},
+		{"a number as name", strings.Replace(good, "projection: p", "projection: 1", 1), "1:13: projection-wrong-type: projection must be a text"},
+		{"version 0", strings.Replace(good, "version: 1", "version: 0", 1), "2:10: projection-bad-value: version is 0"},
+		{"a float version", strings.Replace(good, "version: 1", "version: 1.5", 1), "2:10: projection-not-deterministic: version is a float"},
+		{"a bad field name", strings.Replace(good, "  n: int", "  N: int", 1), "4:3: projection-bad-value: the field name"},
+		{"a field that is a word", strings.Replace(good, "  n: int", "  null: int", 1), "4:3: projection-"},
+		{"a large literal", step("set: {s: {text: '" + strings.Repeat("x", declared.MaxText+1) + "'}}"), "10:25: projection-too-large"},
+		{"an unknown kind", strings.Replace(good, "  n: int", "  n: integer", 1), "4:6: projection-bad-value: there is no kind \"integer\""},
+		{"a float field", strings.Replace(good, "  n: int", "  n: float", 1), "4:6: projection-not-deterministic: there is no kind float"},
+		{"a list field", strings.Replace(good, "  n: int", "  n: list", 1), "4:6: projection-unsupported: fields of kind list"},
+		{"a default of another kind", strings.Replace(good, "  n: int", "  n: {kind: int, default: x}", 1), "4:27: projection-wrong-type: default must be"},
+		{"a large default", strings.Replace(good, "  n: int", "  n: {kind: int, default: 9223372036854775808}", 1), "4:27: projection-wrong-type"},
+		{"an octal number", strings.Replace(good, "  n: int", "  n: {kind: int, default: 0x10}", 1), "4:27: projection-wrong-type"},
+		{"no fields", strings.Replace(good, "fields:\n  n: int\n  s: string\n  b: bool", "fields: {}", 1), "projection-bad-value: fields is empty"},
+		{"a rule without event", rule("  - do: [{count: n}]\n"), "11:5: projection-missing-key: a rule lacks event"},
+		{"a rule without steps", rule("  - event: E\n    do: []\n"), "12:9: projection-bad-value: do is an empty list"},
+		{"a bad event type", rule("  - event: a b\n    do: [{count: n}]\n"), "11:12: projection-bad-value: \"a b\" is not a type"},
+		{"an event twice", rule("  - event: [A, A]\n    do: [{count: n}]\n"), "11:16: projection-duplicate-key"},
+		{"doc in a rule's condition", rule("  - event: E\n    when: doc.n > 1\n    do: [{count: n}]\n"), "12:11: projection-bad-expression: when: undeclared reference to 'doc'"},
+		{"a number as condition", rule("  - event: E\n    when: event.sequence\n    do: [{count: n}]\n"), "12:11: projection-wrong-type: when gives an integer"},
+		{"an open key", rule("  - event: E\n    key: 'a{b'\n    do: [{count: n}]\n"), "12:10: projection-bad-value: the key has a {"},
+		{"a closing brace", rule("  - event: E\n    key: 'a}'\n    do: [{count: n}]\n"), "12:10: projection-bad-value: the key has a }"},
+		{"an unknown name in a key", rule("  - event: E\n    key: 'a{dat.a}'\n    do: [{count: n}]\n"), "12:13: projection-bad-expression: key: undeclared reference to 'dat'"},
+		{"an unknown field", step("count: x"), "10:16: projection-unknown-key: count names \"x\", which is no field; there are n, s, b"},
+		{"an empty step", step("when: true"), "10:9: projection-missing-key: a step lacks what to do"},
+		{"append", step("append: {s: data.x}"), "10:9: projection-unsupported: append is not yet supported"},
+		{"collect", step("collect: {s: data.x}"), "10:9: projection-unsupported: collect is not yet supported"},
+		{"expire", step("expire: {s: data.x}"), "10:9: projection-unsupported: expire is not yet supported"},
+		{"add to a string", step("add: {s: 1}"), "10:15: projection-wrong-type: add cannot be used on s"},
+		{"max of booleans", step("max: {b: true}"), "10:15: projection-wrong-type: max cannot be used on b"},
+		{"a string for an integer", step("set: {n: '\"x\"'}"), "10:18: projection-wrong-type: set n gives a string, and an integer is wanted"},
+		{"a literal text for an integer", step("set: {n: {text: x}}"), "10:18: projection-wrong-type: set n is a string"},
+		{"a list for a value", step("set: {n: [1]}"), "10:18: projection-wrong-type: set n must be an expression"},
+		{"an empty set", step("set: {}"), "10:9: projection-bad-value: set is empty"},
+		{"a float", step("set: {n: 1.5}"), "10:18: projection-not-deterministic: set n is a float"},
+		{"a float in an expression", step("set: {n: int(data.n * 1.5)}"), "10:31: projection-not-deterministic: set n: floats"},
+		{"a conversion to float", step("set: {n: int(double(data.n))}"), "projection-not-deterministic: set n: floats"},
+		{"an unsigned number", step("set: {n: int(1u)}"), "10:22: projection-not-deterministic: set n: unsigned"},
+		{"a map", step(`set: {b: '{"a":1}.exists(k, true)'}`), "projection-not-deterministic: set b: maps cannot be written"},
+		{"a map in a list", step(`set: {b: '[1, {"a":1}][1].exists(k, true)'}`), "projection-not-deterministic: set b: maps cannot be written"},
+		{"now", step("set: {s: string(now())}"), "10:28: projection-bad-expression: set s: undeclared reference to 'now'"},
+		{"a named zone", step(`set: {n: "event.time.getHours('Europe/Berlin')"}`), "projection-not-deterministic: set n: a zone must be"},
+		{"a zone of the data", step(`set: {n: "event.time.getHours(data.zone)"}`), "projection-not-deterministic: set n: a zone must be"},
+		{"a pattern of the data", step("set: {b: data.s.matches(data.p)}"), "projection-not-deterministic: set b: the pattern"},
+		{"a bad pattern", step("set: {b: \"data.s.matches('(')\"}"), "projection-bad-expression: set b: the pattern of matches"},
+		{"dyn", step("set: {n: dyn(1)}"), "projection-not-deterministic: set n: the function dyn is not allowed"},
+		{"half an expression", step("set: {n: data.n +}"), "10:26: projection-bad-expression: set n: "},
+		{"an unknown field of the document", step("set: {n: doc.x}"), "projection-bad-expression: set n: undeclared reference to 'doc.x'"},
+		{"a list as the result", step("set: {s: '[1]'}"), "10:18: projection-wrong-type: set s gives list(int)"},
+		{"default of no path", step("set: {n: 'default(1, 2)'}"), "projection-bad-expression: set n: default wants a path"},
+		{"a dear expression", step(`set: {b: "data.l.all(a, data.l.all(b, data.l.all(c, data.l.all(d, true))))"}`), "10:18: projection-too-dear: set b"},
+		{"a long expression", step("set: {n: '" + strings.Repeat("1+", 3_000) + "1'}"), "10:18: projection-too-large: set n has more than"},
+		{"a deep expression", step("set: {n: '" + strings.Repeat("(", 1_000) + "1" + strings.Repeat(")", 1_000) + "'}"), "projection-bad-expression: set n: "},
+		{"delete beside another verb", step("delete: true\n        count: n"), "10:9: projection-bad-value: a step that deletes"},
+		{"delete of a name", step("delete: n"), "10:17: projection-wrong-type: delete must be true"},
+		{"an upcast that does nothing", good + "upcast: [{event: E}]\n", "11:10: projection-missing-key: an upcast lacks"},
+		{"an expression on another line", step("set:\n          b: |\n            true ||\n              dat.a\n"), "13:1: projection-bad-expression: set b: undeclared reference to 'dat'"},
+		{"a test of an unknown field", good + "tests: [{name: a, given: [{event: E, entity: x/k}], expect: {k: {x: 1}}}]\n", "projection-unknown-key: expect names \"x\""},
+		{"a test of a bad entity", good + "tests: [{name: a, given: [{event: E, entity: k}]}]\n", "11:46: projection-bad-value: entity"},
+		{"a test of the wrong kind", good + "tests: [{name: a, given: [{event: E, entity: x/k}], expect: {k: {n: x}}}]\n", "projection-wrong-type: n must be an integer"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := declared.Parse("f.yaml", []byte(c.text))
+			var invalid *declared.Invalid
+			if !errors.Is(err, projections.ErrInvalidProjection) || !errors.As(err, &invalid) || len(invalid.Findings) == 0 {
+				t.Fatalf("the error is %v", err)
+			}
+			if !strings.HasPrefix(invalid.Findings[0].String(), "f.yaml:"+c.says) && !strings.Contains(invalid.Findings[0].String(), c.says) {
+				t.Errorf("the finding is\n%s, want\n%s", invalid.Findings[0], c.says)
+			}
+		})
+	}
+}
+
+func TestEveryMistakeIsReportedAtOnceInTheOrderOfTheFile(t *testing.T) {
+	text := strings.NewReplacer("version: 1", "version: 0", "event: E", "evnt: E", "count: n", "count: x", "b: bool", "b: boolean").Replace(good)
+	_, _, err := declared.Parse("f.yaml", []byte(text))
+	var invalid *declared.Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatal(err)
+	}
+	var lines []int
+	for _, f := range invalid.Findings {
+		lines = append(lines, f.Line)
+	}
+	if fmt.Sprint(lines) != "[2 6 8 8 10]" {
+		t.Errorf("the findings are %v", invalid.Findings)
+	}
+}
+
+func TestFindingsAreBounded(t *testing.T) {
+	_, _, err := declared.Parse("f.yaml", []byte(good+strings.Repeat("x: 1\n", 300)))
+	var invalid *declared.Invalid
+	if !errors.As(err, &invalid) || len(invalid.Findings) != declared.MaxFindings || invalid.Omitted != 200 || !strings.Contains(err.Error(), "and 200 more") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestTheMeaningIsThatOfTheFileAndNotOfItsLayout(t *testing.T) {
+	base := parse(t, good).Meaning()
+	same := "# a comment\nversion: 2\nprojection: other\nfields: {n: int, s: {kind: string}, b: bool}\non: [{event: [E], do: [{count: [n]}], key: '{event.entity.id}'}]\ntests: [{name: a, given: [{event: Z, entity: x/k}]}]\n"
+	if got := parse(t, same).Meaning(); got != base {
+		t.Error("layout, comments, version or tests are part of the meaning")
+	}
+	seen := map[string]string{base: "the file itself"}
+	for _, c := range [][2]string{
+		{"n: int", "n: {kind: int, default: 1}"}, {"  n: int\n  s: string", "  s: string\n  n: int"}, {"s: string", "s: bool"}, {"event: E", "event: F"},
+		{"event: E", "event: E\n    entity: x"}, {"event: E", "event: E\n    when: data.a"}, {"event: E", "event: E\n    key: 'k'"}, {"count: n", "count: [n, n]"},
+		{"count: n", "add: {n: 1}"}, {"count: n", "add: {n: 2}"}, {"count: n", "add: {n: data.a}"}, {"count: n", "count: n\n        when: doc.n < 3"},
+		{"count: n", "set: {s: {text: data.a}}"}, {"count: n", "set: {s: data.a}"}, {"\non:", "\nupcast: [{event: E, rename: {a: b}}]\non:"},
+		{"\non:", "\nupcast: [{event: E, default: {a: 1}}]\non:"}, {"\non:", "\nupcast: [{event: E, set: {a: 1}}]\non:"},
+	} {
+		got := parse(t, strings.Replace(good, c[0], c[1], 1)).Meaning()
+		if other, twice := seen[got]; twice {
+			t.Errorf("%q means the same as %q", c[1], other)
+		}
+		seen[got] = c[1]
+	}
+	if base != "07c19a0c0dd53d30" {
+		t.Errorf("the meaning of a file that is read today changed: %s", base)
+	}
+}
+
+func FuzzAnyFileIsReadOrRefused(f *testing.F) {
+	f.Add(good, `{"a":1}`)
+	f.Add(declared.Example(), `{"delay":1.5,"date":"x"}`)
+	f.Add(steps(`      [{set: {b: "data.l.exists(x, x.a == data.b[0])"}}, {max: {n: "default(data.a.b, 9)"}}]`+"\n"), `{"l":[{"a":1}],"b":[1]}`)
+	f.Fuzz(func(t *testing.T, text, data string) {
+		p, cases, err := declared.Parse("f", []byte(text))
+		if err != nil {
+			if !errors.Is(err, projections.ErrInvalidProjection) {
+				t.Fatalf("the error has another code: %v", err)
+			}
+			return
+		}
+		for _, c := range cases {
+			c.Run(p)
+		}
+		e := said(data)
+		e.Type, e.Entity.Type = p.Definition().Handles[0].EventType, p.Definition().Handles[0].EntityType
+		first, second := declared.Fold(p, one(e)), declared.Fold(p, one(e))
+		if show(first) != show(second) {
+			t.Fatalf("%s and then %s", show(first), show(second))
+		}
+	})
+}
+
+func FuzzAnyExpressionGivesTheSameTwice(f *testing.F) {
+	for _, text := range []string{"data.a.b + 1", "default(data.a, 'x') + string(doc.n)", "data.l.exists(x, x.a == data.b[0]) || !(has(data.a))", "data.l.map(x, x * 2).filter(y, y > 1).size()",
+		"event.time.getHours('+01:00') % 3 == 0 ? 'a' : event.type", "data.s.matches('^a+$') && data.s.startsWith('a')", "int('7') - int(timestamp('2001-01-01T00:00:00Z'))", "[1, 'a', [data]][0]"} {
+		f.Add(text, `{"a":{"b":1},"l":[{"a":1},2],"b":[1],"s":"aa"}`)
+	}
+	f.Fuzz(func(t *testing.T, text, data string) {
+		text = fmt.Sprintf("%q", text) // as YAML quotes it, but for what YAML does not know
+		p, _, err := declared.Parse("f", []byte(steps("      [{set: {b: "+text+"}}, {set: {n: 1}}]\n  - {event: E, key: other, do: [{set: {s: "+text+"}}]}\n")))
+		if err != nil {
+			p, _, err = declared.Parse("f", []byte(steps("      [{set: {n: "+text+"}}]\n")))
+		}
+		if err != nil {
+			if !errors.Is(err, projections.ErrInvalidProjection) {
+				t.Fatalf("the error has another code: %v", err)
+			}
+			return
+		}
+		first := show(declared.Fold(p, one(said(data))))
+		for range 3 {
+			if second := show(declared.Fold(p, one(said(data)))); second != first {
+				t.Fatalf("%s and then %s", first, second)
+			}
+		}
+	})
+}

@@ -1,0 +1,92 @@
+package declared
+
+import (
+	"maps"
+	"slices"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// Projection is a projection that was read from a file. It never changes and may be used by several goroutines.
+type Projection struct {
+	definition projections.Definition
+	meaning    string
+	fields     []field
+	rules      map[string][]*rule // by event type, in the order of the file
+	upcasts    map[string][]*upcast
+	lender     *lender
+	attributes map[string]func(c *call) value
+	variables  map[string]int // doc.name -> field
+}
+
+// Definition describes it as it describes one in Go: name, version, fields, and which events it handles.
+func (p *Projection) Definition() *projections.Definition { return &p.definition }
+
+// Meaning is the fingerprint of what the file says: 16 hexadecimal digits of a SHA-256. Comments, layout, version and tests are not in it; the text
+// of expressions is. Two files of one name and version with different meanings must not be run.
+func (p *Projection) Meaning() string { return p.meaning }
+
+// NewState returns the document that does not exist yet.
+func (p *Projection) NewState() projections.State { return newDocument(p.fields) }
+
+// Route appends an operation for each rule that the event meets. A condition or a key that cannot be computed is an operation with an error.
+func (p *Projection) Route(r *events.Record, at int, ops *projections.Ops) {
+	var c *call
+	for _, rule := range p.rules[r.Event.Type] {
+		if !rule.about(&r.Event) {
+			continue
+		}
+		if c == nil {
+			c = &call{projection: p, record: r}
+		}
+		key, concerned, err := rule.route(c)
+		if !concerned {
+			continue
+		}
+		op, s := p.lender.lend(r, at, ops)
+		op.Key, op.Err = key, err
+		s.call, s.rule = c, rule
+	}
+}
+
+// Fold applies an operation of Route. It fails with the reason why the document is to be parked, and leaves the state as it was.
+func (p *Projection) Fold(s projections.State, r *events.Record, op *projections.Op) error {
+	d, from := s.(*document), p.lender.slot(r, op)
+	c := from.call
+	copy(d.scratch, d.values)
+	c.doc = d.scratch
+	err := from.rule.fold(c, p.fields)
+	c.doc = nil
+	if err != nil {
+		return err
+	}
+	d.values, d.scratch = d.scratch, d.values
+	return nil
+}
+
+// seal fills in what follows from the parts.
+func (p *Projection) seal(rules []*rule, upcasts []*upcast) (err error) {
+	p.rules, p.upcasts, p.variables = map[string][]*rule{}, map[string][]*upcast{}, map[string]int{}
+	p.attributes = attributes()
+	for i, f := range p.fields {
+		p.definition.Fields = append(p.definition.Fields, projections.Field{Name: f.name, Kind: f.initial.kind})
+		p.variables[docPrefix+f.name] = i
+	}
+	for _, r := range rules {
+		for _, typ := range r.types {
+			p.rules[typ] = append(p.rules[typ], r)
+			p.definition.Handles = append(p.definition.Handles, projections.Handles{EntityType: r.entity, EventType: typ, ByEntity: r.key == nil})
+		}
+	}
+	for _, u := range upcasts {
+		for _, typ := range u.types {
+			p.upcasts[typ] = append(p.upcasts[typ], u)
+		}
+	}
+	if err := p.definition.Validate(); err != nil {
+		return err
+	}
+	p.lender, err = newLender(slices.Sorted(maps.Keys(p.rules)))
+	return err
+}

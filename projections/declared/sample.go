@@ -1,0 +1,104 @@
+package declared
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	"tidemark.dev/events"
+)
+
+// MaxSample bounds the events of a sample.
+const MaxSample = 1_000_000
+
+// sampled is an event of a sample. The names are those of tidemark history -o json; what else is there is left alone.
+type sampled struct {
+	Sequence    uint64            `json:"sequence"`
+	Stored      time.Time         `json:"stored"`
+	Entity      string            `json:"entity"`
+	Type        string            `json:"type"`
+	ID          string            `json:"id"`
+	Source      string            `json:"source"`
+	Time        time.Time         `json:"time"`
+	Schema      string            `json:"schema"`
+	ContentType string            `json:"content_type"`
+	Extensions  map[string]string `json:"extensions"`
+	Data        json.RawMessage   `json:"data"`
+	Base64      []byte            `json:"data_base64"`
+}
+
+// ReadSample reads events as JSON: one after the other, on lines or not, or as one list, which is what tidemark history -o json prints. Of each, type and
+// entity are needed; the others have defaults. The error is an events.ErrInvalidEvent with the number of the event, or that of the reader; nothing
+// follows it.
+func ReadSample(from io.Reader) iter.Seq2[*events.Record, error] {
+	return func(yield func(*events.Record, error) bool) {
+		buffered := bufio.NewReader(from)
+		head, _ := buffered.Peek(512)
+		decoder := json.NewDecoder(buffered)
+		if firstByte(head) == '[' {
+			if _, err := decoder.Token(); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+		var last uint64
+		for n := 1; ; n++ {
+			if !decoder.More() {
+				return
+			}
+			var s sampled
+			err := decoder.Decode(&s)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			var r *events.Record
+			switch {
+			case err != nil:
+				err = events.Errorf(events.ErrInvalidEvent, "event %d of the sample cannot be read: %w", n, err).
+					Hint("Write each as {\"entity\":\"airport/ORD\",\"type\":\"FlightLanded\",\"data\":{…}}, one a line.")
+			case n > MaxSample:
+				err = events.Errorf(events.ErrTooLarge, "the sample has more than %d events, which is its bound", MaxSample).Hint("Take a part of it.")
+			default:
+				if r, err = s.record(n, last); err == nil {
+					last = r.Sequence
+				}
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (s *sampled) record(n int, last uint64) (*events.Record, error) {
+	entity, err := events.ParseEntity(s.Entity)
+	if err != nil {
+		return nil, events.Errorf(events.ErrInvalidEvent, "event %d of the sample: %w", n, err)
+	}
+	e := events.Event{
+		ID: s.ID, Source: s.Source, Type: s.Type, Entity: entity, Time: s.Time, Schema: s.Schema, ContentType: s.ContentType, Extensions: s.Extensions, Data: s.Data,
+	}
+	if len(s.Base64) > 0 {
+		e.Data = s.Base64
+	}
+	r := newRecord(max(s.Sequence, last+1), e)
+	r.Time = s.Stored
+	if err := r.Event.Validate(); err != nil {
+		return nil, events.Errorf(events.ErrInvalidEvent, "event %d of the sample: %w", n, err)
+	}
+	return r, nil
+}
+
+// newRecord returns a record of an event as a log would hold it, with what the event does not say.
+func newRecord(seq uint64, e events.Event) *events.Record {
+	if e.ID == "" {
+		e.ID = "event-" + formatUint(seq)
+	}
+	if e.Source == "" {
+		e.Source = "urn:test"
+	}
+	return &events.Record{Sequence: seq, Kind: events.KindEvent, Event: e}
+}
