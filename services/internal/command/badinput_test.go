@@ -124,6 +124,10 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 		return want(t, cli(t, "", "--dir", dir, "status", "-o", "json"), 0).out +
 			want(t, cli(t, "", append(read, "list", "airports")...), 0).out + want(t, cli(t, "", append(read, "list", "routes")...), 0).out
 	}
+	eventually(t, func() bool { // both read models have begun, and every partition knows that there is nothing more
+		out := cli(t, "", "--dir", dir, "status", "-o", "json").out
+		return strings.Count(out, `"state":"live"`) == 2 && strings.Count(out, `"position":"`+position+`"`) == 2
+	})
 	before := state()
 	for _, m := range mistakes() {
 		t.Run(m.name, func(t *testing.T) {
