@@ -108,6 +108,7 @@ func TestWhatCannotBeAppliedParksTheDocumentWithAReason(t *testing.T) {
 		{"an object for a value", `[{set: {s: data.o}}]`, `{"o":{}}`, "on E: set s: data.o is an object"},
 		{"a list for a value", `[{set: {s: "data.l + data.l"}}]`, `{"l":[]}`, "on E: set s: data.l + data.l: the result is neither an integer nor a string nor a boolean"},
 		{"a condition that is no boolean", `[{count: n, when: data.n}]`, `{"n":1}`, "on E: the condition of step 1: it is an integer, and a boolean is wanted"},
+		{"has below what is missing", `[{set: {b: has(data.a.b)}}]`, `{}`, "on E: set b: has(data.a.b): data.a is missing"},
 		{"no time", `[{set: {s: string(event.time)}}]`, `{}`, "on E: set s: string(event.time): event.time is missing"},
 		{"no JSON", `[{add: {n: data.n}}]`, `{"n":1`, "on E: add n: the data is not JSON"},
 		{"a name twice", `[{add: {n: data.n}}]`, `{"n":1,"n":2}`, "on E: add n: the data is not JSON"},

@@ -28,6 +28,7 @@ type sampled struct {
 	Extensions  map[string]string `json:"extensions"`
 	Data        json.RawMessage   `json:"data"`
 	Base64      []byte            `json:"data_base64"`
+	Malformed   string            `json:"malformed"`
 }
 
 // ReadSample reads events as JSON: one after the other, on lines or not, or as one list, which is what tidemark history -o json prints. Of each, type and
@@ -74,6 +75,9 @@ func ReadSample(from io.Reader) iter.Seq2[*events.Record, error] {
 }
 
 func (s *sampled) record(n int, last uint64) (*events.Record, error) {
+	if s.Malformed != "" { // a record that is no event changes no document
+		return &events.Record{Sequence: max(s.Sequence, last+1), Kind: events.KindMalformed, Reason: s.Malformed}, nil
+	}
 	entity, err := events.ParseEntity(s.Entity)
 	if err != nil {
 		return nil, events.Errorf(events.ErrInvalidEvent, "event %d of the sample: %w", n, err)

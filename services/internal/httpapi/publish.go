@@ -82,7 +82,7 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
 	if confirm.regions > 0 {
 		waiting, cancel := context.WithTimeout(r.Context(), confirm.wait)
 		defer cancel()
-		defer context.AfterFunc(a.stopping, cancel)()
+		defer context.AfterFunc(a.stopping, cancel)() //nolint:contextcheck // the wait ends when the service stops, too
 		if told.Confirmed, err = events.Confirm(waiting, a.options.Floors, done.Position, confirm.regions); err != nil {
 			return failure.At(err, done.Position)
 		}

@@ -10,7 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -176,8 +176,7 @@ func (s *Service) wait(ctx context.Context) (Part, func(), error) {
 		s.mu.Lock()
 		s.waiting = events.Errorf(failure.ErrStarting, "the %s waits: %s", s.name, told.Message).Hint("%s", told.Next)
 		s.mu.Unlock()
-		// The local end of a connection is another one at each attempt.
-		if now := localEnd().ReplaceAllString(told.Message, ""); now != said {
+		if now := withoutLocalEnd(told.Message); now != said { // which is another one at each attempt
 			said = now
 			s.logger.Warn("waiting", "for", what(told.Code), "service", s.name, "code", string(told.Code), "reason", told.Message)
 		}
@@ -191,8 +190,14 @@ func (s *Service) wait(ctx context.Context) (Part, func(), error) {
 	}
 }
 
-// localEnd matches our end of a connection in the text of an error.
-var localEnd = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\S+->`) })
+// withoutLocalEnd removes our end of a connection, such as 127.0.0.1:1234-> before the other end, from the text of an error.
+func withoutLocalEnd(text string) string {
+	before, after, found := strings.Cut(text, "->")
+	if !found {
+		return text
+	}
+	return before[:strings.LastIndexByte(before, ' ')+1] + after
+}
 
 func (s *Service) waitsFor() error {
 	s.mu.Lock()

@@ -132,7 +132,10 @@ func TestAServiceWaitsForItsServersAndSaysSoOnce(t *testing.T) {
 	if status, body := get(t, l, "/v1/models/airports"); status != http.StatusServiceUnavailable || !strings.Contains(body, string(failure.ErrStarting)) {
 		t.Errorf("while it waits a query is answered %d %s", status, body)
 	}
-	become(events.Errorf(projections.ErrStoreUnreachable, "Redis at redis-us:6379 does not answer"))
+	for _, port := range []string{"37946", "37980"} {
+		become(events.Errorf(projections.ErrStoreUnreachable, "Redis at redis-us:6379 does not answer: read tcp 127.0.0.1:%s->127.0.0.1:1: i/o timeout", port))
+		eventually(t, "it tries again", func() bool { return tried() >= 2 })
+	}
 	eventually(t, "it tries again", func() bool { return tried() >= 3 })
 	if a, b := log.count("nats-us:4222"), log.count("redis-us:6379"); a != 1 || b != 1 || log.count("msg=waiting for=") != 2 {
 		t.Errorf("it said %d and %d times what it waits for", a, b)
