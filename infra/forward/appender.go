@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/room"
 )
 
 // Appender writes to an origin that another region leads. It is safe for concurrent use. Beside what events.Appender says, an append can end
@@ -19,7 +20,7 @@ type Appender struct {
 	cfg     Config
 	options Options
 	caller  *caller
-	room    *room
+	room    *room.Room
 	lanes   lanes
 
 	open  context.Context // ends when no attempt may begin any more
@@ -46,7 +47,7 @@ func NewAppender(nc *nats.Conn, cfg Config, o Options) (*Appender, error) {
 		return nil, err
 	}
 	a := &Appender{
-		cfg: cfg, options: o, caller: newCaller(l, AppendSubject(cfg.Origin), o.AttemptTimeout), room: &room{free: o.MaxPending},
+		cfg: cfg, options: o, caller: newCaller(l, AppendSubject(cfg.Origin), o.AttemptTimeout), room: room.New(o.MaxPending, errClosed),
 		lanes: lanes{byID: map[string][]*entry{}},
 	}
 	a.open, a.close = context.WithCancel(context.Background())
@@ -78,7 +79,7 @@ func (a *Appender) Submit(ctx context.Context, b events.Batch) (*events.Pending,
 		return nil, err
 	}
 	e.units = min(e.units, a.options.MaxPending)
-	if err := a.room.enter(ctx, e.units); err != nil {
+	if err := a.room.Enter(ctx, e.units); err != nil {
 		return nil, err
 	}
 	p, finish := events.NewPending()
@@ -86,7 +87,7 @@ func (a *Appender) Submit(ctx context.Context, b events.Batch) (*events.Pending,
 	a.gate.RLock()
 	defer a.gate.RUnlock()
 	if a.isClosing() {
-		a.room.leave(e.units)
+		a.room.Leave(e.units)
 		return nil, errClosed()
 	}
 	if a.lanes.push(e) {
@@ -102,7 +103,7 @@ func (a *Appender) carry(e *entry) {
 	for e != nil {
 		r, err := a.pursue(e)
 		ready := a.lanes.done(e)
-		a.room.leave(e.units)
+		a.room.Leave(e.units)
 		e.finish(r, err)
 		e = nil
 		for i, next := range ready {
@@ -136,7 +137,7 @@ func (a *Appender) Close() {
 	a.gate.Lock()
 	a.close()
 	a.gate.Unlock()
-	a.room.close()
+	a.room.Close()
 	a.work.Wait()
 	a.caller.link.close()
 }

@@ -1,7 +1,6 @@
 package natslog
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"testing"
@@ -152,51 +151,6 @@ func TestBusyLanesShareABatch(t *testing.T) {
 	if q.holds() != 0 || len(q.lanes) != 0 {
 		t.Errorf("%d entries and %d lanes are left", q.holds(), len(q.lanes))
 	}
-}
-
-func TestRoomLetsInOneAfterTheOther(t *testing.T) {
-	r := &room{free: 10}
-	ctx := context.Background()
-	if err := r.enter(ctx, 8); err != nil {
-		t.Fatal(err)
-	}
-	large, small := make(chan error, 1), make(chan error, 1)
-	go func() { large <- r.enter(ctx, 9) }()
-	eventually(t, "the large one waits", func() bool { return r.waiting() == 1 })
-	go func() { small <- r.enter(ctx, 1) }()
-	eventually(t, "the small one waits behind it, though there is room", func() bool { return r.waiting() == 2 })
-	gone, cancel := context.WithCancelCause(ctx)
-	cause := errors.New("gone")
-	left := make(chan error, 1)
-	go func() { left <- r.enter(gone, 1) }()
-	eventually(t, "a third waits", func() bool { return r.waiting() == 3 })
-	cancel(cause)
-	if err := <-left; !errors.Is(err, cause) {
-		t.Error(err)
-	}
-	r.leave(8)
-	if err := <-large; err != nil {
-		t.Error(err)
-	}
-	if err := <-small; err != nil {
-		t.Error(err)
-	}
-	waits := make(chan error, 1)
-	go func() { waits <- r.enter(ctx, 1) }()
-	eventually(t, "it is full", func() bool { return r.waiting() == 1 })
-	r.close()
-	if err := <-waits; !errors.Is(err, events.ErrClosed) {
-		t.Error(err)
-	}
-	if err := r.enter(ctx, 1); !errors.Is(err, events.ErrClosed) {
-		t.Error(err)
-	}
-}
-
-func (r *room) waiting() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.line)
 }
 
 func TestAckReply(t *testing.T) {

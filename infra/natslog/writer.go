@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/room"
 )
 
 // Bounds of sending. The figures were measured on two cores with nats-server 2.15.2; see DESIGN.md.
@@ -38,7 +39,7 @@ type writer struct {
 	id      *identity
 	flights *flights
 	queue   *queue
-	room    *room
+	room    *room.Room
 	options Options
 
 	ctx    context.Context // ends when the log gives up on what is unfinished
@@ -59,7 +60,7 @@ func newWriter(origin string, a api, id *identity, acknowledgements *acks, o Opt
 	}
 	w := &writer{
 		origin: origin, api: a, id: id, flights: f, options: o, queue: newQueue(),
-		room: &room{free: o.MaxPending}, landed: make(chan struct{}, 1), batch: make(chan struct{}, maxBatchesInFlight),
+		room: room.New(o.MaxPending, errClosed), landed: make(chan struct{}, 1), batch: make(chan struct{}, maxBatchesInFlight),
 	}
 	w.ctx, w.giveUp = context.WithCancelCause(context.Background())
 	a.link.onDenied(func(operation, subject string) {
@@ -75,11 +76,11 @@ func newWriter(origin string, a api, id *identity, acknowledgements *acks, o Opt
 // submit queues an entry. Errors: ErrClosed, ctx's cause.
 func (w *writer) submit(ctx context.Context, e *entry) error {
 	e.units = min(e.units, w.options.MaxPending)
-	if err := w.room.enter(ctx, e.units); err != nil {
+	if err := w.room.Enter(ctx, e.units); err != nil {
 		return err
 	}
 	if !w.queue.push(e) {
-		w.room.leave(e.units)
+		w.room.Leave(e.units)
 		return errClosed()
 	}
 	return nil
@@ -234,7 +235,7 @@ func (w *writer) finishStored(group []*entry, last uint64) {
 
 func (w *writer) finish(e *entry, r events.Receipt, err error) {
 	w.queue.done(e)
-	w.room.leave(e.units)
+	w.room.Leave(e.units)
 	e.finish(r, err)
 }
 
@@ -286,7 +287,7 @@ func (w *writer) checkIdentity() {
 
 // close refuses what was not sent, waits for what was, for at most one attempt, and gives up on the rest.
 func (w *writer) close() {
-	w.room.close()
+	w.room.Close()
 	for _, e := range w.queue.close() {
 		w.finish(e, events.Receipt{}, errClosed())
 	}

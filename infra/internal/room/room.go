@@ -1,31 +1,35 @@
-package natslog
+// Package room bounds what is unfinished: appends take units of it, and whoever finds it full waits in line. The log on JetStream and the forwarding of
+// appends share it.
+package room
 
 import (
 	"context"
 	"sync"
-
-	"tidemark.dev/events"
 )
 
-// room bounds what is unfinished. Whoever finds it full waits in line.
-type room struct {
+// Room is a number of units.
+type Room struct {
+	over   func() error // makes what those are told who wait or come after Close
 	mu     sync.Mutex
 	free   int
 	line   []*guest
 	closed bool
 }
 
+// New returns a room of free units. over makes the error for those who wait or come after Close.
+func New(free int, over func() error) *Room { return &Room{free: free, over: over} }
+
 type guest struct {
 	units int
 	in    chan error
 }
 
-// enter takes units, waiting for them if need be. Errors: ErrClosed, or ctx's cause.
-func (r *room) enter(ctx context.Context, units int) error {
+// Enter takes units, waiting for them if need be. Errors: that of over, or ctx's cause.
+func (r *Room) Enter(ctx context.Context, units int) error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return errClosed()
+		return r.over()
 	}
 	if len(r.line) == 0 && r.free >= units {
 		r.free -= units
@@ -55,15 +59,15 @@ func (r *room) enter(ctx context.Context, units int) error {
 	return context.Cause(ctx)
 }
 
-// leave gives units back.
-func (r *room) leave(units int) {
+// Leave gives units back.
+func (r *Room) Leave(units int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.free += units
 	r.admit()
 }
 
-func (r *room) admit() {
+func (r *Room) admit() {
 	for len(r.line) > 0 && r.free >= r.line[0].units {
 		r.free -= r.line[0].units
 		r.line[0].in <- nil
@@ -72,7 +76,7 @@ func (r *room) admit() {
 	}
 }
 
-func (r *room) drop(g *guest) {
+func (r *Room) drop(g *guest) {
 	for i := range r.line {
 		if r.line[i] == g {
 			r.line = append(r.line[:i], r.line[i+1:]...)
@@ -81,17 +85,13 @@ func (r *room) drop(g *guest) {
 	}
 }
 
-// close turns away everybody who waits or comes later.
-func (r *room) close() {
+// Close turns away everybody who waits or comes later.
+func (r *Room) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
 	for _, g := range r.line {
-		g.in <- errClosed()
+		g.in <- r.over()
 	}
 	r.line = nil
-}
-
-func errClosed() error {
-	return events.Errorf(events.ErrClosed, "the log was closed by its owner; nothing was written")
 }
