@@ -9,8 +9,57 @@ import (
 	"tidemark.dev/projections"
 )
 
-// Page returns documents in the order of their keys. It returns fewer than limit only at the end of the partition.
+// pageTries bounds how often a page is begun anew because the partition went back, or was made anew, under its eyes.
+const pageTries = 3
+
+// Page returns documents in the order of their keys. It returns fewer than limit only at the end of the partition. Keys and documents are read one after the
+// other, and the header before and after them: a partition that was emptied or went back in between is read again, and one that goes on doing so
+// answers as if it were not there.
 func (s *Store) Page(
+	ctx context.Context, g projections.Generation, def *projections.Definition, partition int, after string, limit int,
+) (projections.Header, []projections.Document, error) {
+	for range pageTries {
+		h, docs, err := s.page(ctx, g, def, partition, after, limit)
+		if err != nil || h.State == projections.Absent {
+			return h, docs, err
+		}
+		now, err := s.header(ctx, g, partition)
+		if err != nil {
+			return h, nil, err
+		}
+		if goesOn(&h, &now) {
+			return h, docs, nil
+		}
+	}
+	return projections.Header{Partition: partition}, nil, nil
+}
+
+// goesOn reports whether a partition that has the header now is the one that had the other before, and has not gone back.
+func goesOn(before, now *projections.Header) bool {
+	if now.State != before.State || !now.Target.Equal(before.Target) {
+		return false
+	}
+	for _, pt := range before.Checkpoint.Points() {
+		if at, ok := now.Checkpoint.Point(pt.Origin); !ok || at.Lineage != pt.Lineage || at.Sequence < pt.Sequence {
+			return false
+		}
+	}
+	return true
+}
+
+// header reads a partition's header.
+func (s *Store) header(ctx context.Context, g projections.Generation, partition int) (projections.Header, error) {
+	const op = "read a page"
+	head := redis.NewRawCmd(ctx, "hgetall", s.names.of(g).at(partition).head)
+	if err := s.transact(ctx, head); err != nil {
+		return projections.Header{}, failure(ctx, op, err)
+	}
+	h, err := readHeader(partition, head.Val())
+	return h, failure(ctx, op, err)
+}
+
+// page reads keys and documents once.
+func (s *Store) page(
 	ctx context.Context, g projections.Generation, def *projections.Definition, partition int, after string, limit int,
 ) (projections.Header, []projections.Document, error) {
 	const op = "read a page"

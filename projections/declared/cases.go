@@ -100,7 +100,8 @@ func (r *reader) event(n *yaml.Node) (e events.Event, ok bool) {
 	if found == nil || len(r.findings) > before {
 		return e, false
 	}
-	e.Type, e.ID, e.Source, e.Schema = r.text(found["event"], "event"), r.text(found["id"], "id"), r.text(found["source"], "source"), r.text(found["schema"], "schema")
+	e.Type, e.ID = r.text(found["event"], "event"), r.text(found["id"], "id")
+	e.Source, e.Schema = r.text(found["source"], "source"), r.text(found["schema"], "schema")
 	entity, err := events.ParseEntity(r.text(found["entity"], "entity"))
 	if err != nil {
 		r.find(found["entity"], ErrBadValue, "entity: %s", what(err))

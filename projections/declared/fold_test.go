@@ -237,6 +237,21 @@ on:
 	}
 }
 
+func TestAnUpcastThatMovesNamesLeavesTheOthersWhatTheyWere(t *testing.T) {
+	p := parse(t, `
+projection: p
+version: 1
+fields: {n: int, s: string, b: bool}
+upcast:
+  - {event: E, when: "data.b['x'] == 1 && data.c['x'] == 2", rename: {a: z}, default: {q1: 1, q2: 1, q3: 1, q4: 1, q5: 1, q6: 1, q7: 1, q8: 1}, set: {a: "data.c['x'] * 10"}}
+on:
+  - {event: E, do: [{set: {n: "data.b['x'] * 1000 + data.c['x'] * 100 + data.z['x'] + data.a", b: "data.q8 == 1"}}]}
+`)
+	if got := show(declared.Fold(p, one(said(`{"a":{"x":7},"b":{"x":1},"c":{"x":2}}`)))); got != "k=1227,,true" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestAnExpressionThatCostsTooMuchParksAlikeEveryTime(t *testing.T) {
 	p := parse(t, steps(`      [{set: {b: "data.l.exists(x, data.l.exists(y, x + y == -1))"}}]`+"\n"))
 	list := "[" + strings.Repeat("1,", 2_000) + "1]"

@@ -59,6 +59,14 @@ func (n *node) put(name string, v node) {
 		return
 	}
 	n.members = append(n.members, member{name, v})
+	n.moved()
+}
+
+// moved forgets what CEL was given of the members: it points to where they were.
+func (n *node) moved() {
+	for i := range n.members {
+		n.members[i].value.cel = nil
+	}
 }
 
 // take removes a name and returns its value.
@@ -69,6 +77,7 @@ func (n *node) take(name string) (v node, ok bool) {
 	}
 	v = n.members[i].value
 	n.members = slices.Delete(n.members, i, i+1)
+	n.moved()
 	return v, true
 }
 

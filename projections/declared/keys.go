@@ -39,7 +39,8 @@ func filePlace() place {
 		{name: "fields", required: true, example: "{flights: int}", help: "Fields of a document by name, in the order in which documents show them."},
 		{name: "upcast", fallback: "none", example: "[{event: FlightLanded, rename: {late: delay}}]",
 			help: "How the data of old versions of events becomes that of today, before any rule sees it."},
-		{name: "on", required: true, example: "[{event: FlightLanded, do: [{count: flights}]}]", help: "Rules: which events change which document, and how."},
+		{name: "on", required: true, example: "[{event: FlightLanded, do: [{count: flights}]}]",
+			help: "Rules: which events change which document, and how."},
 		{name: "tests", fallback: "none", example: "[{name: one flight, given: […], expect: {ORD: {flights: 1}}}]",
 			help: "Given events and expected documents, for tidemark projection test. Not part of the projection's meaning."},
 	}}
@@ -56,9 +57,12 @@ func rulePlace() place {
 	return place{name: "a rule", keys: []key{
 		{name: "event", required: true, example: "FlightLanded", help: "Type of the events, or a list of types."},
 		{name: "entity", fallback: "any", example: "airport", help: "Type of the entities that the events are about."},
-		{name: "when", fallback: "always", example: "data.delay > 0", help: "Condition (CEL) over the event; doc is not known yet. An event that does not meet it changes nothing."},
-		{name: "key", fallback: "the entity's id", example: `"{data.origin}-{data.destination}"`, help: "Key of the document; what is in braces is CEL over the event."},
-		{name: "do", required: true, example: "[{count: flights}]", help: "Steps, in this order. A later step sees what an earlier one did. If one fails, none counts."},
+		{name: "when", fallback: "always", example: "data.delay > 0",
+			help: "Condition (CEL) over the event; doc is not known yet. An event that does not meet it changes nothing."},
+		{name: "key", fallback: "the entity's id", example: `"{data.origin}-{data.destination}"`,
+			help: "Key of the document; what is in braces is CEL over the event."},
+		{name: "do", required: true, example: "[{count: flights}]",
+			help: "Steps, in this order. A later step sees what an earlier one did. If one fails, none counts."},
 	}}
 }
 
@@ -92,9 +96,12 @@ func literalPlace() place {
 func casePlace() place {
 	return place{name: "a test", keys: []key{
 		{name: "name", required: true, example: "one flight", help: "What the test shows."},
-		{name: "given", required: true, example: "[{event: FlightLanded, entity: airport/ORD, data: {delay: 3}}]", help: "Events, in the order of the log."},
-		{name: "expect", fallback: "no document", example: "{ORD: {flights: 1}}", help: "Exactly these documents by key; of each, the fields that are named."},
-		{name: "parked", fallback: "none", example: "{ORD: data.delay is missing}", help: "Exactly these documents are parked, and the reason contains the text."},
+		{name: "given", required: true, example: "[{event: FlightLanded, entity: airport/ORD, data: {delay: 3}}]",
+			help: "Events, in the order of the log."},
+		{name: "expect", fallback: "no document", example: "{ORD: {flights: 1}}",
+			help: "Exactly these documents by key; of each, the fields that are named."},
+		{name: "parked", fallback: "none", example: "{ORD: data.delay is missing}",
+			help: "Exactly these documents are parked, and the reason contains the text."},
 		{name: "unrouted", fallback: "0", example: "1", help: "How many events have no document because their key cannot be told."},
 	}}
 }

@@ -214,7 +214,8 @@ func (r *projectionReport) summary(w io.Writer) error {
 	if r.Events == 0 {
 		return nil
 	}
-	fmt.Fprintf(w, "the sample: %s, %s, %s unrouted\n", display.Count(r.Events, "event"), display.Count(len(r.Documents), "document"), display.Number(len(r.Unrouted)))
+	fmt.Fprintf(w, "the sample: %s, %s, %s unrouted\n", display.Count(r.Events, "event"),
+		display.Count(len(r.Documents), "document"), display.Number(len(r.Unrouted)))
 	head := []string{"KEY"}
 	for _, f := range r.Fields {
 		head = append(head, strings.ToUpper(f.Name))
@@ -266,7 +267,8 @@ func (p *program) testProjection(file string) error {
 		return events.Errorf(failure.ErrUsage, "the tests cannot be read: %w", err)
 	}
 	if len(report.Tests) == 0 {
-		return events.Errorf(failure.ErrUsage, "%s has no tests, and there is no %s", file, beside).Hint("Write them below tests: tidemark projection init shows some.")
+		return events.Errorf(failure.ErrUsage, "%s has no tests, and there is no %s", file, beside).
+			Hint("Write them below tests: tidemark projection init shows some.")
 	}
 	if err := p.print(report, report.table); err != nil || report.Failed == 0 {
 		return err
