@@ -49,8 +49,10 @@ type Op struct {
 	// Err says that the event cannot be applied: the document is parked, or counted as unrouted when Key is empty.
 	Err error
 
+	// Payload is what Fold needs of Route: a pointer, or nil. An operation keeps that of the one before it in its place, to be used again.
+	Payload any
+
 	handler int
-	payload any // a pointer that the next batch uses again
 }
 
 // Ops collects the operations of a batch. It is used again for the next one, payloads included.
@@ -64,14 +66,16 @@ func (o *Ops) Reset() { o.list = o.list[:0] }
 // List returns the operations.
 func (o *Ops) List() []Op { return o.list }
 
-// next returns the next free operation with whatever payload it carried before.
-func (o *Ops) next() *Op {
+// Next appends an operation and returns it, to be filled in by Route. It carries whatever payload the one before in its place had.
+func (o *Ops) Next() *Op {
 	if len(o.list) < cap(o.list) {
 		o.list = o.list[:len(o.list)+1]
 	} else {
 		o.list = append(o.list, Op{})
 	}
-	return &o.list[len(o.list)-1]
+	op := &o.list[len(o.list)-1]
+	op.At, op.Key, op.Err, op.handler = 0, "", nil, 0
+	return op
 }
 
 // Kind is the type of a document's field.
@@ -104,6 +108,8 @@ type Definition struct {
 	Version int       `json:"version"` // from 1; raised at every change of meaning
 	Fields  []Field   `json:"fields"`  // in the order in which documents show them
 	Handles []Handles `json:"handles"`
+	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
+	Meaning string `json:"meaning,omitempty"`
 }
 
 const (

@@ -45,10 +45,10 @@ func handler[D, P any](entityType, eventType string, key func(Event[P]) string, 
 	return Handler[D]{
 		handles: Handles{EntityType: entityType, EventType: eventType, ByEntity: key == nil},
 		route: func(r *events.Record, op *Op) {
-			p, ok := op.payload.(*P)
+			p, ok := op.Payload.(*P)
 			if !ok {
 				p = new(P)
-				op.payload = p
+				op.Payload = p
 			}
 			op.Key, op.Err = "", decode(r, p)
 			switch {
@@ -60,7 +60,7 @@ func handler[D, P any](entityType, eventType string, key func(Event[P]) string, 
 		},
 		fold: func(d D, r *events.Record, op *Op) (next D, err error) {
 			defer recovered(&err)
-			return fold(d, Event[P]{Record: r, Data: op.payload.(*P)})
+			return fold(d, Event[P]{Record: r, Data: op.Payload.(*P)})
 		},
 	}
 }
@@ -126,7 +126,7 @@ func (t *Typed[D]) Route(r *events.Record, at int, ops *Ops) {
 		if h.handles.EntityType != "" && h.handles.EntityType != r.Event.Entity.Type {
 			continue
 		}
-		op := ops.next()
+		op := ops.Next()
 		op.At, op.handler = at, i
 		h.route(r, op)
 	}

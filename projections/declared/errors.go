@@ -32,13 +32,16 @@ const (
 	ErrTooDear = events.Code("projection-too-dear")
 	// ErrUnsupported: what is planned, and not there yet.
 	ErrUnsupported = events.Code("projection-unsupported")
+
+	// ErrTestFailed: the events of a test did not become the documents that it expects.
+	ErrTestFailed = events.Code("projection-test-failed")
 )
 
-// Codes lists every code of this package. They stand in findings only: no error of this package is returned with one of them alone.
+// Codes lists every code of this package. All but ErrTestFailed stand in findings only.
 func Codes() []events.Code {
 	return []events.Code{
 		ErrSyntax, ErrTooLarge, ErrUnknownKey, ErrDuplicateKey, ErrMissingKey, ErrWrongType, ErrBadValue, ErrExpression, ErrForbidden,
-		ErrTooDear, ErrUnsupported,
+		ErrTooDear, ErrUnsupported, ErrTestFailed,
 	}
 }
 

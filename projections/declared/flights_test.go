@@ -90,7 +90,8 @@ func pairs(t testing.TB) [][2]projections.Projection {
 
 func TestTheDeclaredFlightsHaveTheDefinitionsOfThoseInGo(t *testing.T) {
 	for _, p := range pairs(t) {
-		if g, d := p[0].Definition(), p[1].Definition(); !reflect.DeepEqual(g, d) || g.Fingerprint() != d.Fingerprint() {
+		g, d := p[0].Definition(), *p[1].Definition()
+		if d.Meaning = ""; !reflect.DeepEqual(*g, d) || g.Fingerprint() == p[1].Definition().Fingerprint() {
 			t.Errorf("in Go it is %+v, and declared %+v", g, d)
 		}
 	}

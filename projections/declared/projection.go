@@ -1,12 +1,15 @@
 package declared
 
 import (
-	"maps"
-	"slices"
-
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
 )
+
+// slot is what a fold needs of the routing before it.
+type slot struct {
+	call *call
+	rule *rule
+}
 
 // Projection is a projection that was read from a file. It never changes and may be used by several goroutines.
 type Projection struct {
@@ -15,7 +18,6 @@ type Projection struct {
 	fields     []field
 	rules      map[string][]*rule // by event type, in the order of the file
 	upcasts    map[string][]*upcast
-	lender     *lender
 	attributes map[string]func(c *call) value
 	variables  map[string]int // doc.name -> field
 }
@@ -44,15 +46,20 @@ func (p *Projection) Route(r *events.Record, at int, ops *projections.Ops) {
 		if !concerned {
 			continue
 		}
-		op, s := p.lender.lend(r, at, ops)
-		op.Key, op.Err = key, err
+		op := ops.Next()
+		op.At, op.Key, op.Err = at, key, err
+		s, ok := op.Payload.(*slot)
+		if !ok {
+			s = &slot{}
+			op.Payload = s
+		}
 		s.call, s.rule = c, rule
 	}
 }
 
 // Fold applies an operation of Route. It fails with the reason why the document is to be parked, and leaves the state as it was.
-func (p *Projection) Fold(s projections.State, r *events.Record, op *projections.Op) error {
-	d, from := s.(*document), p.lender.slot(r, op)
+func (p *Projection) Fold(s projections.State, _ *events.Record, op *projections.Op) error {
+	d, from := s.(*document), op.Payload.(*slot)
 	c := from.call
 	copy(d.scratch, d.values)
 	c.doc = d.scratch
@@ -66,7 +73,7 @@ func (p *Projection) Fold(s projections.State, r *events.Record, op *projections
 }
 
 // seal fills in what follows from the parts.
-func (p *Projection) seal(rules []*rule, upcasts []*upcast) (err error) {
+func (p *Projection) seal(rules []*rule, upcasts []*upcast) error {
 	p.rules, p.upcasts, p.variables = map[string][]*rule{}, map[string][]*upcast{}, map[string]int{}
 	p.attributes = attributes()
 	for i, f := range p.fields {
@@ -84,9 +91,6 @@ func (p *Projection) seal(rules []*rule, upcasts []*upcast) (err error) {
 			p.upcasts[typ] = append(p.upcasts[typ], u)
 		}
 	}
-	if err := p.definition.Validate(); err != nil {
-		return err
-	}
-	p.lender, err = newLender(slices.Sorted(maps.Keys(p.rules)))
-	return err
+	p.definition.Meaning = p.meaning
+	return p.definition.Validate()
 }

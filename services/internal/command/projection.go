@@ -67,7 +67,7 @@ func (p *program) projectionTest() *cobra.Command {
 		Long: `Run the tests that stand in the file below tests, and those of the file beside it: airports_test.yaml of airports.yaml. Each gives events and the
 documents that they must become.
 
-Exit codes: 0 all pass, 2 one fails, or a file is invalid.`,
+Exit codes: 0 all pass, 1 one fails, 2 a file is invalid.`,
 		Example: "  tidemark projection test airports.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -273,7 +273,7 @@ func (p *program) testProjection(file string) error {
 	if err := p.print(report, report.table); err != nil || report.Failed == 0 {
 		return err
 	}
-	return events.Errorf(projections.ErrInvalidProjection, "%d of %s failed", report.Failed, display.Count(len(report.Tests), "test")).
+	return events.Errorf(declared.ErrTestFailed, "%d of %s failed", report.Failed, display.Count(len(report.Tests), "test")).
 		Hint("The differences are listed above; mend the projection, or what the test expects.")
 }
 

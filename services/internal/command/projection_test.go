@@ -108,7 +108,7 @@ func TestProjectionTestRunsTheTestsInTheFileAndBesideIt(t *testing.T) {
 	if err := os.WriteFile(beside, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := want(t, cli(t, "", "projection", "test", file), 2)
+	r := want(t, cli(t, "", "projection", "test", file), 1)
 	for _, s := range []string{"ok      " + file + ":6  inside", "failed  " + beside + ":2  wrong\n        a: n is 1, expected 2\n        b is no document\n", "ok      " + beside + ":3  parks", "3 tests, 1 failed"} {
 		if !strings.Contains(r.out, s) {
 			t.Errorf("the output lacks %q:\n%s", s, r.out)

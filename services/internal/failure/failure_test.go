@@ -22,6 +22,7 @@ import (
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/infra/topology/probe"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/declared"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/demo"
 	"tidemark.dev/services/internal/failure"
@@ -34,7 +35,7 @@ func infraCodes() []events.Code {
 }
 
 func allCodes() []events.Code {
-	return slices.Concat(events.Codes(), projections.Codes(), infraCodes(), importer.Codes(), failure.Codes())
+	return slices.Concat(events.Codes(), projections.Codes(), declared.Codes(), infraCodes(), importer.Codes(), failure.Codes())
 }
 
 func TestEveryCodeHasAClass(t *testing.T) {

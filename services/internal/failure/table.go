@@ -6,6 +6,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/declared"
 	"tidemark.dev/services/internal/importer"
 )
 
@@ -78,6 +79,11 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusBadRequest, "The query is not valid")
 	case projections.ErrInvalidProjection:
 		return bad(http.StatusInternalServerError, "The projection is not valid")
+	case declared.ErrTestFailed:
+		return notMet(http.StatusInternalServerError, "A test of the projection failed")
+	case declared.ErrSyntax, declared.ErrTooLarge, declared.ErrUnknownKey, declared.ErrDuplicateKey, declared.ErrMissingKey, declared.ErrWrongType,
+		declared.ErrBadValue, declared.ErrExpression, declared.ErrForbidden, declared.ErrTooDear, declared.ErrUnsupported:
+		return bad(http.StatusBadRequest, "The projection's file is not valid")
 	case projections.ErrDefinitionChanged:
 		return bad(http.StatusInternalServerError, "The projection changed without a new version")
 	case projections.ErrVersionLowered:
