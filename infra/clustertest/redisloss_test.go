@@ -94,14 +94,22 @@ func TestARedisThatLosesItsDataNeverLies(t *testing.T) {
 }
 
 // replay builds the read model anew and waits for the end.
-func (r *region) replay(name string) {
+func (r *region) replay(name string) projections.Replay {
 	r.t.Helper()
 	asked, err := projections.RequestReplay(r.t.Context(), r.kv, name, "test", time.Now())
 	must(r.t, err)
-	eventually(r.t, "the replay of "+name+" is done", func() bool {
-		now, _, err := projections.ReadJSON[projections.Replay](r.t.Context(), r.kv, projections.ReplayKey(name))
-		return err == nil && now.ID == asked.ID && now.State == projections.ReplayDone
+	return r.replayed(asked)
+}
+
+// replayed waits until a replay is done.
+func (r *region) replayed(asked projections.Replay) (job projections.Replay) {
+	r.t.Helper()
+	eventually(r.t, "the replay of "+asked.Projection+" is done", func() bool {
+		var err error
+		job, _, err = projections.ReadJSON[projections.Replay](r.t.Context(), r.kv, projections.ReplayKey(asked.Projection))
+		return err == nil && job.ID == asked.ID && job.State == projections.ReplayDone
 	})
+	return job
 }
 
 // answers waits until a query is answered.

@@ -54,14 +54,14 @@ func openRegion(t testing.TB, nc *nats.Conn, client redis.UniversalClient, origi
 	return r
 }
 
-// project runs a projector until the end of the test. Of several for one projection all but one wait for its lease.
-func (r *region) project(p projections.Projection, holder string) {
+// project runs a projector until the end of the test, or until stop is called. Of several for one projection all but one wait for its lease.
+func (r *region) project(p projections.Projection, holder string) (stop func()) {
 	r.t.Helper()
 	worker, err := projector.New(p, r.log, r.store, r.kv, r.leases, projector.Options{
 		Partitions: 8, CheckInterval: 200 * time.Millisecond, RetireDelay: time.Second, Holder: holder,
 	})
 	must(r.t, err)
-	background(r.t, func(ctx context.Context) {
+	return background(r.t, func(ctx context.Context) {
 		if err := worker.Run(ctx); err != nil {
 			r.t.Errorf("the projector returned %v", err)
 		}
