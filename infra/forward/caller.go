@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // greetAge is how long a writer's last answer stands for one that would come now. After it a greeting goes before an append, so that a link that
@@ -87,7 +88,7 @@ func (c *caller) ask(ctx context.Context, request []byte) (a answer, unsent bool
 		return a, false, context.Cause(ctx)
 	case errors.Is(err, nats.ErrNoResponders):
 		return a, true, nats.ErrNoResponders
-	case neverSent(err):
+	case natsconn.NeverSent(err):
 		return a, true, errDisconnected
 	default:
 		return a, false, err

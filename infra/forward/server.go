@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // Bounds of a server.
@@ -113,7 +114,7 @@ func (s *Server) connect(ctx context.Context) error {
 		if tries == 0 {
 			s.options.Logger.Warn("waiting for this region's servers, to serve appends of other regions", "error", err)
 		}
-		t := time.NewTimer(backoff(tries))
+		t := time.NewTimer(natsconn.Backoff(tries))
 		select {
 		case <-t.C:
 		case <-ctx.Done():

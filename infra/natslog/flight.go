@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // maxPatience bounds how often the time for an answer is doubled: a server that is too slow does not become faster by being asked again.
@@ -132,7 +133,7 @@ func sendError(err error, commits bool) (answer, bool) {
 		return answer{}, false
 	case errors.Is(err, nats.ErrMaxPayload): // another server than the one that was asked up front
 		return answer{verdict: refused, err: events.Errorf(events.ErrTooLarge, "the append is over the server's max_payload; nothing was written: %w", err)}, true
-	case commits && !neverSent(err):
+	case commits && !natsconn.NeverSent(err):
 		return answer{verdict: doubtful, err: err}, true
 	}
 	return answer{verdict: unavailable, err: errDisconnected}, true

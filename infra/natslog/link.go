@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // Causes of an attempt that got no answer.
@@ -20,23 +18,8 @@ var (
 	errNoAnswer     = errors.New("no answer in time")
 )
 
-// Bounds of a link.
-const (
-	// pingEvery and pingsOut find a half-open connection within 10 s to 15 s, which is before an append in doubt is given up.
-	pingEvery = 5 * time.Second
-	pingsOut  = 2
-	// reconnectFrom and reconnectTo bound the wait between two attempts to connect.
-	reconnectFrom = 50 * time.Millisecond
-	reconnectTo   = 2 * time.Second
-)
-
-// link is a connection of our own, made with the options of the caller's. Appending and reading have one each, so that
-// answers to appends do not queue behind a replay. It differs from the caller's connection in ways that matter:
-//
-//   - Nothing is buffered while it is down. A message that a client keeps and sends after minutes would be stored again,
-//     because the servers have forgotten its id by then.
-//   - It reconnects for ever, and it notices a half-open connection in seconds.
-//   - Its handlers are ours: a missing right shows up only there, and the caller's handlers stay untouched.
+// link is a connection of our own: natsconn says how it differs from the caller's. Appending and reading have one each, so that answers to appends do not
+// queue behind a replay.
 type link struct {
 	nc      *nats.Conn
 	name    string
@@ -71,45 +54,16 @@ func connect(model *nats.Conn, name string, logger *slog.Logger, timeout time.Du
 	l := &link{name: name, logger: logger, timeout: timeout, up: make(chan struct{}), watchers: map[string]map[*context.CancelCauseFunc]struct{}{}}
 	l.epoch = newEpoch()
 	close(l.up)
-	o := model.Opts
-	o.Name = "tidemark " + name
-	if o.Url == "" && len(o.Servers) == 0 && o.InProcessServer == nil {
-		o.Url = model.ConnectedUrl()
-	}
-	o.AllowReconnect, o.MaxReconnect, o.IgnoreAuthErrorAbort, o.RetryOnFailedConnect = true, -1, true, false
-	o.ReconnectBufSize = -1
-	o.CustomReconnectDelayCB = backoff
-	o.PingInterval, o.MaxPingsOut = pingEvery, pingsOut
-	o.FlusherTimeout, o.ReconnectOnFlusherError = timeout, true
-	o.NoCallbacksAfterClientClose = true
-	o.ConnectedCB, o.ClosedCB, o.DisconnectedCB, o.DiscoveredServersCB, o.LameDuckModeHandler = nil, nil, nil, nil, nil
-	o.ReconnectErrCB = nil
+	o := natsconn.Options(model, name, timeout)
 	o.DisconnectedErrCB = func(_ *nats.Conn, err error) { l.down(err) }
 	o.ReconnectedCB = func(*nats.Conn) { l.restored() }
 	o.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) { l.asyncError(err) }
 	nc, err := o.Connect()
 	if err != nil {
-		return nil, dialError(err)
+		return nil, natsconn.DialError("the servers", err)
 	}
 	l.nc = nc
 	return l, nil
-}
-
-// backoff doubles from reconnectFrom to reconnectTo, with a jitter of half.
-func backoff(attempts int) time.Duration {
-	d := reconnectTo
-	if attempts < 6 {
-		d = min(reconnectFrom<<attempts, reconnectTo)
-	}
-	return d/2 + rand.N(d/2) //nolint:gosec // a jitter needs no secrecy
-}
-
-func dialError(err error) error {
-	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) ||
-		errors.Is(err, nats.ErrAccountAuthExpired) {
-		return events.Errorf(events.ErrUnauthorized, "the servers refused the credentials: %w", err)
-	}
-	return events.Errorf(events.ErrUnreachable, "no connection to the servers could be made: %w", err)
 }
 
 func (l *link) close() {
@@ -176,16 +130,13 @@ func (l *link) wait(ctx context.Context) error {
 	}
 }
 
-// asyncError finds violations: Permissions Violation for Publish to "evt.us.a.1".
+// asyncError finds violations.
 func (l *link) asyncError(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
+	operation, subject, ok := natsconn.Violation(err)
+	if !ok {
 		l.logger.Debug("asynchronous error of the connection", "link", l.name, "error", err)
 		return
 	}
-	_, rest, _ := strings.Cut(err.Error(), "Permissions Violation for ")
-	operation, _, _ := strings.Cut(rest, " ")
-	_, quoted, _ := strings.Cut(rest, `"`)
-	subject, _, _ := strings.Cut(quoted, `"`)
 	refused := unauthorized(operation, subject)
 	l.mu.Lock()
 	watchers := l.watchers[subject]
@@ -215,12 +166,7 @@ func (l *link) onDenied(denied func(operation, subject string)) {
 }
 
 func unauthorized(operation, subject string) error {
-	what := "publish to"
-	if operation == "Subscription" {
-		what = "subscribe to"
-	}
-	return events.Errorf(events.ErrUnauthorized, "the servers refused the right to %s %q", what, subject).
-		Hint("Grant it to this user; a restricted user also needs an inbox of its own (nats.CustomInboxPrefix).")
+	return natsconn.Refused("the servers", operation, subject)
 }
 
 // request sends one message and waits for its answer. The error is errNoAnswer, errDisconnected, nats.ErrNoResponders, an
@@ -241,7 +187,7 @@ func (l *link) request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unse
 		return nil, false, context.Cause(ctx)
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, true, nats.ErrNoResponders
-	case neverSent(err):
+	case natsconn.NeverSent(err):
 		return nil, true, errDisconnected
 	}
 	return nil, false, err
@@ -273,15 +219,4 @@ func (l *link) bind(ctx context.Context, subject string) (context.Context, func(
 			delete(l.watchers, subject)
 		}
 	}, nil
-}
-
-// neverSent reports whether the error of a publish says that the message was not even put into a buffer.
-func neverSent(err error) bool {
-	for _, e := range [...]error{nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining, nats.ErrMaxPayload,
-		nats.ErrBadSubject, nats.ErrHeadersNotSupported, nats.ErrInvalidConnection} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // These tests pin what this package relies on and no documentation promises. When one fails after an upgrade of the server or of the
@@ -272,7 +273,7 @@ func TestPlatformNothingIsBuffered(t *testing.T) {
 	nc := dial(t, s.ClientURL(), nats.ReconnectBufSize(-1))
 	stop(t, s)
 	eventually(t, "the client notices", func() bool { return nc.Status() == nats.RECONNECTING })
-	if err := nc.Publish("x", nil); err != nats.ErrReconnectBufExceeded || !neverSent(err) { //nolint:errorlint // as it is
+	if err := nc.Publish("x", nil); err != nats.ErrReconnectBufExceeded || !natsconn.NeverSent(err) { //nolint:errorlint // as it is
 		t.Errorf("publishing without a connection: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // Bounds of reading.
@@ -220,7 +221,7 @@ func (p *pump) recover(ctx context.Context, cause error) error {
 
 // wait waits a little longer each time.
 func (p *pump) wait(ctx context.Context) error {
-	t := time.NewTimer(backoff(max(p.failures-2, 0)))
+	t := time.NewTimer(natsconn.Backoff(max(p.failures-2, 0)))
 	defer t.Stop()
 	select {
 	case <-t.C:

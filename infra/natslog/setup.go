@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // setupTries bounds how often Setup looks again after another process changed something under its eyes.
@@ -46,7 +47,7 @@ func Setup(ctx context.Context, nc *nats.Conn, cfg Config) error {
 		if tries == setupTries {
 			return events.Errorf(events.ErrUnreachable, "the log %s could not be set up: %w", cfg.Origin, err)
 		}
-		t := time.NewTimer(backoff(tries))
+		t := time.NewTimer(natsconn.Backoff(tries))
 		select {
 		case <-t.C:
 		case <-ctx.Done():

@@ -69,14 +69,12 @@ type Config struct {
 
 	// Holder names this process in leases; default: host and process id, or "embedded".
 	Holder string
-	// LogPatience bounds how long Open waits for the region's copy of a log that is led elsewhere; default DefaultLogPatience.
-	LogPatience time.Duration
 	// Logger gets one line per change of state; default: none.
 	Logger *slog.Logger
 }
 
-// DefaultLogPatience is how long a new mirror gets to be made, which needs the leader.
-const DefaultLogPatience = 20 * time.Second
+// logPatience is how long Open waits for a mirror to be made, which needs the leader.
+const logPatience = 20 * time.Second
 
 func (c Config) withDefaults() Config {
 	if c.Leader == "" {
@@ -90,9 +88,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RedisPrefix == "" {
 		c.RedisPrefix = redisstore.DefaultPrefix
-	}
-	if c.LogPatience == 0 {
-		c.LogPatience = DefaultLogPatience
 	}
 	switch {
 	case c.Holder != "":

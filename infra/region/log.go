@@ -44,7 +44,7 @@ func (r *Region) lead(ctx context.Context) error {
 	if !c.Role.Tends() {
 		return r.askFloors()
 	}
-	floors := replica.NewFloors(r.nats, c.Origin, c.Leader)
+	floors := shareFloors(replica.NewFloors(r.nats, c.Origin, c.Leader))
 	r.floors = floors
 	server, err := forward.NewServer(r.nats, c.forwarding(), log, floors, forward.ServerOptions{Logger: c.Logger})
 	if err != nil {
@@ -65,7 +65,7 @@ func (r *Region) askFloors() error {
 		return err
 	}
 	r.onClose(floors.Close)
-	r.floors = floors
+	r.floors = shareFloors(floors)
 	return nil
 }
 
@@ -111,7 +111,7 @@ func (r *Region) mirror(ctx context.Context) error {
 func (r *Region) awaitMirror(ctx context.Context) (*natslog.Log, error) {
 	c := &r.config
 	cfg := natslog.Config{Origin: c.Origin, Replicas: c.Replicas, Mirror: true}
-	deadline := time.Now().Add(c.LogPatience)
+	deadline := time.Now().Add(logPatience)
 	for {
 		log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Logger: c.Logger.With("region", c.Name)})
 		if err == nil || !errors.Is(err, events.ErrNoLog) || !c.Role.Tends() {

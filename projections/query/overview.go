@@ -99,7 +99,9 @@ func (r *Reader) model(ctx context.Context, name string) (ModelStatus, error) {
 	}
 	headers, err := r.store.Headers(ctx, pointer.Live(name))
 	if err != nil {
-		return s, nil //nolint:nilerr // the state stays unknown, and the projector's message says why
+		code, _ := events.CodeOf(err) // the state stays unknown
+		s.Code, s.Message = string(code), err.Error()
+		return s, nil
 	}
 	r.summarise(ctx, &s, headers)
 	return s, nil

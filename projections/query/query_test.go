@@ -419,3 +419,19 @@ func TestQueriesGoOnWhileTheRegionsKVDoesNotAnswer(t *testing.T) {
 		}
 	})
 }
+
+// TestTheOverviewSaysWhyAStoreSaysNothing: wrong credentials are not a server that is down.
+func TestTheOverviewSaysWhyAStoreSaysNothing(t *testing.T) {
+	inRegion(t, func(r *region) {
+		r.departures(3)
+		r.end()
+		r.store.Fail(memstore.Fault{Op: memstore.OpHeaders, Err: events.Errorf(events.ErrUnauthorized, "Redis refused the credentials")})
+		o, err := r.reader.Overview(context.Background())
+		if err != nil || len(o.Projections) == 0 {
+			t.Fatalf("%+v, %v", o, err)
+		}
+		if m := o.Projections[0]; m.State != "unknown" || m.Code != string(events.ErrUnauthorized) || !strings.Contains(m.Message, "refused") {
+			t.Errorf("%+v", m)
+		}
+	})
+}

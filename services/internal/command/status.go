@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -217,9 +218,14 @@ func unanswered(o *query.Overview) error {
 		return events.Errorf(events.ErrUnreachable, "the log of %s does not answer", o.Region).Hint("Check its NATS server.")
 	}
 	for i := range o.Projections {
-		if o.Projections[i].State == "unknown" {
-			return events.Errorf(projections.ErrStoreUnreachable, "the store of %s does not answer for %s", o.Region, o.Projections[i].Name).Hint("Check its Redis.")
+		m := &o.Projections[i]
+		if m.State != "unknown" {
+			continue
 		}
+		if m.Code != "" && m.Code != string(projections.ErrStoreUnreachable) {
+			return events.Errorf(events.Code(m.Code), "the store of %s does not say how %s does: %s", o.Region, m.Name, strings.TrimPrefix(m.Message, m.Code+": "))
+		}
+		return events.Errorf(projections.ErrStoreUnreachable, "the store of %s does not answer for %s", o.Region, m.Name).Hint("Check its Redis.")
 	}
 	return nil
 }

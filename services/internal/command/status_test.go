@@ -56,6 +56,10 @@ late: the last replay failed 2026-01-02 03:04:05Z: hole: it is missing
 	if err := unanswered(&o); !errors.Is(err, projections.ErrStoreUnreachable) {
 		t.Errorf("a store that does not answer gives %v", err)
 	}
+	o.Projections[1].Code, o.Projections[1].Message = string(events.ErrUnauthorized), "unauthorized: Redis refused the credentials"
+	if err := unanswered(&o); !errors.Is(err, events.ErrUnauthorized) || !strings.Contains(err.Error(), "Redis refused the credentials") {
+		t.Errorf("a store that refuses us gives %v", err)
+	}
 	o.Head = events.Position{}
 	if err := unanswered(&o); !errors.Is(err, events.ErrUnreachable) {
 		t.Errorf("a log that does not answer gives %v", err)

@@ -118,7 +118,7 @@ func NewReader(r *region.Region, heads *query.Heads) *query.Reader {
 	return query.New(r.Name(), r.Store(), r.KV(), heads)
 }
 
-// options returns what every API of the region has.
-func options(c Config, seen *telemetry.Telemetry, logger *slog.Logger) httpapi.Options {
+// NewOptions returns what every API of the region has.
+func NewOptions(c Config, seen *telemetry.Telemetry, logger *slog.Logger) httpapi.Options {
 	return httpapi.Options{Address: c.Address, Metrics: seen.Handler(), Observer: seen.Requests(), Logger: logger.With("region", c.Region.Name)}
 }

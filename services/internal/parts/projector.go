@@ -39,7 +39,7 @@ func NewProjectors(
 		}
 		p.all = append(p.all, worker)
 	}
-	answer := options(c, seen, logger)
+	answer := NewOptions(c, seen, logger)
 	answer.Check = p.Missing
 	p.api = httpapi.New(nil, nil, answer)
 	return p, nil

@@ -18,7 +18,7 @@ type Query struct {
 
 // NewQuery returns a Query.
 func NewQuery(c Config, r *region.Region, reader *query.Reader, names Names, seen *telemetry.Telemetry, logger *slog.Logger) *Query {
-	o := options(c, seen, logger)
+	o := NewOptions(c, seen, logger)
 	o.Projections = names
 	return &Query{region: r, api: httpapi.New(nil, reader, o)}
 }

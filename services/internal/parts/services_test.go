@@ -22,24 +22,26 @@ import (
 
 const patience = time.Minute
 
+// programs is the folder of the compiled services.
+var programs string
+
 // build compiles the three services once for all tests.
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "tidemark-services-")
+var build = sync.OnceValue(func() error {
+	out, err := exec.Command("go", "build", "-o", programs, "tidemark.dev/services/writer", "tidemark.dev/services/projector", "tidemark.dev/services/query").CombinedOutput() //nolint:gosec,noctx // constants
 	if err != nil {
-		return "", err
+		return fmt.Errorf("%w: %s", err, out)
 	}
-	out, err := exec.Command("go", "build", "-o", dir, "tidemark.dev/services/writer", "tidemark.dev/services/projector", "tidemark.dev/services/query").CombinedOutput() //nolint:gosec,noctx // constants
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return dir, nil
+	return nil
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := build(); err == nil {
-		_ = os.RemoveAll(dir)
+	var err error
+	if programs, err = os.MkdirTemp("", "tidemark-services-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	code := m.Run()
+	_ = os.RemoveAll(programs)
 	os.Exit(code)
 }
 
@@ -135,12 +137,11 @@ func free(t *testing.T) string {
 
 func start(t *testing.T, service, region, file string, env []string) *process {
 	t.Helper()
-	dir, err := build()
-	if err != nil {
+	if err := build(); err != nil {
 		t.Fatal(err)
 	}
 	p := &process{name: service + " of " + region, http: free(t), log: &log{}}
-	p.cmd = exec.CommandContext(t.Context(), filepath.Join(dir, service), "--config", file, "--region", region, "--http", p.http) //nolint:gosec // our own
+	p.cmd = exec.CommandContext(t.Context(), filepath.Join(programs, service), "--config", file, "--region", region, "--http", p.http) //nolint:gosec // our own
 	p.cmd.Env, p.cmd.Stderr = env, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ type Writer struct {
 // NewWriter returns a Writer.
 func NewWriter(c Config, r *region.Region, log events.Log, seen *telemetry.Telemetry, logger *slog.Logger) *Writer {
 	w := &Writer{region: r}
-	o := options(c, seen, logger)
+	o := NewOptions(c, seen, logger)
 	o.Floors, o.Check = r.Floors(), w.missing
 	w.api = httpapi.New(log, nil, o)
 	return w

@@ -13,7 +13,6 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/region"
-	"tidemark.dev/infra/telemetry"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/httpapi"
 	"tidemark.dev/services/internal/parts"
@@ -177,12 +176,9 @@ func listen(ctx context.Context, c Config) (net.Listener, func(), error) {
 
 // newAPI returns the resources of all parts.
 func newAPI(
-	r *region.Region, log events.Log, reader *query.Reader, p *parts.Projectors, l net.Listener, names parts.Names, seen *telemetry.Telemetry,
-	logger *slog.Logger,
+	o httpapi.Options, r *region.Region, log events.Log, reader *query.Reader, p *parts.Projectors, l net.Listener, names parts.Names,
 ) *httpapi.API {
-	o := httpapi.Options{
-		Projections: names, Logger: logger.With("region", r.Name()), Floors: r.Floors(), Metrics: seen.Handler(), Observer: seen.Requests(), Check: p.Missing,
-	}
+	o.Projections, o.Floors, o.Check = names, r.Floors(), p.Missing
 	if l != nil {
 		o.Address = l.Addr()
 	}

@@ -49,7 +49,8 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 		cleanup()
 		return nil, nil, err
 	}
-	api := newAPI(region, log, reader, projectors, listener, names, telemetry, logger)
+	options := parts.NewOptions(config, telemetry, logger)
+	api := newAPI(options, region, log, reader, projectors, listener, names)
 	app := newApp(c, region, reader, projectors, names, listener, api, logger)
 	return app, func() {
 		cleanup3()
