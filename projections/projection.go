@@ -33,7 +33,7 @@ type Projection interface {
 type State interface {
 	// AppendFields appends the field values in the order of the schema, as they are stored.
 	AppendFields(values []string) []string
-	// SetFields reads values in the order of the schema. It fails when a value is not of its field's kind.
+	// SetFields reads values in the order of the schema. It fails when a value is not of its field's kind, or a list or a set is not as it would be written.
 	SetFields(values []string) error
 }
 
@@ -86,6 +86,8 @@ const (
 	KindInt    Kind = "int"    // 64 bits, decimal digits
 	KindString Kind = "string" // UTF-8
 	KindBool   Kind = "bool"   // true or false
+	KindList   Kind = "list"   // elements of these kinds, in the order in which they came: a JSON array, see FormatElements
+	KindSet    Kind = "set"    // the same, each element once, sorted
 )
 
 // Field is one field of a document.

@@ -90,11 +90,13 @@ func decode[P any](r *events.Record, p *P) (err error) {
 	return nil
 }
 
-// Typed is a projection over documents of type D: a struct whose exported fields are integers, strings or booleans. A field is
-// stored under the name of its json tag. Floats, slices, maps and pointers are refused.
+// Typed is a projection over documents of type D: a struct whose exported fields are integers, strings, booleans, slices of these (lists), or
+// Sets. A field is stored under the name of its json tag. Floats, maps and pointers are refused. A list and a set have bounds: an event that
+// would make one larger parks the document.
 type Typed[D any] struct {
 	definition Definition
 	layout     layout
+	elements   bool // some field is a list or a set
 	handlers   []Handler[D]
 	byType     map[string][]int // event type -> handlers
 }
@@ -107,7 +109,7 @@ func New[D any](name string, version int, handlers ...Handler[D]) (*Typed[D], er
 	}
 	t := &Typed[D]{
 		definition: Definition{Name: name, Version: version, Fields: l.fields()},
-		layout:     l, handlers: handlers, byType: make(map[string][]int),
+		layout:     l, elements: l.hasElements(), handlers: handlers, byType: make(map[string][]int),
 	}
 	for i, h := range handlers {
 		t.definition.Handles = append(t.definition.Handles, h.handles)
@@ -138,8 +140,26 @@ func (t *Typed[D]) NewState() State { return &typedState[D]{layout: &t.layout} }
 // Fold applies an operation.
 func (t *Typed[D]) Fold(s State, r *events.Record, op *Op) error {
 	st := s.(*typedState[D])
+	if t.elements {
+		return t.foldElements(st, r, op)
+	}
 	next, err := t.handlers[op.handler].fold(st.doc, r, op)
 	if err != nil {
+		return err
+	}
+	st.doc = next
+	return nil
+}
+
+// foldElements is Fold for documents with lists or sets.
+func (t *Typed[D]) foldElements(st *typedState[D], r *events.Record, op *Op) error {
+	doc := st.doc
+	t.layout.apart(reflect.ValueOf(&doc).Elem()) // a fold that fails may have written into a list
+	next, err := t.handlers[op.handler].fold(doc, r, op)
+	if err != nil {
+		return err
+	}
+	if err := t.layout.bounded(reflect.ValueOf(&next).Elem()); err != nil {
 		return err
 	}
 	st.doc = next
