@@ -50,6 +50,9 @@ func (e Element) Text() string { return e.s }
 // Bool returns an element of KindBool.
 func (e Element) Bool() bool { return e.n != 0 }
 
+// String returns the element as JSON has it.
+func (e Element) String() string { return string(e.append(nil)) }
+
 // Size returns the bytes of the element in the text of its list.
 func (e Element) Size() int {
 	switch e.tag {

@@ -139,9 +139,14 @@ func (l layout) apart(doc reflect.Value) {
 	}
 }
 
-// bounded returns an error when a list or a set cannot be stored.
-func (l layout) bounded(doc reflect.Value) error {
+// check returns an error when a list or a set cannot be stored, or the field that expires names, if any, holds no time.
+func (l layout) check(doc reflect.Value, expires string) error {
 	for _, f := range l {
+		if f.name == expires {
+			if _, ok := ParseExpiry(doc.Field(f.index).String()); !ok {
+				return fmt.Errorf("the field %s is neither empty nor a time as FormatExpiry writes it", f.name)
+			}
+		}
 		if f.kind != KindList && f.kind != KindSet {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"tidemark.dev/events"
@@ -66,6 +67,14 @@ func (o *Ops) Reset() { o.list = o.list[:0] }
 // List returns the operations.
 func (o *Ops) List() []Op { return o.list }
 
+// Spare returns the payload that the next operation will carry: memory to work with while it is not known yet whether there will be one.
+func (o *Ops) Spare() any {
+	if len(o.list) < cap(o.list) {
+		return o.list[:len(o.list)+1][len(o.list)].Payload
+	}
+	return nil
+}
+
 // Next appends an operation and returns it, to be filled in by Route. It carries whatever payload the one before in its place had.
 func (o *Ops) Next() *Op {
 	if len(o.list) < cap(o.list) {
@@ -112,6 +121,8 @@ type Definition struct {
 	Handles []Handles `json:"handles"`
 	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
 	Meaning string `json:"meaning,omitempty"`
+	// Expires names the field of kind string that says when a document expires: see FormatExpiry. Empty: documents do not.
+	Expires string `json:"expires,omitempty"`
 }
 
 const (
@@ -140,6 +151,9 @@ func (d *Definition) Validate() error {
 			return bad("the field name %q is not [a-z][a-z0-9_]{0,63}, or appears twice", f.Name)
 		}
 		seen[f.Name] = true
+	}
+	if at := slices.IndexFunc(d.Fields, func(f Field) bool { return f.Name == d.Expires }); d.Expires != "" && (at < 0 || d.Fields[at].Kind != KindString) {
+		return bad("documents expire by %q, which is no field of kind string", d.Expires)
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func decode[P any](r *events.Record, p *P) (err error) {
 type Typed[D any] struct {
 	definition Definition
 	layout     layout
-	elements   bool // some field is a list or a set
+	careful    bool // some field is a list or a set, or says when the document expires
 	handlers   []Handler[D]
 	byType     map[string][]int // event type -> handlers
 }
@@ -109,13 +109,21 @@ func New[D any](name string, version int, handlers ...Handler[D]) (*Typed[D], er
 	}
 	t := &Typed[D]{
 		definition: Definition{Name: name, Version: version, Fields: l.fields()},
-		layout:     l, elements: l.hasElements(), handlers: handlers, byType: make(map[string][]int),
+		layout:     l, careful: l.hasElements(), handlers: handlers, byType: make(map[string][]int),
 	}
 	for i, h := range handlers {
 		t.definition.Handles = append(t.definition.Handles, h.handles)
 		t.byType[h.handles.EventType] = append(t.byType[h.handles.EventType], i)
 	}
 	return t, t.definition.Validate()
+}
+
+// ExpiresBy returns the projection with documents that expire: the field, of kind string, holds FormatExpiry of the time, or nothing. The first mark
+// at or after that time removes the document. An event that would put anything else there parks the document. It returns ErrInvalidProjection.
+func (t *Typed[D]) ExpiresBy(field string) (*Typed[D], error) {
+	with := *t
+	with.definition.Expires, with.careful = field, true
+	return &with, with.definition.Validate()
 }
 
 // Definition describes the projection.
@@ -140,8 +148,8 @@ func (t *Typed[D]) NewState() State { return &typedState[D]{layout: &t.layout} }
 // Fold applies an operation.
 func (t *Typed[D]) Fold(s State, r *events.Record, op *Op) error {
 	st := s.(*typedState[D])
-	if t.elements {
-		return t.foldElements(st, r, op)
+	if t.careful {
+		return t.foldCarefully(st, r, op)
 	}
 	next, err := t.handlers[op.handler].fold(st.doc, r, op)
 	if err != nil {
@@ -151,15 +159,15 @@ func (t *Typed[D]) Fold(s State, r *events.Record, op *Op) error {
 	return nil
 }
 
-// foldElements is Fold for documents with lists or sets.
-func (t *Typed[D]) foldElements(st *typedState[D], r *events.Record, op *Op) error {
+// foldCarefully is Fold for documents with fields of which not everything can be stored.
+func (t *Typed[D]) foldCarefully(st *typedState[D], r *events.Record, op *Op) error {
 	doc := st.doc
 	t.layout.apart(reflect.ValueOf(&doc).Elem()) // a fold that fails may have written into a list
 	next, err := t.handlers[op.handler].fold(doc, r, op)
 	if err != nil {
 		return err
 	}
-	if err := t.layout.bounded(reflect.ValueOf(&next).Elem()); err != nil {
+	if err := t.layout.check(reflect.ValueOf(&next).Elem(), t.definition.Expires); err != nil {
 		return err
 	}
 	st.doc = next
