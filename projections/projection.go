@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"slices"
 	"strings"
 
 	"tidemark.dev/events"
@@ -119,10 +118,11 @@ type Definition struct {
 	Version int       `json:"version"` // from 1; raised at every change of meaning
 	Fields  []Field   `json:"fields"`  // in the order in which documents show them
 	Handles []Handles `json:"handles"`
-	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
-	Meaning string `json:"meaning,omitempty"`
+	Indexes []Index   `json:"indexes,omitempty"`
 	// Expires names the field of kind string that says when a document expires: see FormatExpiry. Empty: documents do not.
 	Expires string `json:"expires,omitempty"`
+	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
+	Meaning string `json:"meaning,omitempty"`
 }
 
 const (
@@ -152,10 +152,10 @@ func (d *Definition) Validate() error {
 		}
 		seen[f.Name] = true
 	}
-	if at := slices.IndexFunc(d.Fields, func(f Field) bool { return f.Name == d.Expires }); d.Expires != "" && (at < 0 || d.Fields[at].Kind != KindString) {
+	if at := d.field(d.Expires); d.Expires != "" && (at < 0 || d.Fields[at].Kind != KindString) {
 		return bad("documents expire by %q, which is no field of kind string", d.Expires)
 	}
-	return nil
+	return d.validateIndexes(bad)
 }
 
 // Fingerprint identifies the definition: 16 hexadecimal digits of the SHA-256 of its JSON. What a Go function does cannot be seen
