@@ -25,6 +25,15 @@ on:
 func TestAFileWithAMistakeIsRefusedWithItsPlace(t *testing.T) {
 	rule := func(text string) string { return good + text }
 	step := func(text string) string { return strings.Replace(good, "count: n", text, 1) }
+	listed := func(text string) string {
+		return strings.NewReplacer("  n: int\n", "  n: int\n", "  b: bool", "  b: bool\n  l: list\n  k: {kind: list, keep: 5}\n  t: set", "count: n", text).Replace(good)
+	}
+	fields := func(n int) (text string) {
+		for i := range n {
+			text += fmt.Sprintf("  f%d: int\n", i)
+		}
+		return text
+	}
 	for _, c := range []struct{ name, text, says string }{
 		{"empty", "", "1:1: projection-syntax: the file is empty"},
 		{"not YAML", "projection: [", "projection-syntax: the file is not YAML"},
@@ -49,7 +58,6 @@ func TestAFileWithAMistakeIsRefusedWithItsPlace(t *testing.T) {
 		{"a large literal", step("set: {s: {text: '" + strings.Repeat("x", declared.MaxText+1) + "'}}"), "10:25: projection-too-large"},
 		{"an unknown kind", strings.Replace(good, "  n: int", "  n: integer", 1), "4:6: projection-bad-value: there is no kind \"integer\""},
 		{"a float field", strings.Replace(good, "  n: int", "  n: float", 1), "4:6: projection-not-deterministic: there is no kind float"},
-		{"a list field", strings.Replace(good, "  n: int", "  n: list", 1), "4:6: projection-unsupported: fields of kind list"},
 		{"a default of another kind", strings.Replace(good, "  n: int", "  n: {kind: int, default: x}", 1), "4:27: projection-wrong-type: default must be"},
 		{"a large default", strings.Replace(good, "  n: int", "  n: {kind: int, default: 9223372036854775808}", 1), "4:27: projection-wrong-type"},
 		{"an octal number", strings.Replace(good, "  n: int", "  n: {kind: int, default: 0x10}", 1), "4:27: projection-wrong-type"},
@@ -65,9 +73,43 @@ func TestAFileWithAMistakeIsRefusedWithItsPlace(t *testing.T) {
 		{"an unknown name in a key", rule("  - event: E\n    key: 'a{dat.a}'\n    do: [{count: n}]\n"), "12:13: projection-bad-expression: key: undeclared reference to 'dat'"},
 		{"an unknown field", step("count: x"), "10:16: projection-unknown-key: count names \"x\", which is no field; there are n, s, b"},
 		{"an empty step", step("when: true"), "10:9: projection-missing-key: a step lacks what to do"},
-		{"append", step("append: {s: data.x}"), "10:9: projection-unsupported: append is not yet supported"},
-		{"collect", step("collect: {s: data.x}"), "10:9: projection-unsupported: collect is not yet supported"},
-		{"expire", step("expire: {s: data.x}"), "10:9: projection-unsupported: expire is not yet supported"},
+		{"append without a bound", listed("append: {l: data.x}"), "13:18: projection-missing-key: append to l needs a bound"},
+		{"append to a set", listed("append: {t: data.x}"), "13:18: projection-wrong-type: append cannot be used on t, which holds a set"},
+		{"append to a string", listed("append: {s: data.x}"), "13:18: projection-wrong-type: append cannot be used on s, which holds a string"},
+		{"collect into a list", listed("collect: {k: data.x}"), "13:19: projection-wrong-type: collect cannot be used on k, which holds a list"},
+		{"collect into an integer", listed("collect: {n: data.x}"), "13:19: projection-wrong-type: collect cannot be used on n, which holds an integer"},
+		{"remove from a string", listed("remove: {s: data.x}"), "13:18: projection-wrong-type: remove cannot be used on s"},
+		{"collect a time", listed("collect: {t: event.time}"), "13:22: projection-wrong-type: collect t gives google.protobuf.Timestamp, which no field can hold"},
+		{"add to a list", listed("add: {k: 1}"), "13:15: projection-wrong-type: add cannot be used on k, which holds a list"},
+		{"max of sets", listed("max: {t: data.x}"), "13:15: projection-wrong-type: max cannot be used on t, which holds a set"},
+		{"count of a set", listed("count: t"), "13:16: projection-wrong-type: count cannot be used on t, which holds a set"},
+		{"a single value for a list", listed("set: {k: 'size(doc.k)'}"), "13:18: projection-wrong-type: set k gives an integer, and a list is wanted"},
+		{"an integer for a list", listed("set: {k: 1}"), "13:18: projection-wrong-type: set k is an integer, and a list is wanted"},
+		{"a YAML list for a list", listed("set: {k: [1]}"), "13:18: projection-wrong-type: set k must be an expression"},
+		{"a list for a string", listed("set: {s: doc.t}"), "13:18: projection-wrong-type: set s gives a list, and a string is wanted"},
+		{"a field of a list", listed("set: {n: doc.t.x}"), "projection-bad-expression: set n: "},
+		{"a walk through too many lists", listed(`set: {b: "doc.k.all(a, doc.k.all(b, doc.k.all(c, doc.k.all(d, true))))"}`), "13:18: projection-too-dear: set b"},
+		{"keep of a set", strings.Replace(good, "n: int", "n: {kind: set, keep: 3}", 1), "4:24: projection-wrong-type: keep is of lists"},
+		{"keep of nothing", strings.Replace(good, "n: int", "n: {kind: list, keep: 0}", 1), "4:25: projection-bad-value: keep is 0"},
+		{"keep of too many", strings.Replace(good, "n: int", "n: {kind: list, keep: 1001}", 1), "4:25: projection-bad-value: keep is 1001"},
+		{"keep of a text", strings.Replace(good, "n: int", "n: {kind: list, keep: x}", 1), "4:25: projection-wrong-type: keep must be an integer"},
+		{"a default that is no list", strings.Replace(good, "n: int", "n: {kind: list, default: 1}", 1), "4:28: projection-wrong-type: default must be a list"},
+		{"a default over keep", strings.Replace(good, "n: int", "n: {kind: list, keep: 1, default: [1, 2]}", 1), "4:37: projection-too-large: default has 2 elements"},
+		{"a float in a default", strings.Replace(good, "n: int", "n: {kind: set, default: [1, 1.5]}", 1), "4:31: projection-wrong-type: an element of default"},
+		{"a list in a default", strings.Replace(good, "n: int", "n: {kind: set, default: [[1]]}", 1), "4:28: projection-wrong-type: an element of default"},
+		{"a long default", strings.Replace(good, "n: int", "n: {kind: list, default: ['"+strings.Repeat("x", 65_536)+"']}", 1), "4:28: projection-too-large: default: it has"},
+		{"expire of no time", step("expire: event.sequence"), "10:17: projection-wrong-type: expire gives an integer, and a time is wanted"},
+		{"expire of a duration", step(`expire: duration("24h")`), "10:17: projection-wrong-type: expire gives google.protobuf.Duration, which no field can hold"},
+		{"expire of a mapping", step("expire: {s: data.x}"), "10:17: projection-wrong-type: expire must be a text"},
+		{"expire of a time in YAML", step("expire: 2001-01-01T00:00:00Z"), "10:17: projection-wrong-type: expire must be a text"},
+		{"a bad duration", step(`expire: event.time + duration("24 hours")`), "10:39: projection-bad-expression: expire: invalid duration argument"},
+		{"a bad time", step(`expire: timestamp("tomorrow")`), "10:27: projection-bad-expression: expire: invalid timestamp argument"},
+		{"a field that expire makes", strings.Replace(step("expire: event.time"), "  n: int", "  expires: string\n  n: int", 1), "4:3: projection-bad-value: the field expires is there already: the step expire on line 11"},
+		{"set of the expiry", step("expire: never\n      - set: {expires: event.id}"), "11:15: projection-bad-value: set cannot be used on expires"},
+		{"expire beside 64 fields", strings.Replace(step("expire: never"), "  b: bool\n", fields(62), 1), "71:17: projection-too-large: there are 64 fields already"},
+		{"a bad mark", good + "tests: [{name: a, given: [{mark: soon}]}]\n", "11:34: projection-bad-value: mark must be a time"},
+		{"a mark with an event", good + "tests: [{name: a, given: [{mark: 2001-01-01T00:00:00Z, event: E}]}]\n", "projection-unknown-key: a mark has no key \"event\""},
+		{"a bad expected expiry", step("expire: never") + "tests: [{name: a, given: [{mark: 2001-01-01T00:00:00Z}], expect: {k: {expires: soon}}}]\n", "projection-bad-value: expires must be never, or a time"},
 		{"add to a string", step("add: {s: 1}"), "10:15: projection-wrong-type: add cannot be used on s"},
 		{"max of booleans", step("max: {b: true}"), "10:15: projection-wrong-type: max cannot be used on b"},
 		{"a string for an integer", step("set: {n: '\"x\"'}"), "10:18: projection-wrong-type: set n gives a string, and an integer is wanted"},
@@ -88,7 +130,7 @@ func TestAFileWithAMistakeIsRefusedWithItsPlace(t *testing.T) {
 		{"dyn", step("set: {n: dyn(1)}"), "projection-not-deterministic: set n: the function dyn is not allowed"},
 		{"half an expression", step("set: {n: data.n +}"), "10:26: projection-bad-expression: set n: "},
 		{"an unknown field of the document", step("set: {n: doc.x}"), "projection-bad-expression: set n: undeclared reference to 'doc.x'"},
-		{"a list as the result", step("set: {s: '[1]'}"), "10:18: projection-wrong-type: set s gives list(int)"},
+		{"a list as the result", step("set: {s: '[1]'}"), "10:18: projection-wrong-type: set s gives a list, and a string is wanted"},
 		{"default of no path", step("set: {n: 'default(1, 2)'}"), "projection-bad-expression: set n: default wants a path"},
 		{"a dear expression", step(`set: {b: "data.l.all(a, data.l.all(b, data.l.all(c, data.l.all(d, true))))"}`), "10:18: projection-too-dear: set b"},
 		{"a long expression", step("set: {n: '" + strings.Repeat("1+", 3_000) + "1'}"), "10:18: projection-too-large: set n has more than"},

@@ -61,7 +61,7 @@ func TestTheSchemaAgreesWithTheKeys(t *testing.T) {
 		}
 	}
 	for name := range s.Defs {
-		if _, ok := places()[name]; !ok && !slices.Contains([]string{"kind", "condition", "value"}, name) {
+		if _, ok := places()[name]; !ok && !slices.Contains([]string{"kind", "condition", "value", "element"}, name) {
 			t.Errorf("the schema has %s, which the tables have not", name)
 		}
 	}
@@ -69,7 +69,7 @@ func TestTheSchemaAgreesWithTheKeys(t *testing.T) {
 
 func TestTheBoundsOfTheSchemaAreThoseOfTheReader(t *testing.T) {
 	s := readSchema(t)
-	kinds := []string{string(projections.KindInt), string(projections.KindString), string(projections.KindBool)}
+	kinds := []string{string(projections.KindInt), string(projections.KindString), string(projections.KindBool), string(projections.KindList), string(projections.KindSet)}
 	fields, rule := s.Properties["fields"], s.Defs["rule"].Properties
 	if !slices.Equal(s.Defs["kind"].Enum, kinds) || s.Properties["on"].MaxItems != maxItems || rule["do"].MaxItems != maxItems || rule["key"].MaxLength != MaxExpression ||
 		fields.MaxProperties != 64 || s.Defs["condition"].MaxLength != MaxExpression {
@@ -124,7 +124,7 @@ func TestTheExampleUsesOnlyKeysOfTheSchema(t *testing.T) {
 func TestTheREADMEListsEveryKeyAndCode(t *testing.T) {
 	const begin, end = "<!-- keys: written by go test ./declared -run README -update -->\n", "<!-- end of keys -->"
 	var table strings.Builder
-	for _, p := range []place{filePlace(), fieldPlace(), rulePlace(), stepPlace(), upcastPlace(), casePlace(), eventPlace()} {
+	for _, p := range []place{filePlace(), fieldPlace(), rulePlace(), stepPlace(), upcastPlace(), casePlace(), eventPlace(), markPlace()} {
 		title := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(p.name, "the "), "an "), "a ")
 		fmt.Fprintf(&table, "\n### The keys of %s\n\n| key | default | example | |\n|---|---|---|---|\n", map[bool]string{true: "the file", false: "each " + title}[title == "file"])
 		for _, k := range p.keys {
