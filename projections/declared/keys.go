@@ -33,10 +33,12 @@ func places() map[string]place {
 }
 
 func filePlace() place {
-	return place{name: "the file", later: []string{"indexes", "stream"}, keys: []key{
+	return place{name: "the file", later: []string{"stream"}, keys: []key{
 		{name: "projection", required: true, example: "airports", help: "Name of the projection: [a-z][a-z0-9-]{0,47}."},
 		{name: "version", required: true, example: "1", help: "From 1. Raise it whenever the meaning of the file changes."},
 		{name: "fields", required: true, example: "{flights: int}", help: "Fields of a document by name, in the order in which documents show them."},
+		{name: "indexes", fallback: "none", example: "{by_delay: delay_total, by_place: [country, city]}",
+			help: "Ordered indexes by name, each of 1 to 4 fields of kind int, string or bool: by them documents are found and listed."},
 		{name: "upcast", fallback: "none", example: "[{event: FlightLanded, rename: {late: delay}}]",
 			help: "How the data of old versions of events becomes that of today, before any rule sees it."},
 		{name: "on", required: true, example: "[{event: FlightLanded, do: [{count: flights}]}]",

@@ -80,15 +80,23 @@ func (c *compiler) actions(v verb, k, n *yaml.Node, add func(a action, from stri
 	}
 }
 
-// field finds a field that a verb can change.
-func (c *compiler) field(n *yaml.Node, v verb, name string) (int, bool) {
+// fieldNamed finds a field. what is for the finding.
+func (c *compiler) fieldNamed(n *yaml.Node, what, name string) (int, bool) {
 	i := slices.IndexFunc(c.fields, func(f field) bool { return f.name == name })
 	if i < 0 {
 		names := make([]string, len(c.fields))
 		for i, f := range c.fields {
 			names[i] = f.name
 		}
-		c.find(n, ErrUnknownKey, "%s names %q, which is no field; there are %s", v, clip(name), strings.Join(names, ", "))
+		c.find(n, ErrUnknownKey, "%s names %q, which is no field; there are %s", what, clip(name), strings.Join(names, ", "))
+	}
+	return i, i >= 0
+}
+
+// field finds a field that a verb can change.
+func (c *compiler) field(n *yaml.Node, v verb, name string) (int, bool) {
+	i, ok := c.fieldNamed(n, string(v), name)
+	if !ok {
 		return 0, false
 	}
 	f := &c.fields[i]

@@ -24,7 +24,7 @@ type Projection struct {
 	wanted     wanted
 }
 
-// Definition describes it as it describes one in Go: name, version, fields, which events it handles, and when documents expire.
+// Definition describes it as it describes one in Go: name, version, fields, indexes, which events it handles, and when documents expire.
 func (p *Projection) Definition() *projections.Definition { return &p.definition }
 
 // Meaning is the fingerprint of what the file says: 16 hexadecimal digits of a SHA-256. Comments, layout, version and tests are not in it; the text

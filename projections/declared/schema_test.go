@@ -26,6 +26,7 @@ type schemaNode struct {
 	MaxLength     int                    `json:"maxLength"`
 	MaxItems      int                    `json:"maxItems"`
 	MaxProperties int                    `json:"maxProperties"`
+	Maximum       int                    `json:"maximum"`
 	OneOf         []*schemaNode          `json:"oneOf"`
 	Required      []string               `json:"required"`
 	Properties    map[string]*schemaNode `json:"properties"`
@@ -75,6 +76,11 @@ func TestTheBoundsOfTheSchemaAreThoseOfTheReader(t *testing.T) {
 		fields.MaxProperties != 64 || s.Defs["condition"].MaxLength != MaxExpression {
 		t.Error("the schema has other bounds")
 	}
+	indexes, keep := s.Properties["indexes"], s.Defs["field"].Properties["keep"]
+	if indexes.MaxProperties != projections.MaxIndexes || keep.Maximum != projections.MaxElements || s.Defs["field"].Properties["default"].MaxItems != projections.MaxElements {
+		t.Error("the schema has other bounds of indexes or lists")
+	}
+	index := regexp.MustCompile(indexes.PropertyNames.Pattern)
 	name, field := regexp.MustCompile(s.Properties["projection"].Pattern), regexp.MustCompile(fields.PropertyNames.Pattern)
 	typ := regexp.MustCompile(rule["event"].OneOf[0].Pattern)
 	for _, text := range []string{"a", "a-1", "A", "1a", "", strings.Repeat("a", 48), strings.Repeat("a", 49), "a_b", "a.b", strings.Repeat("a", 129)} {
@@ -84,6 +90,10 @@ func TestTheBoundsOfTheSchemaAreThoseOfTheReader(t *testing.T) {
 		d := projections.Definition{Name: "p", Version: 1, Fields: []projections.Field{{Name: text}}, Handles: []projections.Handles{{}}}
 		if field.MatchString(text) != (d.Validate() == nil) {
 			t.Errorf("schema and reader disagree about the field %q", text)
+		}
+		d = projections.Definition{Name: "p", Version: 1, Fields: []projections.Field{{Name: "f", Kind: projections.KindInt}}, Handles: []projections.Handles{{}}}
+		if d.Indexes = []projections.Index{{Name: text, Fields: []string{"f"}}}; index.MatchString(text) != (d.Validate() == nil) {
+			t.Errorf("schema and reader disagree about the index %q", text)
 		}
 		if typ.MatchString(text) != (text != "" && validType(text)) {
 			t.Errorf("schema and reader disagree about the type %q", text)
