@@ -256,6 +256,33 @@ func (s *sessionsRun) disturb(past *memstore.Snapshot) {
 	}
 }
 
+// disaster runs projectors through a log and faults of a seed, and returns what is not right in the end.
+func (s *sessionsRun) disaster(t *testing.T) error {
+	w := s.w
+	w.newProjection = newSessions
+	w.options.Batch, w.options.CacheDocuments = []int{1, 3, 50, 5_000}[s.rand.IntN(4)], 1+s.rand.IntN(20)
+	if s.rand.IntN(2) == 0 {
+		w.start()
+	}
+	past := w.store.Snapshot()
+	for range 12 {
+		s.visits(1 + s.rand.IntN(8))
+		if s.rand.IntN(3) > 0 {
+			s.mark(t)
+		}
+		s.disturb(past)
+		if s.rand.IntN(4) == 0 {
+			past = w.store.Snapshot()
+		}
+	}
+	for len(w.running) > 0 {
+		w.kill(w.running[0])
+	}
+	w.start() // with an empty cache: what was edited by hand is noticed when it is loaded
+	s.touchAll()
+	return w.eventually(func() error { return levelSessions(t, w) })
+}
+
 func TestDocumentsExpireAtMarksWhateverHappens(t *testing.T) {
 	for _, kind := range []string{"accounts", "pages"} {
 		for seed := range uint64(60) {
@@ -263,29 +290,8 @@ func TestDocumentsExpireAtMarksWhateverHappens(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t, kind)
 					defer w.close()
-					w.newProjection = newSessions
 					s := &sessionsRun{w: w, rand: rand.New(rand.NewPCG(seed, 7))}
-					w.options.Batch, w.options.CacheDocuments = []int{1, 3, 50, 5_000}[s.rand.IntN(4)], 1+s.rand.IntN(20)
-					if s.rand.IntN(2) == 0 {
-						w.start()
-					}
-					past := w.store.Snapshot()
-					for range 12 {
-						s.visits(1 + s.rand.IntN(8))
-						if s.rand.IntN(3) > 0 {
-							s.mark(t)
-						}
-						s.disturb(past)
-						if s.rand.IntN(4) == 0 {
-							past = w.store.Snapshot()
-						}
-					}
-					for len(w.running) > 0 {
-						w.kill(w.running[0])
-					}
-					w.start() // with an empty cache: what was edited by hand is noticed when it is loaded
-					s.touchAll()
-					if err := w.eventually(func() error { return levelSessions(t, w) }); err != nil {
+					if err := s.disaster(t); err != nil {
 						t.Fatalf("seed %d: not right within a minute: %v", seed, err)
 					}
 					w.rebuild()
@@ -299,6 +305,85 @@ func TestDocumentsExpireAtMarksWhateverHappens(t *testing.T) {
 			})
 		}
 	}
+}
+
+// forgetfulStore is a store whose index of those that expire is read wrong.
+type forgetfulStore struct {
+	projections.Store
+	found func([]projections.Found) []projections.Found
+}
+
+func (f forgetfulStore) Find(
+	ctx context.Context, g projections.Generation, def *projections.Definition, partition int, q projections.IndexQuery,
+) (projections.Header, []projections.Found, error) {
+	h, list, err := f.Store.Find(ctx, g, def, partition, q)
+	return h, f.found(list), err
+}
+
+// TestTheTestOfExpiryFindsPlantedBugs: each of these has to be seen by some seed.
+func TestTheTestOfExpiryFindsPlantedBugs(t *testing.T) {
+	without := func(list []projections.IndexEntry) []projections.IndexEntry {
+		return slices.DeleteFunc(slices.Clone(list), func(e projections.IndexEntry) bool { return e.Index == projections.ExpiryIndex })
+	}
+	writes := func(change func(*projections.Write)) func(*world) {
+		return func(w *world) {
+			w.seenStore = &bentStore{Store: w.store, commits: func(_ projections.Generation, list []projections.Commit) {
+				for i := range list {
+					for j := range list[i].Writes {
+						change(&list[i].Writes[j])
+					}
+				}
+			}}
+		}
+	}
+	for name, plant := range map[string]func(*world){
+		"what is due is not seen": func(w *world) {
+			w.seenStore = forgetfulStore{w.store, func([]projections.Found) []projections.Found { return nil }}
+		},
+		"the last of what is due is not seen": func(w *world) {
+			w.seenStore = forgetfulStore{w.store, func(list []projections.Found) []projections.Found { return list[:max(0, len(list)-1)] }}
+		},
+		"documents are not listed":     writes(func(w *projections.Write) { w.Index = without(w.Index) }),
+		"documents stay listed":        writes(func(w *projections.Write) { w.Unindex = without(w.Unindex) }),
+		"a document expires by itself": func(w *world) { w.seenProj = bentExpiry(func(p string) string { return p[:len(p)-3] + "99Z" }) },
+		"a document expires never":     func(w *world) { w.seenProj = bentExpiry(func(string) string { return "" }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(40) {
+				found := false
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, "accounts")
+					defer w.close()
+					plant(w)
+					s := &sessionsRun{w: w, rand: rand.New(rand.NewPCG(seed, 7))}
+					found = s.disaster(t) != nil
+				})
+				if found {
+					return
+				}
+			}
+			t.Error("nobody noticed")
+		})
+	}
+}
+
+// bentExpiry changes when documents expire.
+func bentExpiry(change func(string) string) func(projections.Projection) projections.Projection {
+	return func(p projections.Projection) projections.Projection { return bentSessions{p, change} }
+}
+
+type bentSessions struct {
+	projections.Projection
+	change func(string) string
+}
+
+func (b bentSessions) Fold(s projections.State, r *events.Record, op *projections.Op) error {
+	err := b.Projection.Fold(s, r, op)
+	if values := s.AppendFields(nil); err == nil && values[1] != "" {
+		values[1] = b.change(values[1])
+		err = s.SetFields(values)
+	}
+	return err
 }
 
 // touchAll has an event on every document, so that one that was edited by hand is noticed.
