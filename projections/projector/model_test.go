@@ -111,3 +111,12 @@ func mustProjection(t *testing.T, kind string, version int) projections.Projecti
 	}
 	return p
 }
+
+func mustDefinition(t testing.TB, kind string, version int) *projections.Definition {
+	t.Helper()
+	p, err := newProjection(kind, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Definition()
+}
