@@ -25,6 +25,11 @@ const (
 func (p *program) awaitLive(ctx context.Context, c *client.Client, done *catalog.Done) (*query.ModelStatus, error) {
 	w := &building{p: p, client: c, entry: done.After, since: done.Catalog.Sequence, progress: display.NewProgress(p.progressWriter(), "build "+done.After.Name, "records")}
 	defer w.progress.End()
+	return p.watchLive(ctx, w, w.look)
+}
+
+// watchLive looks until there is a read model, or an error that says why there will be none.
+func (p *program) watchLive(ctx context.Context, w *building, look func(context.Context) (*query.ModelStatus, error)) (*query.ModelStatus, error) {
 	patience := time.AfterFunc(unattended, func() {
 		p.note("no projector in this region has begun to build it yet; it begins as soon as one runs")
 	})
@@ -32,10 +37,10 @@ func (p *program) awaitLive(ctx context.Context, c *client.Client, done *catalog
 	tick := time.NewTicker(livePoll)
 	defer tick.Stop()
 	for troubles := 0; ; {
-		model, err := w.look(ctx)
+		model, err := look(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil, events.Errorf(failure.ErrInterrupted, "%s goes on being built; only watching it ended", done.After.Name).Hint("%s status shows its progress.", p.self)
+			return nil, events.Errorf(failure.ErrInterrupted, "%s goes on being built; only watching it ended", w.entry.Name).Hint("%s status shows its progress.", p.self)
 		case err == nil && model != nil:
 			return model, nil
 		case err == nil:

@@ -115,6 +115,8 @@ func (a *API) routes() []route {
 		all = append(all,
 			route{http.MethodGet, "/v1/models/{projection}", a.list},
 			route{http.MethodGet, "/v1/models/{projection}/{key...}", a.get},
+			route{http.MethodGet, "/v1/projections", a.projections},
+			route{http.MethodGet, "/v1/projections/{projection}", a.definition},
 			route{http.MethodGet, "/v1/status", a.status})
 	}
 	if a.options.Metrics != nil {
