@@ -134,6 +134,25 @@ func TestAnAppendInDoubtIsFoundBelowAnothersChange(t *testing.T) {
 	})
 }
 
+// In a region that mirrors the log the answer is lost, and the copy does not show the record yet: it is not written twice.
+func TestAnAppendInDoubtIsFoundByARegionBehindTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leader := memlog.New("us", memlog.Options{})
+		defer leader.Close()
+		behind := leader.Copy(1)
+		defer behind.Close()
+		leader.LoseReplies(memlog.Attempts)
+		go func() {
+			time.Sleep(10 * time.Second)
+			behind.Restore(leader)
+		}()
+		done, err := catalog.Change(t.Context(), mirrored{behind, leader}, nil, apply("a", 1, "x"))
+		if err != nil || done.Verdict != catalog.New || done.After.Definition != 2 || headOf(t, leader) != 3 {
+			t.Errorf("it came to %+v, %v, and the log ends at %d", done, err, headOf(t, leader))
+		}
+	})
+}
+
 func TestWhatStaysInDoubtIsSaidToBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memlog.New("us", memlog.Options{})
