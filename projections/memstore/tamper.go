@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"maps"
+	"slices"
 
 	"tidemark.dev/projections"
 )
@@ -84,13 +85,67 @@ func (s *Store) EditHeader(g projections.Generation, partition int, edit func(*p
 	return true
 }
 
-// LoseHeader removes a partition's header and its index and leaves its documents behind, as an evicting server would.
+// LoseHeader removes a partition's header and the list of its keys and leaves everything else behind, as an evicting server would.
 func (s *Store) LoseHeader(g projections.Generation, partition int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.partitions[at(g, partition)]; p != nil {
-		p.exists, p.header, p.index, p.sorted = false, projections.Header{}, map[string]bool{}, nil
+		p.exists, p.header, p.keys = false, projections.Header{}, newSortedSet()
 	}
+}
+
+// PutEntry puts an entry into an index, whether or not there is such a document.
+func (s *Store) PutEntry(g projections.Generation, partition int, index, entry string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).index(index).add(entry)
+}
+
+// DropEntry removes an entry from an index. It reports whether it was there.
+func (s *Store) DropEntry(g projections.Generation, partition int, index, entry string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.partition(g, partition).index(index)
+	there := x.members[entry]
+	x.remove(entry)
+	return there
+}
+
+// SpoilIndex makes an index hold something else.
+func (s *Store) SpoilIndex(g projections.Generation, partition int, index string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).index(index).foreign = true
+}
+
+// SpoilChanges makes a change log hold something else.
+func (s *Store) SpoilChanges(g projections.Generation, partition int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).changes.foreign = true
+}
+
+// ChangeEntry is an entry of a change log.
+type ChangeEntry struct {
+	Sequence uint64
+	Keys     []string
+}
+
+// EditChanges changes the entries of a change log.
+func (s *Store) EditChanges(g projections.Generation, partition int, edit func([]ChangeEntry) []ChangeEntry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &s.partition(g, partition).changes
+	l.entries = edit(slices.Clone(l.entries))
+}
+
+// ChangeLog returns a copy of the entries of a change log.
+func (s *Store) ChangeLog(g projections.Generation, partition int) (list []ChangeEntry) {
+	s.EditChanges(g, partition, func(entries []ChangeEntry) []ChangeEntry {
+		list = entries
+		return entries
+	})
+	return list
 }
 
 func (s *Store) partition(g projections.Generation, partition int) *partition {

@@ -19,8 +19,12 @@ type batch struct {
 	refs    []projections.Ref
 	dirty   []*entry
 	values  []string
+	entries []projections.IndexEntry // of all writes
+	gone    []projections.IndexEntry // of one
+	come    []projections.IndexEntry
 	commits []projections.Commit
 	order   []int
+	marks   []int    // where marks are among the records, when documents expire
 	parked  []*entry // documents whose fold stopped in this batch
 	began   time.Time
 }
@@ -56,14 +60,19 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 			if err := e.learn(r); err != nil {
 				return err
 			}
+			e.noteMark(r, i)
 		}
 	}
 	e.target(work)
 	if err := e.fetch(ctx); err != nil {
 		return err
 	}
-	e.fold(work)
-	e.collect()
+	if err := e.fold(ctx, work); err != nil {
+		return err
+	}
+	if err := e.collect(); err != nil {
+		return err
+	}
 	if everywhere {
 		e.touchAll()
 	}
@@ -115,7 +124,8 @@ func (e *engine) begin() {
 	b := &e.batch
 	b.ops.Reset()
 	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
-	b.parked = b.parked[:0]
+	b.entries = b.entries[:0]
+	b.parked, b.marks = b.parked[:0], b.marks[:0]
 	e.begins()
 	for i := range e.parts {
 		p := &e.parts[i]
@@ -212,6 +222,9 @@ func (e *engine) adopt(target *entry, d *projections.Document) error {
 	if err := target.state.SetFields(d.Values); err != nil {
 		return events.Errorf(projections.ErrDocumentDamaged, "%w", err)
 	}
+	if err := e.placed(target, d.Parked, d.Values); err != nil {
+		return events.Errorf(projections.ErrDocumentDamaged, "%w", err)
+	}
 	target.at, target.parked, target.digest = d.At, d.Parked, d.Digest
 	target.stored, target.counted, target.exists, target.parkedOld = true, true, true, d.Parked != ""
 	return nil
@@ -224,17 +237,30 @@ func within(at string, upto uint64) bool {
 	return err == nil && seq <= upto
 }
 
-// fold applies the operations in the order of the log.
-func (e *engine) fold(work []*events.Record) {
+// fold applies the operations, and the marks between them, in the order of the log.
+func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 	b := &e.batch
 	list := b.ops.List()
+	marks := b.marks
 	for i, target := range b.targets {
+		for len(marks) > 0 && marks[0] < list[i].At {
+			if err := e.passMark(ctx, work[marks[0]]); err != nil {
+				return err
+			}
+			marks = marks[1:]
+		}
 		if target == nil || !e.step(target, work[list[i].At], &list[i]) || target.dirty {
 			continue
 		}
 		target.dirty = true
 		b.dirty = append(b.dirty, target)
 	}
+	for _, at := range marks {
+		if err := e.passMark(ctx, work[at]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // step applies one operation to a document and reports whether it changed.
@@ -258,6 +284,7 @@ func (e *engine) step(target *entry, r *events.Record, op *projections.Op) bool 
 		e.panicked(r, target.key, err)
 	}
 	target.last = r.Sequence
+	e.sooner(target)
 	return true
 }
 
@@ -269,7 +296,7 @@ func (e *engine) position(seq uint64) events.Position {
 func (e *engine) place(seq uint64) string { return e.terms.Point(e.log.Origin(), seq).String() }
 
 // collect turns the changed documents into writes, and counts them into the headers.
-func (e *engine) collect() {
+func (e *engine) collect() error {
 	b := &e.batch
 	for _, d := range b.dirty {
 		d.dirty = false
@@ -301,11 +328,15 @@ func (e *engine) collect() {
 				next.Parked++
 			}
 		}
+		if err := e.reindex(d, &w); err != nil {
+			return err
+		}
 		p.touched = true
 		p.writes = append(p.writes, w)
 		d.digest, d.stored, d.counted, d.parkedOld = w.Digest, d.exists, d.exists, d.exists && d.parked != ""
 		d.repaired = false
 	}
+	return nil
 }
 
 // commit executes one atomic step on each touched partition, which moves its checkpoint to the tip, unless that is ahead already, and

@@ -35,8 +35,9 @@ type Definition struct {
 	Region string `json:"region"`
 	// Text is the file as it was applied; empty when it is written in Go.
 	Text string `json:"text,omitempty"`
-	// Fields of the documents that this region serves now; none when there is no read model yet.
-	Fields []projections.Field `json:"fields"`
+	// Fields and Indexes of the documents that this region serves now; none when there is no read model yet.
+	Fields  []projections.Field `json:"fields"`
+	Indexes []projections.Index `json:"indexes,omitempty"`
 }
 
 // Catalog returns the projections of the installation that are not removed. Errors: those of catalog.Read and Overview.
@@ -91,7 +92,7 @@ func (r *Reader) Definition(ctx context.Context, name string) (Definition, error
 	}
 	pointer, _, err := projections.ReadPointer(ctx, r.kv, name)
 	if err == nil && pointer.Generation != 0 {
-		d.Fields = pointer.Fields
+		d.Fields, d.Indexes = pointer.Fields, pointer.Indexes
 	}
 	return d, err
 }

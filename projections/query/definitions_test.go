@@ -35,7 +35,9 @@ func TestTheCatalogIsListedWithHowEachDoesHere(t *testing.T) {
 		}
 		text := []byte("projection: counts")
 		counts := &projections.Definition{Name: "counts", Version: 3, Fields: []projections.Field{{Name: "n", Kind: projections.KindInt}}, Handles: []projections.Handles{{EventType: "E"}}}
-		r.enter(func(c catalog.Catalog) (catalog.Decision, error) { return c.Register([]*projections.Definition{airports.Definition()}) })
+		r.enter(func(c catalog.Catalog) (catalog.Decision, error) {
+			return c.Register([]*projections.Definition{airports.Definition()})
+		})
 		r.enter(func(c catalog.Catalog) (catalog.Decision, error) { return c.Apply(counts, text) })
 		done := r.enter(func(c catalog.Catalog) (catalog.Decision, error) { return c.Pause("counts") })
 		r.departures(2)

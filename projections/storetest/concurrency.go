@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -22,11 +23,14 @@ func concurrencyTests() []subtest {
 // hammer applies commits 2, 3, … on partition 0, each of which writes its own number into both documents, while read runs on several goroutines.
 func hammer(b *bench, read func() error) {
 	const commits, readers = 300, 4
-	var wg sync.WaitGroup
+	var wg, reading sync.WaitGroup
+	reading.Add(readers)
 	stop := make(chan struct{})
 	failed := make(chan error, readers)
 	for range readers {
 		wg.Go(func() {
+			started := sync.OnceFunc(reading.Done)
+			defer started()
 			for {
 				select {
 				case <-stop:
@@ -37,18 +41,26 @@ func hammer(b *bench, read func() error) {
 					failed <- err
 					return
 				}
+				started()
 			}
 		})
 	}
+	reading.Wait()
 	for seq := uint64(2); seq < commits; seq++ {
 		ws := []projections.Write{
 			{Document: document("a", int(seq), seq), Create: seq == 2}, //nolint:gosec // small
 			{Document: document("b", int(seq), seq), Create: seq == 2}, //nolint:gosec // small
 		}
+		for i := range ws {
+			if b.decorate != nil {
+				b.decorate(&ws[i])
+			}
+		}
 		if err := b.apply(0, seq-1, seq, ws...); err != nil {
 			b.t.Errorf("commit %d: %v", seq, err)
 			break
 		}
+		runtime.Gosched() // a store that does not wait for a network would be done before anybody reads
 	}
 	close(stop)
 	wg.Wait()

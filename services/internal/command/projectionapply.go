@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -180,6 +181,19 @@ func differences(old, now *projections.Definition) (list []string) {
 			list = append(list, "no field "+f.Name)
 		}
 	}
+	for _, x := range now.Indexes {
+		if !has(old.Indexes, x) {
+			list = append(list, fmt.Sprintf("new index %s (%s)", x.Name, strings.Join(x.Fields, ", ")))
+		}
+	}
+	for _, x := range old.Indexes {
+		if !has(now.Indexes, x) {
+			list = append(list, fmt.Sprintf("no index %s (%s)", x.Name, strings.Join(x.Fields, ", ")))
+		}
+	}
+	if old.Expires != now.Expires {
+		list = append(list, fmt.Sprintf("documents expire by %q, and did by %q", now.Expires, old.Expires))
+	}
 	for _, h := range now.Handles {
 		if !slices.Contains(old.Handles, h) {
 			list = append(list, "new rule for "+handled(h))
@@ -194,6 +208,10 @@ func differences(old, now *projections.Definition) (list []string) {
 		list = []string{"the same fields and events; what is done with them"}
 	}
 	return list
+}
+
+func has(list []projections.Index, x projections.Index) bool {
+	return slices.ContainsFunc(list, func(y projections.Index) bool { return x.Name == y.Name && slices.Equal(x.Fields, y.Fields) })
 }
 
 // handled names the events of a rule.

@@ -30,7 +30,10 @@ func TestAKilledRegionGoesOnBuildingWhatWasApplied(t *testing.T) {
 		want(t, cli(t, "", "--dir", dir, "projection", "apply", file, "--wait"), 0)
 		for _, region := range []string{"us", "ap"} {
 			read := []string{"--dir", dir, "--region", region, "-o", "json", "--at-least", last, "--wait", "1m", "list", "--limit", "1000"}
-			eventually(t, func() bool { return cli(t, "", append(read, "airports-y")...).code == 0 })
+			eventually(t, "it is live in "+region, func() (bool, string) {
+				r := cli(t, "", append(read, "airports-y")...)
+				return r.code == 0, r.err
+			})
 			compiledIn, applied := want(t, cli(t, "", append(read, "airports")...), 0).out, want(t, cli(t, "", append(read, "airports-y")...), 0).out
 			if a, b := items(compiledIn), items(applied); a != b || len(a) < 1_000 {
 				t.Errorf("version %s in %s: the documents are\n%s\nand those in Go are\n%s", version, region, b, a)

@@ -146,8 +146,9 @@ func pauseAndRemove(t *testing.T, dir, two string, do func(int, ...string) resul
 	if out := do(0, "projection", "pause", "counts").out; out != "counts, version 2, is paused already; nothing to do\n" {
 		t.Errorf("pausing again printed %s", out)
 	}
-	eventually(t, func() bool {
-		return regexp.MustCompile(`(?m)^counts +live +paused `).MatchString(do(0, "status").out)
+	eventually(t, "the status says paused", func() (bool, string) {
+		out := do(0, "status").out
+		return regexp.MustCompile(`(?m)^counts +live +paused `).MatchString(out), out
 	})
 	at := departed()
 	a := decode[answer](t, do(0, "get", "counts", "ORD", "-o", "json").out)
@@ -188,11 +189,14 @@ func pauseAndRemove(t *testing.T, dir, two string, do func(int, ...string) resul
 			t.Errorf("%v: %+v", args, p)
 		}
 	}
-	eventually(t, func() bool {
+	eventually(t, "it is unknown", func() (bool, string) {
 		r := cli(t, "", "--dir", dir, "get", "counts", "ORD", "-o", "json")
-		return r.code == 2 && strings.Contains(r.err, "unknown-projection")
+		return r.code == 2 && strings.Contains(r.err, "unknown-projection"), r.err
 	})
-	eventually(t, func() bool { return !strings.Contains(do(0, "status").out, "counts") })
+	eventually(t, "the status has it no more", func() (bool, string) {
+		out := do(0, "status").out
+		return !strings.Contains(out, "counts"), out
+	})
 	if back := machine("projection", "apply", two, "--wait"); back.Result != "restored" || back.Here.Generation != 3 {
 		t.Errorf("applied again it answered %+v", back)
 	}

@@ -153,6 +153,9 @@ func definition(w io.Writer, d *query.Definition) error {
 	if len(fields) > 0 {
 		fmt.Fprintf(t, "documents\t%s\n", strings.Join(fields, ", "))
 	}
+	for _, x := range d.Indexes {
+		fmt.Fprintf(t, "index %s\t%s\n", x.Name, strings.Join(x.Fields, ", "))
+	}
 	if err := t.Flush(); err != nil {
 		return err
 	}

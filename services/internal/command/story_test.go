@@ -3,6 +3,7 @@ package command_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -201,8 +202,9 @@ func TestAnImportThatIsInterruptedGoesOnLater(t *testing.T) {
 	go func() { code <- command.Run(ctx, stdin, input, io.Discard, errs) }()
 	// The input stops in the middle, as a slow one does, and the person presses Ctrl-C.
 	go func() { _, _ = io.WriteString(writer, flightLines(t)[:len(flightLines(t))/2]) }()
-	eventually(t, func() bool {
-		return strings.Contains(cli(t, "", "--dir", dir, "history", "airport/ORD").out, "FlightDeparted")
+	eventually(t, "a part is imported", func() (bool, string) {
+		r := cli(t, "", "--dir", dir, "history", "airport/ORD")
+		return strings.Contains(r.out, "FlightDeparted"), fmt.Sprint(r, errs.text())
 	})
 	cancel()
 	if got := <-code; got != 3 || !strings.Contains(errs.text(), "goes on where it stands") {
