@@ -106,6 +106,9 @@ func (e *engine) contiguous(records []events.Record) error {
 
 // learn takes over a term that began after the log was asked for its terms.
 func (e *engine) learn(r *events.Record) error {
+	if e.options.Control != nil {
+		e.options.Control(r)
+	}
 	if starts := e.terms.Starts; r.Control.Name != events.ControlTerm || len(starts) > 0 && r.Sequence <= starts[len(starts)-1] {
 		return nil
 	}

@@ -44,6 +44,7 @@ type world struct {
 	peeking atomic.Int32 // how often the test itself looks at the KV now: no fault is meant for it
 
 	version int
+	earlier bool // projectors have the versions before at hand
 	options projector.Options
 	running []*running
 	atEnd   []func()
@@ -84,7 +85,15 @@ func (w *world) start() *running {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p, err := projector.New(w.seenProj(proj), w.seenLog, w.seenStore, w.seenKV, w.seenLeases, w.options)
+	o := w.options
+	for v := w.version - 1; v > 0 && w.earlier; v-- {
+		before, err := newProjection(w.kind, v)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		o.Earlier = append(o.Earlier, w.seenProj(before))
+	}
+	p, err := projector.New(w.seenProj(proj), w.seenLog, w.seenStore, w.seenKV, w.seenLeases, o)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -19,20 +19,21 @@ import (
 	"tidemark.dev/services/internal/failure"
 )
 
-// projectionCommand is the parent of the commands about projections written as YAML.
+// projectionCommand is the parent of the commands about projections: those that need a file only, and those that ask or change an installation.
 func (p *program) projectionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "projection",
-		Short: "Write, check and test a projection in YAML",
-		Long:  "A projection says which events become which documents. Written as YAML it needs no Go; these commands need no servers.",
+		Short: "Write, check, test and apply a projection in YAML; list, pause and remove projections",
+		Long: `A projection says which events become which documents. Written as YAML it needs no Go. init, check, test and schema need no servers; the others are about a running
+installation, in which every region has the same projections.`,
 		Example: "  tidemark projection init > airports.yaml\n  tidemark projection check airports.yaml --sample events.ndjson\n" +
-			"  tidemark projection test airports.yaml",
+			"  tidemark projection test airports.yaml\n  tidemark projection apply airports.yaml --wait\n  tidemark projection list",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		p.configText("init", "Print a projection with comments, to begin with", "  tidemark projection init > airports.yaml", declared.Example),
-		p.projectionCheck(), p.projectionTest(),
+		p.projectionCheck(), p.projectionTest(), p.projectionApply(), p.projectionList(), p.projectionShow(), p.projectionPause(), p.projectionResume(), p.projectionRemove(),
 		p.configText("schema", "Print the JSON Schema of a projection, for editors", "  tidemark projection schema > projection.schema.json", declared.Schema))
 	return cmd
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"tidemark.dev/events"
 )
 
 // TestWhatAUserDoesInThreeRegions writes and reads everywhere. Which region is meant is said by --region; without it, it is the one that leads.
@@ -27,15 +29,16 @@ func TestWhatAUserDoesInThreeRegions(t *testing.T) {
 	if !strings.Contains(first.err, "confirmed by ap, eu, us") {
 		t.Errorf("publish said %q", first.err)
 	}
-	second := do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "2", "--region", "ap", "--id", "two")
+	last := sequence(t, first.out)
+	second := do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", fmt.Sprint(last), "--region", "ap", "--id", "two")
 	position := strings.TrimSpace(second.out)
-	if !strings.HasSuffix(position, ":3") {
+	if sequence(t, position) != last+1 {
 		t.Errorf("publish in ap printed %q", position)
 	}
-	if again := do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "2", "--region", "eu", "--id", "two"); strings.TrimSpace(again.out) != position {
+	if again := do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", fmt.Sprint(last), "--region", "eu", "--id", "two"); strings.TrimSpace(again.out) != position {
 		t.Errorf("the same in eu printed %+v", again)
 	}
-	if p := do(1, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "none", "--region", "eu", "-o", "json").problem(t); p.Error.Code != "conflict" || *p.Error.Actual != 3 {
+	if p := do(1, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "none", "--region", "eu", "-o", "json").problem(t); p.Error.Code != "conflict" || *p.Error.Actual != last+1 {
 		t.Errorf("a conflict in eu is %+v", p)
 	}
 
@@ -66,6 +69,16 @@ func TestWhatAUserDoesInThreeRegions(t *testing.T) {
 		metrics := httpGet(t, up.all[2].HTTP+"/metrics")
 		return regexp.MustCompile(`(?m)^tidemark_replication_lag_events\{[^}]*region="ap"[^}]*\} 0$`).MatchString(metrics), metrics
 	})
+}
+
+// sequence returns the sequence of a position that was printed.
+func sequence(t *testing.T, printed string) uint64 {
+	t.Helper()
+	p, err := events.ParsePosition(strings.TrimSpace(printed))
+	if err != nil || len(p.Points()) != 1 {
+		t.Fatalf("%q is not a position: %v", printed, err)
+	}
+	return p.Points()[0].Sequence
 }
 
 func httpGet(t *testing.T, url string) string {

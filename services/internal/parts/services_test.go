@@ -295,6 +295,12 @@ func TestServicesOfTheirOwnStartInAnyOrder(t *testing.T) {
 			t.Errorf("the metrics of %s are %d %s", region, status, body)
 		}
 	}
+	for region, q := range query { // the projectors have entered what is compiled into them, by way of the leader
+		q.eventually(t, "lists the projections", func() (bool, string) {
+			status, body := q.get(t, "/v1/projections")
+			return status == http.StatusOK && strings.Contains(body, `"name":"airports","version":1,"kind":"go","state":"active"`), fmt.Sprint(region, " ", status, " ", body)
+		})
+	}
 	if status, _ := query["us"].do(t, http.MethodPost, "/v1/events", event("two")); status != http.StatusNotFound && status != http.StatusMethodNotAllowed {
 		t.Errorf("a query service takes events: %d", status)
 	}
