@@ -61,6 +61,13 @@ func bugs() map[string]string {
 		"a late release frees the name":    "Leases/a release after the loss leaves the successor alone",
 		"names are one":                    "Leases/names are independent",
 		"waiting does not look at the end": "Leases/waiting ends with its context and leaves nothing behind",
+
+		"sets lose their end":            "Signals/a demand arrives as it was sent",
+		"what was written is what moved": "Signals/a notice arrives as it was sent",
+		"names are prefixes":             "Signals/signals of other projections are not heard",
+		"one hears":                      "Signals/everybody who listens hears",
+		"a stop is ignored":              "Signals/whoever stopped hears nothing more",
+		"sending waits for somebody":     "Signals/nobody who sends waits",
 	}
 }
 
@@ -82,6 +89,12 @@ func TestASuiteWithAPlantedBug(t *testing.T) {
 		storetest.RunLeases(t, func(*testing.T) storetest.LeaseSubject {
 			l := &buggyLeases{Leases: memstore.NewLeases(), other: memstore.NewLeases(), bug: bug}
 			return storetest.LeaseSubject{A: l, B: l, Kill: func(_ testing.TB, name string) { l.Expire(l.name(name)) }}
+		})
+	})
+	t.Run("Signals", func(t *testing.T) {
+		storetest.RunSignals(t, func(*testing.T) (x, y projections.Signals) {
+			s := &buggySignals{Signals: memstore.NewSignals(), bug: bug}
+			return s, s
 		})
 	})
 }
