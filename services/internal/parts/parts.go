@@ -99,11 +99,13 @@ func NewProjections(c Config) ([]projections.Projection, error) {
 }
 
 // NewHeads returns how far the region's log has come, and the leader's.
-func NewHeads(r *region.Region) *query.Heads { return query.NewCopyHeads(r.Log(), r.Copy()) }
+func NewHeads(r *region.Region) *query.Heads {
+	return query.NewCopyHeads(r.Log(), r.Copy(), r.Head())
+}
 
 // NewReader returns the region's queries.
 func NewReader(r *region.Region, heads *query.Heads) *query.Reader {
-	return query.New(r.Name(), r.Store(), r.KV(), heads)
+	return query.New(r.Name(), r.Store(), r.KV(), heads).Use(r.Signals())
 }
 
 // NewOptions returns what every API of the region has.

@@ -34,6 +34,7 @@ func NewProjectors(
 	p := &Projectors{region: r, reader: reader}
 	o := runner.Options{Projector: c.Projector}
 	o.Projector.Holder, o.Projector.Logger, o.Projector.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
+	o.Projector.Signals = r.Signals()
 	var err error
 	if p.runner, err = runner.New(own, log, r.Store(), r.KV(), r.Leases(), o); err != nil {
 		return nil, err
