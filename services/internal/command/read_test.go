@@ -118,7 +118,9 @@ func TestAWatchEndsWithASignalAndSaysHowToGoOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	errs, code := newWatched(), make(chan int, 1)
 	out := newWatched()
-	go func() { code <- command.Run(ctx, []string{"--dir", dir, "watch", "airports"}, strings.NewReader(""), out, errs) }()
+	go func() {
+		code <- command.Run(ctx, []string{"--dir", dir, "watch", "airports"}, strings.NewReader(""), out, errs)
+	}()
 	eventually(t, func() bool { return strings.Contains(errs.text(), "watching airports") })
 	want(t, cli(t, "", "--dir", dir, "publish", "airport/ORD", "FlightDeparted", "--data", flight), 0)
 	eventually(t, func() bool { return strings.HasPrefix(out.text(), "ORD  {") })

@@ -155,7 +155,7 @@ func TestAWatchTellsWhatChangesAndGoesOnFromWhereItStood(t *testing.T) {
 
 	s.depart(t, "3", "LAX")
 	_, again := s.open(t, "/v1/watch/airports?token="+page.Watch, "Last-Event-ID", token) // as a browser comes back
-	for last := ""; !strings.Contains(last, `"key":"LAX"`); { // what was told may be told again before
+	for last := ""; !strings.Contains(last, `"key":"LAX"`); {                             // what was told may be told again before
 		e := again.until("change")
 		if last = e[len(e)-1].data; strings.Contains(last, `"key":"ORD"`) {
 			t.Errorf("it goes on with %+v", e)
