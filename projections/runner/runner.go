@@ -76,7 +76,7 @@ func New(own []projections.Projection, log events.Log, store projections.Store, 
 	}
 	r := &Runner{
 		own: make(map[string]projections.Projection, len(own)), log: log, store: store, kv: kv, leases: leases, options: o, logger: o.Projector.Logger,
-		slots: make(map[string]*slot), compared: make(map[string]string), hint: make(chan struct{}, 1), texts: texts{log: log, parsed: make(map[uint64]parsed)},
+		slots: make(map[string]*slot), compared: make(map[string]string), hint: make(chan struct{}, 1), texts: texts{log: log, parsed: make(map[text]parsed)},
 	}
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
@@ -144,7 +144,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 		t.Stop()
 	}
-	return nil //nolint:nilerr // the end of ctx is no failure
+	return nil
 }
 
 // tell logs a failure once, and its end.
