@@ -121,9 +121,9 @@ func TestAWatchEndsWithASignalAndSaysHowToGoOn(t *testing.T) {
 	go func() {
 		code <- command.Run(ctx, []string{"--dir", dir, "watch", "airports"}, strings.NewReader(""), out, errs)
 	}()
-	eventually(t, func() bool { return strings.Contains(errs.text(), "watching airports") })
+	eventually(t, "the watch has begun", func() (bool, string) { return strings.Contains(errs.text(), "watching airports"), errs.text() })
 	want(t, cli(t, "", "--dir", dir, "publish", "airport/ORD", "FlightDeparted", "--data", flight), 0)
-	eventually(t, func() bool { return strings.HasPrefix(out.text(), "ORD  {") })
+	eventually(t, "the change is printed", func() (bool, string) { return strings.HasPrefix(out.text(), "ORD  {"), out.text() })
 	cancel()
 	if got := <-code; got != 0 || !strings.Contains(errs.text(), "1 change; go on with: ") {
 		t.Errorf("the watch ended with %d: %s", got, errs.text())
