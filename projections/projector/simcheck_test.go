@@ -204,6 +204,8 @@ func (s *simulation) finish() error {
 	if err := s.eventually(s.tidy); err != nil {
 		return err
 	}
+	o := s.oracle(s.version)
+	s.counts["skips ignored"], s.counts["documents released"], s.counts["documents parked again"] = o.ignored, o.released, o.again
 	return s.finalQueries()
 }
 
