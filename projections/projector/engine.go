@@ -42,8 +42,10 @@ type engine struct {
 	next   uint64 // the sequence to read next
 	cache  *cache
 	hasher *projections.Hasher
-	whole  whole
-	batch  batch
+	// indexer is nil when there are no indexes.
+	indexer *projections.Indexer
+	whole   whole
+	batch   batch
 
 	skipName string      // of the projection's skip records
 	skips    *skips.List // recorded so far; nil: not read yet
@@ -95,9 +97,8 @@ func newEngine(p projections.Projection, log events.Reader, store projections.St
 	def := p.Definition()
 	return &engine{
 		proj: p, def: def, finger: def.Fingerprint(), log: log, store: store, gen: gen, owner: owner, options: o,
-		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), pause: make(chan struct{}),
-		skipName: skips.Name(def.Name),
-		wanted:   func(context.Context) error { return nil }, follows: func() {},
+		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), pause: make(chan struct{}),
+		skipName: skips.Name(def.Name), wanted: func(context.Context) error { return nil }, follows: func() {},
 	}
 }
 

@@ -105,7 +105,9 @@ func (e *engine) release(ctx context.Context, r *events.Record, added []skips.Sk
 			e.batch.dirty = append(e.batch.dirty, s.entry)
 		}
 	}
-	e.collect()
+	if err := e.collect(); err != nil {
+		return err
+	}
 	if err := e.advance(ctx, []*events.Record{r}, r); err != nil {
 		return err
 	}
