@@ -2,7 +2,6 @@ package declared
 
 import (
 	"bytes"
-	"errors"
 	"iter"
 	"maps"
 	"slices"
@@ -33,7 +32,7 @@ type Unrouted struct {
 }
 
 // Fold applies records to a projection, be it declared or written in Go, in memory and without servers: for tests, and to look at a sample. It
-// does what a projector does: a document whose fold fails is parked and stays as it was, later events leave it alone.
+// does what a projector does: a document whose fold fails is parked and stays as it was before the event, later events leave it alone.
 func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 	type entry struct {
 		state    projections.State
@@ -52,7 +51,7 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 		for i := range ops.List() {
 			op := &ops.List()[i]
 			if op.Key == "" {
-				out.Unrouted = append(out.Unrouted, Unrouted{r.Sequence, op.Err.Error()})
+				out.Unrouted = append(out.Unrouted, Unrouted{r.Sequence, projections.ReasonOf(op.Err)})
 				continue
 			}
 			d := all[op.Key]
@@ -60,19 +59,13 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 				d = &entry{state: p.NewState(), document: Document{Key: op.Key}}
 				all[op.Key] = d
 			}
-			if d.document.Parked != "" {
-				continue
+			if d.document.Parked != "" || slices.ContainsFunc(ops.List()[:i], func(before projections.Op) bool { return before.Key == op.Key }) {
+				continue // stopped earlier, or changed together with its first operation
 			}
-			err := op.Err
-			if err == nil {
-				err = p.Fold(d.state, r, op)
-			}
-			d.exists = !errors.Is(err, projections.Delete)
-			switch {
-			case !d.exists:
-				d.state = p.NewState()
-			case err != nil:
-				d.document.Parked, d.document.ParkedAt = err.Error(), r.Sequence
+			var err error
+			if d.state, d.exists, err = change(p, d.state, d.exists, r, ops.List()[i:]); err != nil {
+				d.exists = true
+				d.document.Parked, d.document.ParkedAt = projections.ReasonOf(err), r.Sequence
 			}
 		}
 	}

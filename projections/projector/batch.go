@@ -157,7 +157,7 @@ func (e *engine) target(work []*events.Record) {
 		op, r := &list[i], work[list[i].At]
 		var target *entry
 		if op.Key == "" {
-			e.unrouted(r.Event.Entity.String(), r, op.Err.Error())
+			e.unrouted(r.Event.Entity.String(), r, projections.ReasonOf(op.Err))
 			e.panicked(r, "", op.Err)
 		} else if n := projections.PartitionOf(op.Key, len(e.parts)); r.Sequence > e.parts[n].seq {
 			target = e.need(op.Key, n)
@@ -206,7 +206,7 @@ func (e *engine) fetch(ctx context.Context) error {
 		return nil
 	}
 	e.options.Logger.WarnContext(ctx, "stored documents are not what was written: folding them again from the log",
-		"generation", e.gen.Number, "documents", len(damaged), "partition", damaged[0].partition, "key", damaged[0].key, "reason", reason.Error())
+		"generation", e.gen.Number, "documents", len(damaged), "partition", damaged[0].partition, "key", damaged[0].key, "reason", projections.Mask(reason.Error()))
 	began := time.Now()
 	if err := e.refold(ctx, damaged); err != nil {
 		return err
@@ -320,7 +320,7 @@ func (e *engine) try(target *entry, r *events.Record, ops []projections.Op, targ
 // park stops the fold of a document at an event.
 func (e *engine) park(target *entry, r *events.Record, err error) {
 	target.exists = true
-	target.parked = e.place(r.Sequence) + " " + clip(err.Error())
+	target.parked = e.place(r.Sequence) + " " + clip(projections.ReasonOf(err))
 	e.panicked(r, target.key, err)
 }
 

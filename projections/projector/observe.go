@@ -79,7 +79,7 @@ type Parked struct {
 	Generation uint32
 	Partition  int
 	Key        string
-	Reason     string // begins with the position
+	Reason     string // begins with the position; values of data are in it: see projections.Mask
 }
 
 // Skipped is a skip record that was met.
@@ -177,7 +177,7 @@ func (e *engine) tellParked(ctx context.Context) {
 	}
 	first := list[0]
 	e.options.Logger.WarnContext(ctx, "documents were parked: an event cannot be applied to them", "generation", e.gen.Number, "documents", len(list),
-		"sequence", first.last, "partition", first.partition, "key", first.key, "reason", first.parked)
+		"sequence", first.last, "partition", first.partition, "key", first.key, "reason", projections.Mask(first.parked))
 	if e.options.Observer == nil {
 		return
 	}
@@ -224,5 +224,5 @@ func (e *engine) panicked(r *events.Record, key string, err error) {
 	}
 	e.panics[p.Error()] = true
 	e.options.Logger.Error("a function of the projection panicked; the event is not applied, and all others are", "generation", e.gen.Number,
-		"sequence", r.Sequence, "event", r.Event.Type, "key", key, "reason", p.Error(), "stack", string(p.Stack))
+		"sequence", r.Sequence, "event", r.Event.Type, "key", key, "reason", projections.Mask(projections.ReasonOf(p)), "stack", string(p.Stack))
 }
