@@ -90,6 +90,12 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The projection changed without a new version")
 	case projections.ErrVersionLowered:
 		return bad(http.StatusInternalServerError, "The projection's version was lowered")
+	case projections.ErrInvalidSkip:
+		return bad(http.StatusBadRequest, "The skip is not valid")
+	case projections.ErrTooManySkips:
+		return bad(http.StatusConflict, "The projection has as many skips as there may be")
+	case projections.ErrNotParked:
+		return notMet(http.StatusConflict, "The document is not parked at that event")
 	case projections.ErrNoDocument:
 		return notMet(http.StatusNotFound, "No such document")
 	case projections.ErrNotReached:
@@ -227,6 +233,8 @@ func ofServices(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
 	case ErrReplayFailed:
 		return notMet(http.StatusInternalServerError, "The replay failed")
+	case ErrDeclined:
+		return notMet(http.StatusConflict, "A person said no")
 	case "demo-failed": // of package demo, which links every server
 		return notMet(http.StatusInternalServerError, "The demo did not hold")
 	case "stuck": // of package service, which needs this one
