@@ -72,7 +72,7 @@ func (c counts) requireAll(t *testing.T) {
 		"appends", "transactions", "fragments", "malformed", "promotions", "flushes", "restores", "lost headers", "edits", "expiries", "kills", "kills mid-call",
 		"held calls", "second projectors", "store faults", "kv faults", "log faults", "holes", "replays", "replays refused", "upgrades",
 		"documents answered", "absences answered", "pages answered", "waits answered", "waits refused", "final replays equal", "zombies", "panics", "skip records", "skips of what is not parked",
-		"skips ignored", "documents released", "documents parked again",
+		"skips ignored", "documents released", "documents parked again", "parked documents listed",
 	} {
 		if c[what] == 0 {
 			t.Errorf("in all runs together there were no %s", what)

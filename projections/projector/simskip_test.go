@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"testing"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections/skips"
@@ -44,12 +45,7 @@ func (s *simulation) someSkip(o *oracle) skipped {
 	keys := slices.Sorted(maps.Keys(o.docs))
 	for _, key := range keys {
 		if d := o.last(key); d.exists && d.parked != "" {
-			p, err := events.ParsePosition(d.parked)
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			at, _ := p.Point("us")
-			parked = append(parked, skipped{Key: key, Sequence: at.Sequence})
+			parked = append(parked, skipped{Key: key, Sequence: d.parkedAt(s.t)})
 		}
 	}
 	if len(parked) > 0 && s.random.IntN(4) > 0 {
@@ -65,6 +61,15 @@ func (s *simulation) someSkip(o *oracle) skipped {
 	}
 	s.counts["skips of what is not parked"]++
 	return any
+}
+
+// parkedAt returns the sequence of the event that a document is parked at.
+func (d *expected) parkedAt(t testing.TB) uint64 {
+	p, err := events.ParsePosition(d.parked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sequence(p)
 }
 
 // storeSkips stores a record, as any client of the broker could.
