@@ -113,6 +113,7 @@ func (a *API) routes() []route {
 		all = append(all,
 			route{http.MethodGet, "/v1/models/{projection}", a.list},
 			route{http.MethodGet, "/v1/models/{projection}/{key...}", a.get},
+			route{http.MethodGet, "/v1/parked/{projection}", a.parked},
 			route{http.MethodGet, "/v1/status", a.status})
 	}
 	if a.options.Metrics != nil {
