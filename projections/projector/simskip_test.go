@@ -51,16 +51,16 @@ func (s *simulation) someSkip(o *oracle) skipped {
 	if len(parked) > 0 && s.random.IntN(4) > 0 {
 		return parked[s.random.IntN(len(parked))]
 	}
-	any := skipped{Key: "never", Sequence: 1 + uint64(s.random.IntN(len(o.records)))} //nolint:gosec // not negative
+	other := skipped{Key: "never", Sequence: 1 + uint64(s.random.IntN(len(o.records)))} //nolint:gosec // not negative
 	if len(keys) > 0 {
-		any.Key = keys[s.random.IntN(len(keys))]
+		other.Key = keys[s.random.IntN(len(keys))]
 	}
 	// Mostly of an event of the document, which may come to be one that cannot be applied.
-	if versions := o.docs[any.Key]; len(versions) > 0 && s.random.IntN(4) > 0 {
-		any.Sequence = versions[s.random.IntN(len(versions))].seq
+	if versions := o.docs[other.Key]; len(versions) > 0 && s.random.IntN(4) > 0 {
+		other.Sequence = versions[s.random.IntN(len(versions))].seq
 	}
 	s.counts["skips of what is not parked"]++
-	return any
+	return other
 }
 
 // parkedAt returns the sequence of the event that a document is parked at.

@@ -163,7 +163,7 @@ func countWaiting(ctx context.Context, c *client.Client, found *parkedCase) (*wa
 // hide takes the values away.
 func (f *parkedCase) hide() {
 	f.Hidden = true
-	f.Parked.Hide()
+	f.Hide()
 	f.Event.mask()
 	f.Document = maskedDocument{f.document.Fields}
 }
