@@ -73,6 +73,8 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 		})
 	}
 	o.Parked(projector.Parked{Projection: "accounts"})
+	o.Skipped(projector.Skipped{Projection: "accounts", Added: 1, Released: 1})
+	o.Skipped(projector.Skipped{Projection: "accounts", Ignored: "why"})
 	o.Refolded("accounts", 1, time.Second)
 	o.Resynced("accounts")
 	o.Fenced("accounts")

@@ -20,9 +20,9 @@ const flight = `{"date":"2001/01/01 00:47","delay":66,"distance":1750,"origin":"
 
 // answer is what get -o json writes.
 type answer struct {
-	Projection, Key, Region, Position string
-	Document                          map[string]any
-	Lag                               *struct{ Events *uint64 }
+	Projection, Key, Region, Position, Parked string
+	Document                                  map[string]any
+	Lag                                       *struct{ Events *uint64 }
 }
 
 func TestWhatAUserDoesInOneRegion(t *testing.T) {

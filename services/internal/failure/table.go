@@ -104,6 +104,12 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The projection is not compiled into this program")
 	case catalog.ErrUnreadable:
 		return unknown(http.StatusInternalServerError, "The catalog of projections was written by another release")
+	case projections.ErrInvalidSkip:
+		return bad(http.StatusBadRequest, "The skip is not valid")
+	case projections.ErrTooManySkips:
+		return bad(http.StatusConflict, "The projection has as many skips as there may be")
+	case projections.ErrNotParked:
+		return notMet(http.StatusConflict, "The document is not parked at that event")
 	case projections.ErrNoDocument:
 		return notMet(http.StatusNotFound, "No such document")
 	case projections.ErrNotReached:

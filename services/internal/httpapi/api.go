@@ -135,6 +135,7 @@ func (a *API) routes() []route {
 			route{http.MethodPost, "/v1/lookup/{projection}", a.lookupBody},
 			route{http.MethodGet, "/v1/count/{projection}", a.count},
 			route{http.MethodGet, "/v1/watch/{projection}", a.watch},
+			route{http.MethodGet, "/v1/parked/{projection}", a.parked},
 			route{http.MethodGet, "/v1/status", a.status})
 	}
 	if a.options.Metrics != nil {

@@ -81,6 +81,9 @@ func resource(path string) string {
 		}
 	}
 	rest, ok := strings.CutPrefix(path, "/v1/models/")
+	if strings.HasPrefix(path, "/v1/parked/") {
+		return "/v1/parked/{projection}"
+	}
 	if !ok {
 		return path
 	}
@@ -232,6 +235,13 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	}
 	status(t, f.get(t, "/v1/models/airports/NONE"), http.StatusNotFound)
 	status(t, f.get(t, "/v1/models/nothing"), http.StatusNotFound)
+	const parked = "/v1/parked/airports"
+	status(t, f.get(t, parked), http.StatusOK)
+	status(t, f.get(t, parked+"?limit=0"), http.StatusBadRequest)
+	status(t, f.get(t, "/v1/parked/nothing"), http.StatusNotFound)
+	f.store.Fail(memstore.Fault{Op: memstore.OpFind})
+	status(t, f.get(t, parked), http.StatusServiceUnavailable)
+	f.store.Disarm()
 	for _, path := range []string{"/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
 		status(t, f.get(t, path), http.StatusOK)
 	}
@@ -241,7 +251,7 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	for _, path := range []string{"/v1/status", "/readyz"} {
 		status(t, f.get(t, path+"?x=1"), http.StatusBadRequest)
 	}
-	for _, path := range []string{document, page, lookup, count, watch, "/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
+	for _, path := range []string{document, page, lookup, count, watch, parked, "/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
 		status(t, f.get(t, path, "Sec-Fetch-Site", "cross-site"), http.StatusForbidden)
 		status(t, f.get(t, path, "Host", "evil.example"), http.StatusMisdirectedRequest)
 	}
