@@ -18,7 +18,16 @@ const (
 	// KindMalformed: somebody stored a message under an event subject that is not an event. Record.Reason says why.
 	// It keeps its sequence; what it means for a read model is the projection engine's decision, alike in every region.
 	KindMalformed
+	// KindMessage: a message of a stream that is not ours, as somebody stored it. What it means is for a projection to say.
+	KindMessage
+	// KindDeleted stands for the sequences First to Sequence, which a stream that is not ours held once and says were deleted.
+	KindDeleted
+	// KindEvicted stands for the sequences First to Sequence, which are before the first one that a stream that is not ours retains.
+	KindEvicted
 )
+
+// Gone reports whether records of the kind stand for what a stream does not hold any more. Only a log whose Info says Sparse has any.
+func (k Kind) Gone() bool { return k == KindDeleted || k == KindEvicted }
 
 // Record is one message of the log.
 type Record struct {
@@ -28,8 +37,12 @@ type Record struct {
 	Kind    Kind
 	Subject string
 	Stamp   Stamp
-	// Event is set for KindEvent; for KindMalformed only Entity (when the subject names one) and Data are.
+	// Event is set for KindEvent; for KindMalformed only Entity (when the subject names one) and Data are, for KindMessage only Data is.
 	Event Event
+	// Header holds the headers of a KindMessage; nil when there are none, or when they cannot be read.
+	Header Header
+	// First is the first of the sequences that a record stands for whose kind is Gone.
+	First uint64
 	// Control is set for KindControl.
 	Control Control
 	// Reason says what is wrong with a KindMalformed record.
@@ -95,7 +108,9 @@ type Term struct {
 func (r *Record) Fingerprint() Hash {
 	b := make([]byte, 0, 64+len(r.Subject))
 	b = binary.BigEndian.AppendUint64(b, r.Sequence)
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Time.UnixNano())) //nolint:gosec // the bits, whatever their sign
+	if !r.Kind.Gone() { // nobody knows when that was stored
+		b = binary.BigEndian.AppendUint64(b, uint64(r.Time.UnixNano())) //nolint:gosec // the bits, whatever their sign
+	}
 	b = appendSized(b, r.Subject)
 	h := r.Stamp.Hash
 	if h.IsZero() {
