@@ -110,6 +110,8 @@ type Definition struct {
 	Handles []Handles `json:"handles"`
 	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
 	Meaning string `json:"meaning,omitempty"`
+	// Source is the stream that is read; nil: the installation's own log.
+	Source *Source `json:"source,omitempty"`
 }
 
 const (
@@ -138,6 +140,9 @@ func (d *Definition) Validate() error {
 			return bad("the field name %q is not [a-z][a-z0-9_]{0,63}, or appears twice", f.Name)
 		}
 		seen[f.Name] = true
+	}
+	if d.Source != nil {
+		return d.Source.Validate()
 	}
 	return nil
 }

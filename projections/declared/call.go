@@ -1,6 +1,8 @@
 package declared
 
 import (
+	"strings"
+
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/interpreter"
 
@@ -11,7 +13,9 @@ import (
 type call struct {
 	projection *Projection
 	record     *events.Record
-	doc        []value // while a fold is under way
+	doc        []value  // while a fold is under way
+	given      *node    // the data of what was mapped from a message
+	subject    []string // the tokens of the subject, once somebody asked
 
 	decoded bool
 	data    node
@@ -22,7 +26,12 @@ type call struct {
 func (c *call) payload() (*node, error) {
 	if !c.decoded {
 		c.decoded = true
-		if c.data, c.err = parseData(&c.record.Event); c.err == nil {
+		if c.given != nil {
+			c.data = *c.given
+		} else {
+			c.data, c.err = parseData(&c.record.Event)
+		}
+		if c.err == nil {
 			c.err = c.projection.upcast(c)
 		}
 	}
@@ -52,7 +61,21 @@ func attributes() map[string]func(c *call) value {
 	}
 }
 
+// tokens returns the tokens of the subject.
+func (c *call) tokens() []string {
+	if c.subject == nil {
+		c.subject = strings.Split(c.record.Subject, ".")
+	}
+	return c.subject
+}
+
 const timeVariable = "event.time"
+
+// The variables of a mapping, beside data.
+const (
+	subjectVariable = "subject"
+	headersVariable = "headers"
+)
 
 // ResolveName returns the value of a variable.
 func (c *call) ResolveName(name string) (any, bool) {
@@ -68,6 +91,10 @@ func (c *call) ResolveName(name string) (any, bool) {
 			return types.WrapErr(because("event.time is missing")), true
 		}
 		return types.Timestamp{Time: c.record.Event.Time.UTC()}, true
+	case subjectVariable:
+		return types.NewStringList(types.DefaultTypeAdapter, c.tokens()), true
+	case headersVariable:
+		return celOf(headersNode(c.record.Header), headersVariable), true
 	}
 	if get := c.projection.attributes[name]; get != nil {
 		return celValue(get(c)), true

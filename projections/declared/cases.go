@@ -60,8 +60,13 @@ func (r *reader) readCases(n *yaml.Node, p *Projection) []Case {
 		}
 		c := Case{Name: r.text(found["name"], "a test's name"), Line: item.Line}
 		r.list(found["given"], "given", func(item *yaml.Node) {
-			if e, ok := r.event(item); ok {
-				c.given = append(c.given, newRecord(uint64(len(c.given))+1, e))
+			seq := uint64(len(c.given)) + 1
+			if p.mapping != nil {
+				if m, ok := r.message(item, seq); ok {
+					c.given = append(c.given, m)
+				}
+			} else if e, ok := r.event(item); ok {
+				c.given = append(c.given, newRecord(seq, e))
 			}
 		})
 		if n := found["expect"]; n != nil {

@@ -44,7 +44,7 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 	out := Outcome{Fields: p.Definition().Fields}
 	var ops projections.Ops
 	for r := range records {
-		if r.Kind != events.KindEvent {
+		if r.Kind != events.KindEvent && r.Kind != events.KindMessage {
 			continue
 		}
 		ops.Reset()

@@ -28,15 +28,17 @@ func (p place) names() []string {
 func places() map[string]place {
 	return map[string]place{
 		"file": filePlace(), "field": fieldPlace(), "rule": rulePlace(), "step": stepPlace(), "upcast": upcastPlace(), "literal": literalPlace(),
-		"case": casePlace(), "event": eventPlace(),
+		"case": casePlace(), "event": eventPlace(), "stream": streamPlace(), "entity": entityPlace(), "time": timePlace(), "message": messagePlace(),
 	}
 }
 
 func filePlace() place {
-	return place{name: "the file", later: []string{"index", "indexes", "expire", "stream"}, keys: []key{
+	return place{name: "the file", later: []string{"index", "indexes", "expire"}, keys: []key{
 		{name: "projection", required: true, example: "airports", help: "Name of the projection: [a-z][a-z0-9-]{0,47}."},
 		{name: "version", required: true, example: "1", help: "From 1. Raise it whenever the meaning of the file changes."},
 		{name: "fields", required: true, example: "{flights: int}", help: "Fields of a document by name, in the order in which documents show them."},
+		{name: "stream", fallback: "the installation's log", example: "{name: ORDERS, type: \"subject[1]\", entity: {type: {text: order}, id: data.id}}",
+			help: "A stream that is not ours, whose messages become events."},
 		{name: "upcast", fallback: "none", example: "[{event: FlightLanded, rename: {late: delay}}]",
 			help: "How the data of old versions of events becomes that of today, before any rule sees it."},
 		{name: "on", required: true, example: "[{event: FlightLanded, do: [{count: flights}]}]",
@@ -97,7 +99,7 @@ func casePlace() place {
 	return place{name: "a test", keys: []key{
 		{name: "name", required: true, example: "one flight", help: "What the test shows."},
 		{name: "given", required: true, example: "[{event: FlightLanded, entity: airport/ORD, data: {delay: 3}}]",
-			help: "Events, in the order of the log."},
+			help: "Events, in the order of the log; of a projection with a stream, its messages."},
 		{name: "expect", fallback: "no document", example: "{ORD: {flights: 1}}",
 			help: "Exactly these documents by key; of each, the fields that are named."},
 		{name: "parked", fallback: "none", example: "{ORD: data.delay is missing}",

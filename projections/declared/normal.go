@@ -13,6 +13,18 @@ type normalFile struct {
 	Fields [][3]string    `json:"fields"` // name, kind, default
 	Upcast []normalUpcast `json:"upcast,omitempty"`
 	On     []normalRule   `json:"on"`
+	Stream *normalStream  `json:"stream,omitempty"`
+}
+
+type normalStream struct {
+	Name     string    `json:"name"`
+	Origin   string    `json:"origin"`
+	Subjects []string  `json:"subjects,omitempty"`
+	Type     string    `json:"type"`
+	Entity   [2]string `json:"entity"` // type, id
+	Data     []string  `json:"data,omitempty"`
+	Time     [2]string `json:"time"` // unit, value
+	ID       string    `json:"id,omitempty"`
 }
 
 type normalUpcast struct {

@@ -52,6 +52,7 @@ func Parse(name string, text []byte) (*Projection, []Case, error) {
 		r.find(root, ErrBadValue, "%s", err)
 		return nil, nil, r.invalid()
 	}
+	p.mapping, p.definition.Source = c.readStream(found["stream"])
 	upcasts := c.readUpcasts(found["upcast"])
 	rules := c.readRules(found["on"])
 	cases := r.readCases(found["tests"], p)

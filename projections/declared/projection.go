@@ -20,6 +20,7 @@ type Projection struct {
 	upcasts    map[string][]*upcast
 	attributes map[string]func(c *call) value
 	variables  map[string]int // doc.name -> field
+	mapping    *mapping       // nil: records are events already
 }
 
 // Definition describes it as it describes one in Go: name, version, fields, and which events it handles.
@@ -35,6 +36,17 @@ func (p *Projection) NewState() projections.State { return newDocument(p.fields)
 // Route appends an operation for each rule that the event meets. A condition or a key that cannot be computed is an operation with an error.
 func (p *Projection) Route(r *events.Record, at int, ops *projections.Ops) {
 	var c *call
+	if p.mapping != nil {
+		var err error
+		if c, err = p.mapping.call(p, r); err != nil {
+			op := ops.Next()
+			op.At, op.Err = at, err
+		}
+		if c == nil {
+			return
+		}
+		r = c.record
+	}
 	for _, rule := range p.rules[r.Event.Type] {
 		if !rule.about(&r.Event) {
 			continue
@@ -83,7 +95,7 @@ func (p *Projection) seal(rules []*rule, upcasts []*upcast) error {
 	for _, r := range rules {
 		for _, typ := range r.types {
 			p.rules[typ] = append(p.rules[typ], r)
-			p.definition.Handles = append(p.definition.Handles, projections.Handles{EntityType: r.entity, EventType: typ, ByEntity: r.key == nil})
+			p.definition.Handles = append(p.definition.Handles, projections.Handles{EntityType: r.entity, EventType: typ, ByEntity: r.key == nil && p.mapping == nil})
 		}
 	}
 	for _, u := range upcasts {

@@ -124,7 +124,7 @@ func TestTheExampleUsesOnlyKeysOfTheSchema(t *testing.T) {
 func TestTheREADMEListsEveryKeyAndCode(t *testing.T) {
 	const begin, end = "<!-- keys: written by go test ./declared -run README -update -->\n", "<!-- end of keys -->"
 	var table strings.Builder
-	for _, p := range []place{filePlace(), fieldPlace(), rulePlace(), stepPlace(), upcastPlace(), casePlace(), eventPlace()} {
+	for _, p := range []place{filePlace(), fieldPlace(), rulePlace(), stepPlace(), streamPlace(), entityPlace(), timePlace(), upcastPlace(), casePlace(), eventPlace(), messagePlace()} {
 		title := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(p.name, "the "), "an "), "a ")
 		fmt.Fprintf(&table, "\n### The keys of %s\n\n| key | default | example | |\n|---|---|---|---|\n", map[bool]string{true: "the file", false: "each " + title}[title == "file"])
 		for _, k := range p.keys {

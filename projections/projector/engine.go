@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,7 @@ type engine struct {
 	options Options
 
 	terms  events.Terms
+	sparse bool // the log is a stream that is not ours, from which records may be missing
 	parts  []partition
 	tip    tip
 	next   uint64 // the sequence to read next
@@ -96,7 +98,10 @@ func newEngine(p projections.Projection, log events.Reader, store projections.St
 	}
 }
 
-// run keeps going until it has applied the sequence to (0: for ever), until pause is closed (errPaused), or until an error
+// forever is where an engine goes that is not to stop.
+const forever = math.MaxUint64
+
+// run keeps going until it has applied the sequence to (forever: it never has), until pause is closed (errPaused), or until an error
 // that only a person, a new lease or a server that comes back can mend.
 func (e *engine) run(ctx context.Context, to uint64) error {
 	var wait time.Duration
@@ -139,7 +144,7 @@ func (e *engine) load(ctx context.Context) error {
 	if err := e.create(ctx, info, headers); err != nil {
 		return err
 	}
-	e.terms = info.Terms
+	e.terms, e.sparse = info.Terms, info.Sparse
 	e.parts = make([]partition, len(headers))
 	for i := range headers {
 		point, _ := headers[i].Checkpoint.Point(e.log.Origin())
@@ -197,15 +202,18 @@ func (e *engine) retarget(target events.Position) {
 // follow reads on from the tip.
 func (e *engine) follow(ctx context.Context, to uint64) error {
 	from := e.tip.seq + 1
-	if to != 0 && from > to {
-		return nil
+	if from > to {
+		return e.even(ctx) // of a log without a record, a generation is complete as it was made
 	}
 	e.next, e.told = from, false
 	if !e.troubled {
 		e.works()
 	}
 	f := newFeed(ctx, func(ctx context.Context) iter.Seq2[[]events.Record, error] {
-		return e.log.Read(ctx, events.Range{From: from, To: to, Follow: to == 0, Batch: e.options.Batch})
+		if to == forever {
+			return e.log.Read(ctx, events.Range{From: from, Follow: true, Batch: e.options.Batch})
+		}
+		return e.log.Read(ctx, events.Range{From: from, To: to, Batch: e.options.Batch})
 	})
 	defer f.stop()
 	check := time.NewTicker(e.options.CheckInterval)
@@ -213,7 +221,10 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 	even := time.NewTimer(time.Hour)
 	defer even.Stop()
 	even.Stop()
-	waiting := false // even is running
+	waiting := e.uneven() // even is running
+	if waiting {
+		even.Reset(e.options.EvenInterval)
+	}
 	pause, resting := e.pause, false
 	for {
 		if resting && e.tip.seq >= e.restAt {
@@ -271,7 +282,7 @@ func (e *engine) ended(ctx context.Context, to uint64, err error) error {
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case to == 0:
+	case to == forever:
 		return events.Errorf(events.ErrUnreachable, "following the log of %s ended at %d", e.log.Origin(), e.tip.seq)
 	}
 	return e.even(ctx)

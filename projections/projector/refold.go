@@ -79,6 +79,9 @@ func (f *refolding) everything(ctx context.Context) error {
 		}
 		work, _ := whole.take(records)
 		for _, r := range work {
+			if r.Kind.Gone() {
+				return f.e.beyondRefolding(r, len(f.suspects))
+			}
 			f.step(r)
 		}
 	}
@@ -137,7 +140,7 @@ func (f *refolding) ofWhole(ctx context.Context, r *events.Record) (bool, error)
 
 // step applies a record to the documents that are folded again.
 func (f *refolding) step(r *events.Record) {
-	if r.Kind != events.KindEvent {
+	if r.Kind != events.KindEvent && r.Kind != events.KindMessage {
 		return
 	}
 	f.ops.Reset()

@@ -245,7 +245,7 @@ func (r *replayRun) point(ctx context.Context) (old projections.Retiree, err err
 		}
 		old = projections.Retiree{Generation: now.Generation, Partitions: now.Partitions}
 		now.Generation, now.Partitions = gen.Number, gen.Partitions
-		now.Version, now.Definition, now.Fields = p.def.Version, p.def.Fingerprint(), p.def.Fields
+		now.Version, now.Definition, now.Fields, now.Source = p.def.Version, p.def.Fingerprint(), p.def.Fields, p.def.Source
 		retire(now, old)
 		return nil
 	})
