@@ -3,6 +3,8 @@ package events
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -113,15 +115,33 @@ func (r *Record) Fingerprint() Hash {
 	}
 	b = appendSized(b, r.Subject)
 	h := r.Stamp.Hash
-	if h.IsZero() {
-		if r.Kind == KindControl {
-			h = r.Control.ContentHash()
-		} else {
-			h = r.Event.ContentHash()
-		}
+	switch {
+	case !h.IsZero():
+	case r.Kind == KindControl:
+		h = r.Control.ContentHash()
+	case r.Kind == KindMessage:
+		h = r.messageHash()
+	default:
+		h = r.Event.ContentHash()
 	}
 	sum := sha256.Sum256(append(b, h[:]...))
 	return Hash(sum[:16])
+}
+
+// messageHash returns the hash of what somebody else stored: every header, and the payload, each with its length.
+func (r *Record) messageHash() Hash {
+	b := binary.AppendUvarint(nil, uint64(len(r.Header)))
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		b = appendSized(b, name)
+		b = binary.AppendUvarint(b, uint64(len(r.Header[name])))
+		for _, value := range r.Header[name] {
+			b = appendSized(b, value)
+		}
+	}
+	sum := sha256.New()
+	sum.Write(b)
+	sum.Write(r.Event.Data)
+	return Hash(sum.Sum(nil)[:16])
 }
 
 // Transactions keeps whole transactions only. Feed it contiguous records; it yields the ones that belong to a complete

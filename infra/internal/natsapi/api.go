@@ -118,6 +118,21 @@ func (a API) StreamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
 	return &answer.StreamInfo, nil
 }
 
+// StreamDetails returns the same, with every sequence that the stream holds no more though it lies between its first and last.
+func (a API) StreamDetails(ctx context.Context) (*jetstream.StreamInfo, error) {
+	var answer struct {
+		Answer
+		jetstream.StreamInfo
+	}
+	request := struct {
+		Deleted bool `json:"deleted_details"`
+	}{true}
+	if err := a.Call(ctx, "STREAM.INFO."+a.Stream, request, &answer); err != nil {
+		return nil, a.Unanswered(err)
+	}
+	return &answer.StreamInfo, nil
+}
+
 // Unanswered names the server's error: a missing stream is ErrNoLog, all others (no leader, offline, overloaded) are ErrUnreachable.
 func (a API) Unanswered(err error) error {
 	e, ok := errors.AsType[*jetstream.APIError](err)

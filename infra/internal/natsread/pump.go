@@ -29,6 +29,7 @@ type pump struct {
 	Config
 	next    uint64 // the sequence to be read next
 	to      uint64 // the last one; 0: none
+	empty   bool   // there is nothing to read
 	follow  bool
 	batch   int
 	lineage events.Lineage
@@ -64,7 +65,7 @@ func (r *Reader) newPump(ctx context.Context, wanted events.Range) (*pump, error
 		return nil, p.endsBefore(head)
 	}
 	if !p.follow && (p.to == 0 || p.to > head) {
-		p.to = head
+		p.to, p.empty = head, head == 0
 	}
 	return p, nil
 }
@@ -94,7 +95,7 @@ func (p *pump) endsBefore(head uint64) error {
 		p.History.Name(), head, p.next).Hint("It was made anew or cut back, or the position is of another log.")
 }
 
-func (p *pump) finished() bool { return p.to > 0 && p.next > p.to }
+func (p *pump) finished() bool { return p.empty || p.to > 0 && p.next > p.to }
 
 // run reads until the range is read, an error ends it, or ctx ends.
 func (p *pump) run(ctx context.Context) {
@@ -301,12 +302,16 @@ func (p *pump) gap(ctx context.Context) error {
 
 // missing decides about a sequence that the leader does not hold.
 func (p *pump) missing(ctx context.Context) error {
-	if p.Gaps != nil {
-		if _, gone, err := p.Gaps.Gone(ctx, p.next, p.next); err != nil || gone { // since the last look
-			return nil //nolint:nilerr // the next session finds out
-		}
+	leapt, err := p.leap(ctx, p.next) // since the last look
+	if err != nil {
+		return nil //nolint:nilerr // the next session finds out
 	}
-	return p.History.Hole(p.next)
+	if !leapt {
+		return p.History.Hole(p.next)
+	}
+	p.note()
+	p.handOver(ctx)
+	return nil
 }
 
 // leap steps over the next sequences, up to one that is to at most; 0: the last one of the stream. It reports whether it did: the stream itself must say that it does

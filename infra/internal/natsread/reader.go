@@ -33,8 +33,8 @@ type History interface {
 
 // Gaps knows what a stream does not hold any more.
 type Gaps interface {
-	// Gone returns the record that stands in the place of sequence from and of those after it, up to one that is to at most, or to the last one
-	// of the stream when to is 0. It returns false unless the stream says that it holds none of from to to.
+	// Gone returns the record that stands in the place of sequence from and of those after it, up to one that is to at most, or the last one
+	// of the stream when to is 0: as far as the stream says that it does not hold them. It returns false when the stream holds from, or does not say.
 	Gone(ctx context.Context, from, to uint64) (events.Record, bool, error)
 }
 
