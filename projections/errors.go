@@ -28,6 +28,8 @@ const (
 	ErrInvalidCursor = events.Code("invalid-cursor")
 	// ErrInvalidQuery: a limit or another parameter out of bounds.
 	ErrInvalidQuery = events.Code("invalid-query")
+	// ErrUnknownIndex: the projection has no index of that name.
+	ErrUnknownIndex = events.Code("unknown-index")
 	// ErrReplayRunning: a replay of the projection is running already.
 	ErrReplayRunning = events.Code("replay-running")
 	// ErrWrongType: a key of the read model holds a value of another type; nothing was written.
@@ -48,7 +50,7 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
-		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrInvalidQuery, ErrReplayRunning, ErrWrongType,
+		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrWrongType,
 		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

@@ -106,7 +106,7 @@ func TestWhatCannotBeAppliedParksTheDocumentWithAReason(t *testing.T) {
 		{"a walk through an empty object", `[{set: {b: "data.o.all(x, true)"}}]`, `{"o":{}}`, "on E: set b: data.o.all(x, true): an object cannot be walked through"},
 		{"objects compared", `[{set: {b: data.o == data.o}}]`, `{"o":{}}`, "on E: set b: data.o == data.o: data.o is an object: only its values can be compared"},
 		{"an object for a value", `[{set: {s: data.o}}]`, `{"o":{}}`, "on E: set s: data.o is an object"},
-		{"a list for a value", `[{set: {s: "data.l + data.l"}}]`, `{"l":[]}`, "on E: set s: data.l + data.l: the result is neither an integer nor a string nor a boolean"},
+		{"a list for a value", `[{set: {s: "data.l + data.l"}}]`, `{"l":[]}`, "on E: set s: the value is a list, and a string is wanted"},
 		{"a condition that is no boolean", `[{count: n, when: data.n}]`, `{"n":1}`, "on E: the condition of step 1: it is an integer, and a boolean is wanted"},
 		{"has below what is missing", `[{set: {b: has(data.a.b)}}]`, `{}`, "on E: set b: has(data.a.b): data.a is missing"},
 		{"no time", `[{set: {s: string(event.time)}}]`, `{}`, "on E: set s: string(event.time): event.time is missing"},
@@ -279,6 +279,22 @@ func TestADocumentIsReadBackAsItWasWritten(t *testing.T) {
 	for _, bad := range [][]string{{"1", "a"}, {"x", "a", "true"}, {"1", "a", "maybe"}} {
 		if s.SetFields(bad) == nil {
 			t.Errorf("%v is read", bad)
+		}
+	}
+}
+
+// A call is used again for the next event. What the event before carried must be gone by then, also when no rule was concerned with that.
+func TestAnEventIsNotReadAsTheOneBefore(t *testing.T) {
+	p := parse(t, "projection: p\nversion: 1\nfields: {n: int}\non: [{event: E, when: data.n > 1, do: [{set: {n: data.n}}]}]\n")
+	var ops projections.Ops
+	for range 3 { // the memory of the operations is used again
+		ops.Reset()
+		for seq, data := range []string{`{"n":1}`, `{"n":5}`, `{"n":0}`, `{"n":7}`} {
+			r := &events.Record{Sequence: uint64(seq) + 1, Kind: events.KindEvent, Event: said(data)}
+			p.Route(r, seq, &ops)
+		}
+		if len(ops.List()) != 2 {
+			t.Fatalf("%d operations, want 2", len(ops.List()))
 		}
 	}
 }

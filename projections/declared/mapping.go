@@ -1,6 +1,7 @@
 package declared
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"strconv"
@@ -9,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"tidemark.dev/events"
-	"tidemark.dev/projections"
 )
 
 // maxHeaders bounds the headers of a message, in bytes.
@@ -26,6 +26,7 @@ type mapping struct {
 	at         source // nil: it does not say when it happened
 	perSecond  int64  // what the integer at counts since 1970; 0: at is a text of RFC 3339
 	id         source // nil: the sequence
+	wanted     wanted // of the payload
 }
 
 const (
@@ -33,41 +34,41 @@ const (
 	maxUnix = 253_402_300_799 // 9999-12-31
 )
 
-// call returns the event that a message is, ready for the rules; nil when it is not looked at. The error says why the message cannot be mapped.
-func (m *mapping) call(p *Projection, r *events.Record) (*call, error) {
+// apply makes a call that has begun with a message one of the event that the message is. It reports whether any rule is about that; the error says why
+// the message cannot be mapped.
+func (m *mapping) apply(c *call) (concerned bool, err error) {
+	r := c.given
 	if r.Kind != events.KindMessage {
-		return nil, because("it is no message of a stream")
+		return false, because("it is no message of a stream")
 	}
-	c := &call{projection: p, record: r, decoded: true}
 	if len(m.subjects) > 0 && !matches(m.subjects, c.tokens()) {
-		return nil, nil //nolint:nilnil // neither an event nor a failure
+		return false, nil
 	}
-	if err := bounded(r); err != nil {
-		return nil, err
+	text, err := payloadText(r)
+	if err != nil {
+		return false, err
 	}
-	var err error
-	if c.data, err = parseMessage(r.Event.Data); err != nil {
-		return nil, err
-	}
-	e := events.Event{Source: p.definition.Source.Stream}
+	c.open(text, &m.wanted)
+	c.decoded = true
+	e := events.Event{Source: c.projection.definition.Source.Stream}
 	if e.Type, err = m.text(c, m.typ, "type"); err != nil {
-		return nil, err
+		return false, err
 	}
 	if e.Type == "" || !validType(e.Type) {
-		return nil, because("its type %q is none: 1 to 128 characters of A-Z a-z 0-9 . _ -", clip(e.Type))
+		return false, because("its type %q is none: 1 to 128 characters of A-Z a-z 0-9 . _ -", clip(e.Type))
 	}
-	if len(p.rules[e.Type]) == 0 {
-		return nil, nil //nolint:nilnil // no rule is about it
+	if len(c.projection.rules[e.Type]) == 0 {
+		return false, nil
 	}
 	if err := m.fill(c, &e); err != nil {
-		return nil, err
+		return false, err
 	}
-	part, err := m.partOf(c)
-	if err != nil {
-		return nil, err
+	if c.part, err = m.partOf(c); err != nil {
+		return false, err
 	}
-	mapped := &events.Record{Sequence: r.Sequence, Time: r.Time, Kind: events.KindEvent, Subject: r.Subject, Event: e}
-	return &call{projection: p, record: mapped, given: part}, nil
+	c.record = &events.Record{Sequence: r.Sequence, Time: r.Time, Kind: events.KindEvent, Subject: r.Subject, Event: e}
+	c.decoded = false
+	return true, nil
 }
 
 // fill computes what an event has beside its type and its data.
@@ -99,8 +100,8 @@ func (m *mapping) text(c *call, from source, name string) (string, error) {
 	if err != nil {
 		return "", because("its %s: %s", name, err)
 	}
-	if v.kind == projections.KindBool {
-		return "", because("its %s is a boolean", name)
+	if v.kind != kindString && v.kind != kindInt {
+		return "", because("its %s is %s", name, v.kind)
 	}
 	return strings.Clone(v.String()), nil // it would keep the whole payload in memory
 }
@@ -114,9 +115,9 @@ func (m *mapping) time(c *call) (time.Time, error) {
 	switch {
 	case err != nil:
 		return time.Time{}, because("its time: %s", err)
-	case m.perSecond == 0 && v.kind == projections.KindInt:
+	case m.perSecond == 0 && v.kind == kindInt:
 		return time.Time{}, because("its time is an integer: say with seconds or milliseconds what it counts")
-	case m.perSecond == 0 && v.kind == projections.KindString:
+	case m.perSecond == 0 && v.kind == kindString:
 		if v.s == "" {
 			return time.Time{}, nil
 		}
@@ -125,8 +126,8 @@ func (m *mapping) time(c *call) (time.Time, error) {
 			return time.Time{}, because("its time %q is not one of RFC 3339", clip(v.s))
 		}
 		return t, nil
-	case v.kind != projections.KindInt:
-		return time.Time{}, because("its time is %s", article(v.kind))
+	case m.perSecond == 0 || v.kind != kindInt:
+		return time.Time{}, because("its time is %s", v.kind)
 	}
 	if v.n < minUnix*m.perSecond || v.n > maxUnix*m.perSecond {
 		return time.Time{}, because("its time %d is not between the years 1 and 9999", v.n)
@@ -134,32 +135,33 @@ func (m *mapping) time(c *call) (time.Time, error) {
 	return time.UnixMilli(v.n * (1_000 / m.perSecond)).UTC(), nil
 }
 
-// partOf returns the part of the payload that the rules see.
-func (m *mapping) partOf(c *call) (*node, error) {
+// partOf returns the text of the part of the payload that the rules see.
+func (m *mapping) partOf(c *call) (string, error) {
 	n := &c.data
 	for i, name := range m.part.names {
-		if n = n.member(name); n == nil || n.shape == aNull {
-			return nil, because("%s is missing", newPath(m.part.names[:i+1]).text)
+		if n = n.member(name); n == nil || n.shape() == aNull {
+			return "", because("%s is missing", newPath(m.part.names[:i+1]).text)
 		}
 	}
-	return n, nil
+	return n.text, nil
 }
 
 // headersNode returns headers as JSON has them, each with its first value.
 func headersNode(h events.Header) *node {
-	n := &node{shape: anObject}
+	n := &node{text: "{}", in: &inside{}}
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		if v := h[name]; len(v) > 0 {
-			n.members = append(n.members, member{name, node{shape: aString, text: v[0]}})
+			n.in.members = append(n.in.members, member{name, node{text: quoted(v[0])}})
 		}
 	}
 	return n
 }
 
-// bounded refuses what would cost more than an event can.
-func bounded(r *events.Record) error {
-	if len(r.Event.Data) > events.MaxDataBytes {
-		return because("the payload has %d bytes, over the bound of %d", len(r.Event.Data), events.MaxDataBytes)
+// payloadText returns the payload as JSON without blanks around it. No payload at all is an object without members. What would cost more than an event can is refused.
+func payloadText(r *events.Record) (string, error) {
+	data := r.Event.Data
+	if len(data) > events.MaxDataBytes {
+		return "", because("the payload has %d bytes, over the bound of %d", len(data), events.MaxDataBytes)
 	}
 	size := 0
 	for name, values := range r.Header {
@@ -169,21 +171,15 @@ func bounded(r *events.Record) error {
 		}
 	}
 	if size > maxHeaders {
-		return because("the headers have %d bytes, over the bound of %d", size, maxHeaders)
+		return "", because("the headers have %d bytes, over the bound of %d", size, maxHeaders)
 	}
-	return nil
-}
-
-// parseMessage reads a payload. No payload at all is an object without members.
-func parseMessage(data []byte) (node, error) {
 	if len(data) == 0 {
-		return node{shape: anObject}, nil
+		return "{}", nil
 	}
 	if err := events.CheckJSON(data); err != nil { // depth, UTF-8, and no name twice
-		return node{}, because("the payload is not JSON: %s", what(err))
+		return "", because("the payload is not JSON: %s", what(err))
 	}
-	p := jsonParser{text: string(data)}
-	return p.value(), nil
+	return string(bytes.Trim(data, " \t\r\n")), nil
 }
 
 // matches reports whether a subject fits one of the patterns.

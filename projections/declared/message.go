@@ -20,12 +20,12 @@ func messagePlace() place {
 	}}
 }
 
-// message reads a given message of a test.
-func (r *reader) message(n *yaml.Node, seq uint64) (*events.Record, bool) {
+// message reads a given message of a test; nil after a finding.
+func (r *reader) message(n *yaml.Node, seq uint64) *events.Record {
 	before := len(r.findings)
 	found := r.object(n, messagePlace())
 	if found == nil {
-		return nil, false
+		return nil
 	}
 	m := newMessage(seq, r.text(found["subject"], "subject"), nil, nil)
 	if h := found["headers"]; h != nil {
@@ -40,7 +40,10 @@ func (r *reader) message(n *yaml.Node, seq uint64) (*events.Record, bool) {
 	case text != nil:
 		m.Event.Data = []byte(r.text(text, "text"))
 	}
-	return m, len(r.findings) == before
+	if len(r.findings) > before {
+		return nil
+	}
+	return m
 }
 
 // newMessage returns a record of a message as a stream would hold it.

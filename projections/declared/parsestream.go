@@ -62,21 +62,21 @@ func (c *compiler) readStream(n *yaml.Node) (*mapping, *projections.Source) {
 		}
 	}
 	m.subjects = c.subjects(found["subjects"])
-	m.typ = c.mapped(found["type"], "type", &x.Type, projections.KindString)
+	m.typ = c.mappedValue(found["type"], "type", &x.Type, kindString)
 	if entity := found["entity"]; entity != nil {
 		parts := c.object(entity, entityPlace())
-		m.entityType = c.mapped(parts["type"], "entity: type", &x.Entity[0], projections.KindString)
-		m.entityID = c.mapped(parts["id"], "entity: id", &x.Entity[1], projections.KindString, projections.KindInt)
+		m.entityType = c.mappedValue(parts["type"], "entity: type", &x.Entity[0], kindString)
+		m.entityID = c.mappedValue(parts["id"], "entity: id", &x.Entity[1], kindString, kindInt)
 	}
 	m.part = c.part(found["data"])
 	m.at, m.perSecond = c.time(found["time"], &x.Time)
-	m.id = c.mapped(found["id"], "id", &x.ID, projections.KindString, projections.KindInt)
-	x.Subjects, x.Data = m.subjects, m.part.names
+	m.id = c.mappedValue(found["id"], "id", &x.ID, kindString, kindInt)
+	x.Subjects, x.Data, m.wanted = m.subjects, m.part.names, c.mapped
 	return m, &projections.Source{Stream: x.Name, Origin: x.Origin}
 }
 
-// mapped reads a value over the message; nil when there is none.
-func (c *compiler) mapped(n *yaml.Node, what string, normal *string, want ...projections.Kind) source {
+// mappedValue reads a value over the message; nil when there is none.
+func (c *compiler) mappedValue(n *yaml.Node, what string, normal *string, want ...kind) source {
 	if n == nil {
 		return nil
 	}
@@ -115,7 +115,7 @@ func (c *compiler) part(n *yaml.Node) path {
 // time reads when an event happened.
 func (c *compiler) time(n *yaml.Node, normal *[2]string) (source, int64) {
 	if n == nil || n.Kind != yaml.MappingNode {
-		return c.mapped(n, "time", &normal[1], projections.KindString), 0
+		return c.mappedValue(n, "time", &normal[1], kindString), 0
 	}
 	found := c.object(n, timePlace())
 	if len(found) != 1 {
@@ -127,7 +127,7 @@ func (c *compiler) time(n *yaml.Node, normal *[2]string) (source, int64) {
 	for unit, perSecond := range map[string]int64{"seconds": 1, "milliseconds": 1_000} {
 		if v := found[unit]; v != nil {
 			normal[0] = unit
-			return c.mapped(v, "time: "+unit, &normal[1], projections.KindInt), perSecond
+			return c.mappedValue(v, "time: "+unit, &normal[1], kindInt), perSecond
 		}
 	}
 	return nil, 0

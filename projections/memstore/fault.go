@@ -22,6 +22,9 @@ const (
 	OpSetState Op = "set-state"
 	OpGet      Op = "get"
 	OpPage     Op = "page"
+	OpFind     Op = "find"
+	OpCount    Op = "count"
+	OpChanges  Op = "changes"
 	OpDrop     Op = "drop"
 
 	OpKVGet    Op = "kv-get"

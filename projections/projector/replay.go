@@ -245,7 +245,8 @@ func (r *replayRun) point(ctx context.Context) (old projections.Retiree, err err
 		}
 		old = projections.Retiree{Generation: now.Generation, Partitions: now.Partitions}
 		now.Generation, now.Partitions = gen.Number, gen.Partitions
-		now.Version, now.Definition, now.Fields, now.Source = p.def.Version, p.def.Fingerprint(), p.def.Fields, p.def.Source
+		now.Version, now.Definition = p.def.Version, p.def.Fingerprint()
+		now.Fields, now.Indexes, now.Source = p.def.Fields, p.def.Indexes, p.def.Source
 		retire(now, old)
 		return nil
 	})

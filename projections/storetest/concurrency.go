@@ -45,6 +45,11 @@ func hammer(b *bench, read func() error) {
 			{Document: document("a", int(seq), seq), Create: seq == 2}, //nolint:gosec // small
 			{Document: document("b", int(seq), seq), Create: seq == 2}, //nolint:gosec // small
 		}
+		for i := range ws {
+			if b.decorate != nil {
+				b.decorate(&ws[i])
+			}
+		}
 		if err := b.apply(0, seq-1, seq, ws...); err != nil {
 			b.t.Errorf("commit %d: %v", seq, err)
 			break

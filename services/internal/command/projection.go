@@ -44,8 +44,8 @@ func (p *program) projectionCheck() *cobra.Command {
 		Short: "Say what is wrong with a projection, or what it makes of a sample",
 		Long: `Read a projection and compile its expressions. Every mistake is printed at once, as file:line:column: code: message. A file without mistakes is
 summed up. With --sample its documents are printed as well: the sample is a file of events, each as JSON with type, entity and data, one a line; what
-"tidemark history -o json" prints will do. Of a projection with a stream, the sample is of its messages, each as JSON with subject, and if it has them
-headers, and data, text or data_base64. FILE and the sample may be - for stdin.
+"tidemark history -o json" prints will do. {"mark":"2001-02-01T00:00:00Z"} is a mark: it removes what has expired by then. Of a projection with a stream, the
+sample is of its messages, each as JSON with subject, and if it has them headers, and data, text or data_base64. FILE and the sample may be - for stdin.
 
 Exit codes: 0 valid, 2 invalid.`,
 		Example: `  tidemark projection check airports.yaml
@@ -88,6 +88,8 @@ type projectionReport struct {
 	Version   int                 `json:"version,omitempty"`
 	Meaning   string              `json:"meaning,omitempty"`
 	Fields    []projections.Field `json:"fields,omitempty"`
+	Indexes   []projections.Index `json:"indexes,omitempty"`
+	Expires   string              `json:"expires,omitempty"` // the field that says when a document expires
 	Tests     int                 `json:"tests,omitempty"`
 	Events    int                 `json:"events,omitempty"`
 	Documents []sampleDocument    `json:"documents,omitempty"`
@@ -117,6 +119,7 @@ func (p *program) checkProjection(file, sample string) error {
 	}
 	d := projection.Definition()
 	report.Valid, report.Name, report.Version, report.Fields = true, d.Name, d.Version, d.Fields
+	report.Indexes, report.Expires = d.Indexes, d.Expires
 	report.Meaning, report.Tests = projection.Meaning(), len(cases)
 	if sample != "" {
 		if err := p.takeSample(report, projection, sample); err != nil {
@@ -194,7 +197,9 @@ func sampleOf(sample iter.Seq2[*events.Record, error], n *int, bad *error) iter.
 			if *bad = err; err != nil || !yield(r) {
 				return
 			}
-			*n++
+			if r.Kind != events.KindControl { // a mark is no event
+				*n++
+			}
 		}
 	}
 }
@@ -212,6 +217,12 @@ func (r *projectionReport) mistakes(w io.Writer) error {
 func (r *projectionReport) summary(w io.Writer) error {
 	fmt.Fprintf(w, "%s is valid: projection %s, version %d, %s, %s, meaning %s\n", display.Name(r.File), r.Name, r.Version,
 		display.Count(len(r.Fields), "field"), display.Count(r.Tests, "test"), r.Meaning)
+	for _, x := range r.Indexes {
+		fmt.Fprintf(w, "index %s: %s\n", x.Name, strings.Join(x.Fields, ", "))
+	}
+	if r.Expires != "" {
+		fmt.Fprintf(w, "documents expire at the first mark from %s on\n", r.Expires)
+	}
 	if r.Events == 0 {
 		return nil
 	}
