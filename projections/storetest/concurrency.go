@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -54,6 +55,7 @@ func hammer(b *bench, read func() error) {
 			b.t.Errorf("commit %d: %v", seq, err)
 			break
 		}
+		runtime.Gosched() // a store in memory would be through before anybody reads
 	}
 	close(stop)
 	wg.Wait()
