@@ -190,7 +190,14 @@ func inAttached(t *testing.T, test func(w *attached)) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := &attached{t: t, stream: newTheirs(), proj: proj, store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(), logs: &logbook{}}
-		w.reader = query.New("us", w.store, w.kv, query.NewHeads(w.stream))
+		ours := memlog.New("us", memlog.Options{Lineage: "7f3a11d2"})
+		defer ours.Close()
+		w.reader = query.New("us", w.store, w.kv, query.NewHeads(ours)).Attach(func(source *projections.Source) (events.Reader, error) {
+			if *source != (projections.Source{Stream: "COUNTS", Origin: "counts"}) {
+				t.Errorf("asked for %+v", *source)
+			}
+			return w.stream, nil
+		})
 		defer w.stop()
 		test(w)
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -104,18 +103,25 @@ func newEngine(p projections.Projection, log events.Reader, store projections.St
 	}
 }
 
-// forever is where an engine goes that is not to stop.
-const forever = math.MaxUint64
-
-// run keeps going until it has applied the sequence to (forever: it never has), until pause is closed (errPaused), or until an error
+// run keeps going until it has applied the sequence to (0: for ever), until pause is closed (errPaused), or until an error
 // that only a person, a new lease or a server that comes back can mend.
 func (e *engine) run(ctx context.Context, to uint64) error {
+	return e.keep(ctx, func() error { return e.follow(ctx, to) })
+}
+
+// settle makes a generation of a stream in which nothing was ever stored: it is complete as it is made.
+func (e *engine) settle(ctx context.Context) error {
+	return e.keep(ctx, func() error { return e.even(ctx) })
+}
+
+// keep loads and works, and begins anew whenever what is stored is not what is remembered.
+func (e *engine) keep(ctx context.Context, work func() error) error {
 	var wait time.Duration
 	for {
 		before := e.applied.Load()
 		err := e.load(ctx)
 		if err == nil {
-			err = e.follow(ctx, to)
+			err = work()
 		}
 		if !errors.Is(err, errResync) {
 			return err
@@ -208,18 +214,15 @@ func (e *engine) retarget(target events.Position) {
 // follow reads on from the tip.
 func (e *engine) follow(ctx context.Context, to uint64) error {
 	from := e.tip.seq + 1
-	if from > to {
-		return e.even(ctx) // of a log without a record, a generation is complete as it was made
+	if to != 0 && from > to {
+		return nil
 	}
 	e.next, e.told = from, false
 	if !e.troubled {
 		e.works()
 	}
 	f := newFeed(ctx, func(ctx context.Context) iter.Seq2[[]events.Record, error] {
-		if to == forever {
-			return e.log.Read(ctx, events.Range{From: from, Follow: true, Batch: e.options.Batch})
-		}
-		return e.log.Read(ctx, events.Range{From: from, To: to, Batch: e.options.Batch})
+		return e.log.Read(ctx, events.Range{From: from, To: to, Follow: to == 0, Batch: e.options.Batch})
 	})
 	defer f.stop()
 	check := time.NewTicker(e.options.CheckInterval)
@@ -300,7 +303,7 @@ func (e *engine) ended(ctx context.Context, to uint64, err error) error {
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case to == forever:
+	case to == 0:
 		return events.Errorf(events.ErrUnreachable, "following the log of %s ended at %d", e.log.Origin(), e.tip.seq)
 	}
 	return e.even(ctx)

@@ -45,7 +45,7 @@ func (f *follower) run(ctx context.Context) error {
 	wait := minWait
 	for {
 		before := f.engine.applied.Load()
-		err := f.engine.run(ctx, forever)
+		err := f.engine.run(ctx, 0)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -136,7 +136,13 @@ func (r *replayRun) build(ctx context.Context, to uint64, liveEnded <-chan struc
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	result := make(chan error, 1)
-	go func() { result <- r.next.run(ctx, to) }()
+	go func() {
+		if to == 0 {
+			result <- r.next.settle(ctx)
+			return
+		}
+		result <- r.next.run(ctx, to)
+	}()
 	stop := func(err error) error {
 		cancel()
 		<-result //nolint:errcheck // err is why

@@ -21,7 +21,9 @@ const (
 
 // Heads knows how far the region's log has come. It asks a few times a second, however many queries there are, and one question at a time.
 type Heads struct {
-	log      events.Reader
+	log interface {
+		Info(context.Context) (events.Info, error)
+	}
 	mirrored events.Copy // nil: the log is the leader's own
 	leader   *shared[events.Position]
 
