@@ -3,6 +3,7 @@ package natsstream
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,21 @@ func TestTheRightsOfAReaderSufficeAndEachIsNamedWhenItIsMissing(t *testing.T) {
 		wantCode(t, err, events.ErrUnauthorized)
 		if name := strings.TrimSuffix(right, "*"); !strings.Contains(err.Error(), name) || time.Since(begun) > DefaultAttemptTimeout/2 {
 			t.Errorf("without %s after %s: %v", right, time.Since(begun), err)
+		}
+	}
+}
+
+// TestTheDocumentsNameTheRights: an operator goes by them.
+func TestTheDocumentsNameTheRights(t *testing.T) {
+	for name, stream := range map[string]string{"README.md": "<s>", "../deploy/README.md": "ORDERS"} {
+		text, err := os.ReadFile(name) //nolint:gosec // of the repository
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, right := range rights {
+			if right = strings.Replace(right, "ORDERS", stream, 1); !strings.Contains(string(text), right) {
+				t.Errorf("%s does not name %s", name, right)
+			}
 		}
 	}
 }
