@@ -342,6 +342,52 @@ func TestTheIdentityOutlivesWhatDoesNotChangeTheHistory(t *testing.T) {
 	f.reads(t, " 1 2 3 4")
 }
 
+// TestAnOlderCopyOfTheStreamIsNoticed puts an older copy of the store back, as after a power failure without syncing. It has the same name and the same time, and
+// goes on with the same sequences; only the message that was read last tells.
+func TestAnOlderCopyOfTheStreamIsNoticed(t *testing.T) {
+	for name, n := range map[string]int{"shorter": 3, "longer": 50} {
+		t.Run(name, func(t *testing.T) {
+			server := startServer(t, nil)
+			nc := dial(t, server.ClientURL())
+			o, s := makeStream(t, nc, nil), open(t, nc)
+			o.fill(10)
+			older := filepath.Join(t.TempDir(), "older")
+			server = restart(t, server, func(store string) {
+				if err := os.CopyFS(older, os.DirFS(store)); err != nil {
+					t.Fatal(err)
+				}
+			})
+			o.fill(10)
+			f := follow(t, s, events.Range{From: 20})
+			f.reads(t, " 20")
+			restart(t, server, func(store string) {
+				// A server on another port gets other messages into the older copy, before anybody who reads can reach it.
+				other := server.options
+				other.Port, other.StoreDir = -1, older
+				elsewhere := runServer(t, other)
+				js, err := jetstream.New(dial(t, elsewhere.ClientURL()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range n {
+					if _, err := js.Publish(within(t), "orders.other", []byte("{}")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				elsewhere.Shutdown()
+				elsewhere.WaitForShutdown()
+				if err := os.RemoveAll(store); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.CopyFS(store, os.DirFS(older)); err != nil {
+					t.Fatal(err)
+				}
+			})
+			f.ends(t, events.ErrForeignHistory)
+		})
+	}
+}
+
 // TestADamagedMessageIsAHole flips a bit on the disk. Consumers leave the message out without a word, with no gap in their own sequence, and the leader
 // knows nothing of it either; only that it is in no list of deleted ones tells.
 func TestADamagedMessageIsAHole(t *testing.T) {
