@@ -19,6 +19,8 @@ type Pointer struct {
 	Fields []Field `json:"fields"`
 	// Indexes of the live generation.
 	Indexes []Index `json:"indexes,omitempty"`
+	// Source is the stream that the live generation is folded from; nil: the installation's own log.
+	Source *Source `json:"source,omitempty"`
 	// Highest is the largest generation number given out, so that no number is used twice.
 	Highest uint32 `json:"highest"`
 	// Retired are generations that wait to be dropped.

@@ -124,6 +124,8 @@ type Definition struct {
 	Expires string `json:"expires,omitempty"`
 	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
 	Meaning string `json:"meaning,omitempty"`
+	// Source is the stream that is read; nil: the installation's own log.
+	Source *Source `json:"source,omitempty"`
 }
 
 const (
@@ -155,6 +157,11 @@ func (d *Definition) Validate() error {
 	}
 	if at := d.field(d.Expires); d.Expires != "" && (at < 0 || d.Fields[at].Kind != KindString) {
 		return bad("documents expire by %q, which is no field of kind string", d.Expires)
+	}
+	if d.Source != nil {
+		if err := d.Source.Validate(); err != nil {
+			return err
+		}
 	}
 	return d.validateIndexes(bad)
 }

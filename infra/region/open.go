@@ -128,6 +128,7 @@ func (r *Region) openNATS(ctx context.Context, dir *embedded.Dir) error {
 	}
 	r.nats = nc
 	r.onClose(nc.Close)
+	r.onClose(r.attached.close)
 	return nil
 }
 

@@ -20,6 +20,7 @@ type Region struct {
 	config    Config
 	log       events.Log
 	copy      events.Copy
+	attached  attached // streams that are not ours
 	floors    events.Floors
 	head      events.Leader // nil where the region leads
 	signals   projections.Signals

@@ -1,6 +1,8 @@
 package declared
 
 import (
+	"strings"
+
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
@@ -16,6 +18,10 @@ type call struct {
 	doc        []value // while a fold is under way
 	folds      int     // that are still to come
 
+	given   *events.Record // what was routed: the record, or the message that it was mapped from
+	part    string         // of the message, which is the data; empty: the data is the event's
+	subject []string       // its tokens, once somebody asked
+
 	decoded bool
 	data    node
 	err     error // why there is no data
@@ -29,7 +35,7 @@ type call struct {
 // begin makes the call one of another event. It keeps its memory.
 func (c *call) begin(p *Projection, r *events.Record) {
 	members := c.root.members
-	*c = call{projection: p, record: r}
+	*c = call{projection: p, record: r, given: r}
 	c.root.members = members
 }
 
@@ -58,14 +64,24 @@ func (c *call) payload() (*node, error) {
 }
 
 func (c *call) decode() (err error) {
-	if c.data.text, err = dataText(&c.record.Event); err != nil {
-		return err
+	text := c.part
+	if text == "" {
+		if text, err = dataText(&c.record.Event); err != nil {
+			return err
+		}
 	}
-	if first := c.data.text[0]; first == '{' || first == '[' {
-		c.root.read(c.data.text, &c.projection.wanted)
+	c.open(text, &c.projection.wanted)
+	return nil
+}
+
+// open begins to read the data.
+func (c *call) open(text string, w *wanted) {
+	c.data = node{text: text}
+	if first := text[0]; first == '{' || first == '[' {
+		c.root = inside{members: c.root.members[:0]}
+		c.root.read(text, w)
 		c.data.in = &c.root
 	}
-	return nil
 }
 
 // elements returns the elements of a list, or the one that a single value is.
@@ -109,7 +125,21 @@ func attributes() map[string]func(c *call) value {
 	}
 }
 
+// tokens returns the tokens of the subject.
+func (c *call) tokens() []string {
+	if c.subject == nil {
+		c.subject = strings.Split(c.record.Subject, ".")
+	}
+	return c.subject
+}
+
 const timeVariable = "event.time"
+
+// The variables of a mapping, beside data.
+const (
+	subjectVariable = "subject"
+	headersVariable = "headers"
+)
 
 // ResolveName returns the value of a variable.
 func (c *call) ResolveName(name string) (any, bool) {
@@ -125,6 +155,10 @@ func (c *call) ResolveName(name string) (any, bool) {
 			return types.WrapErr(because("event.time is missing")), true
 		}
 		return types.Timestamp{Time: c.record.Event.Time.UTC()}, true
+	case subjectVariable:
+		return types.NewStringList(types.DefaultTypeAdapter, c.tokens()), true
+	case headersVariable:
+		return celOf(headersNode(c.record.Header), headersVariable), true
 	}
 	if get := c.projection.attributes[name]; get != nil {
 		return c.celValue(get(c)), true

@@ -60,7 +60,7 @@ func (r *reader) readCases(n *yaml.Node, p *Projection) []Case {
 		}
 		c := Case{Name: r.text(found["name"], "a test's name"), Line: item.Line}
 		r.list(found["given"], "given", func(item *yaml.Node) {
-			if record := r.given(item, uint64(len(c.given))+1); record != nil {
+			if record := r.given(item, uint64(len(c.given))+1, p.mapping != nil); record != nil {
 				c.given = append(c.given, record)
 			}
 		})
@@ -94,8 +94,11 @@ func (r *reader) expected(k, v *yaml.Node, p *Projection) expected {
 	return e
 }
 
-// given reads an event or a mark; nil after a finding.
-func (r *reader) given(n *yaml.Node, seq uint64) *events.Record {
+// given reads an event or a mark, or a message; nil after a finding.
+func (r *reader) given(n *yaml.Node, seq uint64, messages bool) *events.Record {
+	if messages {
+		return r.message(n, seq)
+	}
 	if valueOfKey(n, "mark") == nil {
 		if e, ok := r.event(n); ok {
 			return newRecord(seq, e)

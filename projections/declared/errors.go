@@ -30,7 +30,7 @@ const (
 	ErrForbidden = events.Code("projection-not-deterministic")
 	// ErrTooDear: an expression that may cost more than the bound.
 	ErrTooDear = events.Code("projection-too-dear")
-	// ErrUnsupported: what is planned, and not there yet.
+	// ErrUnsupported: what is not there, or not there yet.
 	ErrUnsupported = events.Code("projection-unsupported")
 
 	// ErrTestFailed: the events of a test did not become the documents that it expects.

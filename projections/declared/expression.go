@@ -22,26 +22,32 @@ type compiler struct {
 	*reader
 	fields []field
 	event  *cel.Env // knows the event
+	stream *cel.Env // knows the message that an event is mapped from
 	doc    *cel.Env // knows the event and the document
 
 	expressions int // compiled so far
 	wanted      wanted
+	mapped      wanted // by a mapping
 	normal      normalFile
 }
 
 func newCompiler(r *reader, fields []field) (*compiler, error) {
-	options := []cel.EnvOption{
-		cel.Variable(dataVariable, cel.DynType), cel.Variable(timeVariable, cel.TimestampType),
+	base, err := cel.NewEnv(
+		cel.ClearMacros(), cel.Variable(dataVariable, cel.DynType),
 		cel.ParserExpressionSizeLimit(MaxExpression), cel.ParserRecursionLimit(maxExpressionDepth), cel.ExpressionNodeLimit(maxExpressionNodes),
 		cel.RegexProgramSizeLimit(maxRegex), cel.DefaultUTCTimeZone(true), cel.StrictTimestampParsing(true),
 		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 		cel.Macros(append(slices.Clone(cel.StandardMacros), cel.GlobalMacro("default", 2, expandDefault))...),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("the environment of expressions: %w", err)
 	}
+	options := []cel.EnvOption{cel.Variable(timeVariable, cel.TimestampType)}
 	none := &call{record: &events.Record{}}
 	for name, get := range attributes() {
 		options = append(options, cel.Variable(name, get(none).kind.celType()))
 	}
-	event, err := cel.NewEnv(append([]cel.EnvOption{cel.ClearMacros()}, options...)...)
+	event, err := base.Extend(options...)
 	if err != nil {
 		return nil, fmt.Errorf("the environment of expressions: %w", err)
 	}
@@ -53,7 +59,11 @@ func newCompiler(r *reader, fields []field) (*compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the environment of expressions: %w", err)
 	}
-	c := &compiler{reader: r, fields: fields, event: event, doc: doc}
+	stream, err := base.Extend(cel.Variable(subjectVariable, cel.ListType(cel.StringType)), cel.Variable(headersVariable, cel.DynType))
+	if err != nil {
+		return nil, fmt.Errorf("the environment of expressions: %w", err)
+	}
+	c := &compiler{reader: r, fields: fields, event: event, stream: stream, doc: doc}
 	for _, f := range fields {
 		c.normal.Fields = append(c.normal.Fields, f.normal())
 	}
@@ -107,7 +117,11 @@ func (c *compiler) compile(env *cel.Env, n *yaml.Node, offset int, text, what st
 	if !c.deterministic(n, offset, checked, what) || !c.fits(n, checked, what, want) {
 		return nil
 	}
-	c.wanted.see(checked.NativeRep().Expr())
+	if env == c.stream {
+		c.mapped.see(checked.NativeRep().Expr())
+	} else {
+		c.wanted.see(checked.NativeRep().Expr())
+	}
 	if s := c.simple(checked.NativeRep().Expr()); s != nil {
 		return s
 	}
@@ -163,6 +177,9 @@ func (c *compiler) fits(n *yaml.Node, checked *cel.Ast, what string, want []kind
 
 // simple returns the source of what needs no CEL: a constant, a variable, a path of the data.
 func (c *compiler) simple(e ast.Expr) source {
+	if s := ofMessage(e); s != nil {
+		return s
+	}
 	var names []string
 	for e.Kind() == ast.SelectKind && !e.AsSelect().IsTestOnly() {
 		names = append(names, e.AsSelect().FieldName())

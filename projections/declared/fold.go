@@ -51,7 +51,7 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 		if at, ok := events.MarkTime(r); ok {
 			expire(p.Definition(), all, at)
 		}
-		if r.Kind != events.KindEvent {
+		if r.Kind != events.KindEvent && r.Kind != events.KindMessage {
 			continue
 		}
 		ops.Reset()

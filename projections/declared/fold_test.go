@@ -304,3 +304,19 @@ func TestADocumentIsReadBackAsItWasWritten(t *testing.T) {
 		}
 	}
 }
+
+// A call is used again for the next event. What the event before carried must be gone by then, also when no rule was concerned with that.
+func TestAnEventIsNotReadAsTheOneBefore(t *testing.T) {
+	p := parse(t, "projection: p\nversion: 1\nfields: {n: int}\non: [{event: E, when: data.n > 1, do: [{set: {n: data.n}}]}]\n")
+	var ops projections.Ops
+	for range 3 { // the memory of the operations is used again
+		ops.Reset()
+		for seq, data := range []string{`{"n":1}`, `{"n":5}`, `{"n":0}`, `{"n":7}`} {
+			r := &events.Record{Sequence: uint64(seq) + 1, Kind: events.KindEvent, Event: said(data)}
+			p.Route(r, seq, &ops)
+		}
+		if len(ops.List()) != 2 {
+			t.Fatalf("%d operations, want 2", len(ops.List()))
+		}
+	}
+}

@@ -11,9 +11,8 @@ type key struct {
 
 // place is a mapping of the file: what it is called in findings, and its keys.
 type place struct {
-	name  string
-	keys  []key
-	later []string // keys that are planned, and refused by name
+	name string
+	keys []key
 }
 
 func (p place) names() []string {
@@ -28,15 +27,18 @@ func (p place) names() []string {
 func places() map[string]place {
 	return map[string]place{
 		"file": filePlace(), "field": fieldPlace(), "rule": rulePlace(), "step": stepPlace(), "upcast": upcastPlace(), "literal": literalPlace(),
-		"case": casePlace(), "event": eventPlace(), "mark": markPlace(),
+		"case": casePlace(), "event": eventPlace(), "mark": markPlace(), "stream": streamPlace(), "entity": entityPlace(), "time": timePlace(),
+		"message": messagePlace(),
 	}
 }
 
 func filePlace() place {
-	return place{name: "the file", later: []string{"stream"}, keys: []key{
+	return place{name: "the file", keys: []key{
 		{name: "projection", required: true, example: "airports", help: "Name of the projection: [a-z][a-z0-9-]{0,47}."},
 		{name: "version", required: true, example: "1", help: "From 1. Raise it whenever the meaning of the file changes."},
 		{name: "fields", required: true, example: "{flights: int}", help: "Fields of a document by name, in the order in which documents show them."},
+		{name: "stream", fallback: "the installation's log", example: "{name: ORDERS, type: \"subject[1]\", entity: {type: {text: order}, id: data.id}}",
+			help: "A stream that is not ours, whose messages become events."},
 		{name: "indexes", fallback: "none", example: "{by_delay: delay_total, by_place: [country, city]}",
 			help: "Ordered indexes by name, each of 1 to 4 fields of kind int, string or bool: by them documents are found and listed."},
 		{name: "upcast", fallback: "none", example: "[{event: FlightLanded, rename: {late: delay}}]",
@@ -107,7 +109,7 @@ func casePlace() place {
 	return place{name: "a test", keys: []key{
 		{name: "name", required: true, example: "one flight", help: "What the test shows."},
 		{name: "given", required: true, example: "[{event: FlightLanded, entity: airport/ORD, data: {delay: 3}}]",
-			help: "Events and marks, in the order of the log."},
+			help: "Events and marks, in the order of the log; of a projection with a stream, its messages."},
 		{name: "expect", fallback: "no document", example: "{ORD: {flights: 1}}",
 			help: "Exactly these documents by key; of each, the fields that are named."},
 		{name: "parked", fallback: "none", example: "{ORD: data.delay is missing}",

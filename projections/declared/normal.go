@@ -14,7 +14,19 @@ type normalFile struct {
 	Upcast []normalUpcast `json:"upcast,omitempty"`
 	On     []normalRule   `json:"on"`
 	// Indexes are a name and its fields each.
-	Indexes [][]string `json:"indexes,omitempty"`
+	Indexes [][]string    `json:"indexes,omitempty"`
+	Stream  *normalStream `json:"stream,omitempty"`
+}
+
+type normalStream struct {
+	Name     string    `json:"name"`
+	Origin   string    `json:"origin"`
+	Subjects []string  `json:"subjects,omitempty"`
+	Type     string    `json:"type"`
+	Entity   [2]string `json:"entity"` // type, id
+	Data     []string  `json:"data,omitempty"`
+	Time     [2]string `json:"time"` // unit, value
+	ID       string    `json:"id,omitempty"`
 }
 
 type normalUpcast struct {

@@ -52,6 +52,10 @@ func Parse(name string, text []byte) (*Projection, []Case, error) {
 		r.find(root, ErrBadValue, "%s", err)
 		return nil, nil, r.invalid()
 	}
+	p.mapping, p.definition.Source = c.readStream(found["stream"])
+	if at := expires(found["on"]); at != nil && p.mapping != nil {
+		r.find(at, ErrUnsupported, "documents made of a stream that is not ours cannot expire: it carries no marks")
+	}
 	p.definition.Indexes = c.readIndexes(found["indexes"])
 	upcasts := c.readUpcasts(found["upcast"])
 	rules := c.readRules(found["on"])

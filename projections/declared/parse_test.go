@@ -46,7 +46,6 @@ func TestAFileWithAMistakeIsRefusedWithItsPlace(t *testing.T) {
 		{"a merge key", "a: {<<: {b: 1}}\n", "1:5: projection-syntax: anchors"},
 		{"an unknown key", good + "colour: red\n", "11:1: projection-unknown-key: the file has no key \"colour\""},
 		{"a key twice", good + "version: 2\n", "11:1: projection-duplicate-key: the file has the key \"version\" twice; the other is on line 2"},
-		{"a later key", good + "stream: S\n", "11:1: projection-unsupported: stream is not yet supported"},
 		{"indexes that are a list", good + "indexes: []\n", "11:10: projection-wrong-type: indexes must be a mapping"},
 		{"no indexes", good + "indexes: {}\n", "11:10: projection-bad-value: indexes is empty"},
 		{"a bad index name", good + "indexes:\n  _parked: n\n", "12:3: projection-bad-value: the index name \"_parked\""},

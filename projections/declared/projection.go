@@ -22,6 +22,7 @@ type Projection struct {
 	attributes map[string]func(c *call) value
 	variables  map[string]int // doc.name -> field
 	wanted     wanted
+	mapping    *mapping // nil: records are events already
 }
 
 // Definition describes it as it describes one in Go: name, version, fields, indexes, which events it handles, and when documents expire.
@@ -37,6 +38,12 @@ func (p *Projection) NewState() projections.State { return newDocument(p.fields)
 // Route appends an operation for each rule that the event meets. A condition or a key that cannot be computed is an operation with an error.
 func (p *Projection) Route(r *events.Record, at int, ops *projections.Ops) {
 	var c *call
+	if p.mapping != nil {
+		if c = p.message(r, at, ops); c == nil {
+			return
+		}
+		r = c.record
+	}
 	for _, rule := range p.rules[r.Event.Type] {
 		if !rule.about(&r.Event) {
 			continue
@@ -62,12 +69,35 @@ func (p *Projection) Route(r *events.Record, at int, ops *projections.Ops) {
 	}
 }
 
+// message returns the event that a message is; nil when no rule is about it. One that cannot be mapped is an operation with the error.
+func (p *Projection) message(r *events.Record, at int, ops *projections.Ops) *call {
+	s, ok := ops.Spare().(*slot)
+	if !ok {
+		s = &slot{}
+	}
+	c := &s.own
+	c.begin(p, r)
+	concerned, err := p.mapping.apply(c)
+	if err != nil {
+		op := ops.Next()
+		op.At, op.Err, op.Payload = at, err, s
+	}
+	if !concerned {
+		c.end()
+		return nil
+	}
+	return c
+}
+
 // Fold applies an operation of Route. It fails with the reason why the document is to be parked, and leaves the state as it was.
 func (p *Projection) Fold(s projections.State, r *events.Record, op *projections.Op) error {
 	d, from := s.(*document), op.Payload.(*slot)
 	c := from.call
-	if c.record != r {
-		c.begin(p, r) // it was folded already
+	if c.given != r { // it was folded already
+		c.begin(p, r)
+		if p.mapping != nil {
+			_, _ = p.mapping.apply(c) // as before, when there was no error
+		}
 	}
 	copy(d.scratch, d.values)
 	c.doc = d.scratch
@@ -97,7 +127,7 @@ func (p *Projection) seal(rules []*rule, upcasts []*upcast) error {
 	for _, r := range rules {
 		for _, typ := range r.types {
 			p.rules[typ] = append(p.rules[typ], r)
-			p.definition.Handles = append(p.definition.Handles, projections.Handles{EntityType: r.entity, EventType: typ, ByEntity: r.key == nil})
+			p.definition.Handles = append(p.definition.Handles, projections.Handles{EntityType: r.entity, EventType: typ, ByEntity: r.key == nil && p.mapping == nil})
 		}
 	}
 	for _, u := range upcasts {

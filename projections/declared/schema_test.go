@@ -134,7 +134,7 @@ func TestTheExampleUsesOnlyKeysOfTheSchema(t *testing.T) {
 func TestTheREADMEListsEveryKeyAndCode(t *testing.T) {
 	const begin, end = "<!-- keys: written by go test ./declared -run README -update -->\n", "<!-- end of keys -->"
 	var table strings.Builder
-	for _, p := range []place{filePlace(), fieldPlace(), rulePlace(), stepPlace(), upcastPlace(), casePlace(), eventPlace(), markPlace()} {
+	for _, p := range []place{filePlace(), fieldPlace(), rulePlace(), stepPlace(), streamPlace(), entityPlace(), timePlace(), upcastPlace(), casePlace(), eventPlace(), markPlace(), messagePlace()} {
 		title := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(p.name, "the "), "an "), "a ")
 		fmt.Fprintf(&table, "\n### The keys of %s\n\n| key | default | example | |\n|---|---|---|---|\n", map[bool]string{true: "the file", false: "each " + title}[title == "file"])
 		for _, k := range p.keys {
@@ -143,9 +143,6 @@ func TestTheREADMEListsEveryKeyAndCode(t *testing.T) {
 				fallback = "required"
 			}
 			fmt.Fprintf(&table, "| `%s` | %s | `%s` | %s |\n", k.name, fallback, k.example, k.help)
-		}
-		if len(p.later) > 0 {
-			fmt.Fprintf(&table, "\nNot yet supported, and refused by name: %s.\n", strings.Join(p.later, ", "))
 		}
 	}
 	table.WriteString("\n")

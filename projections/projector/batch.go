@@ -57,7 +57,7 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 	e.begin()
 	for i, r := range work {
 		switch r.Kind {
-		case events.KindEvent:
+		case events.KindEvent, events.KindMessage:
 			e.proj.Route(r, i, &e.batch.ops)
 		case events.KindMalformed:
 			e.unrouted(r.Subject, r, r.Reason)
@@ -86,7 +86,11 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 
 // advance commits what was folded of some records, moves the tip to the record up to which everything is decided, and tells of it.
 func (e *engine) advance(ctx context.Context, work []*events.Record, upto *events.Record) error {
-	e.tip = tip{seq: upto.Sequence, at: e.position(upto.Sequence), seen: upto.Fingerprint(), applied: upto.Time}
+	applied := upto.Time
+	if upto.Kind.Gone() {
+		applied = e.tip.applied // nobody knows when that was stored
+	}
+	e.tip = tip{seq: upto.Sequence, at: e.position(upto.Sequence), seen: upto.Fingerprint(), applied: applied}
 	if err := e.commit(ctx); err != nil {
 		return err
 	}
@@ -102,14 +106,22 @@ func (e *engine) touchAll() {
 }
 
 // contiguous returns ErrHole unless the records follow what was read before. The reader promises it; a hole that gets by would never
-// be found again.
+// be found again. What a stream that is not ours does not hold any more has records in its place; ErrEvicted says that they cannot be passed over.
 func (e *engine) contiguous(records []events.Record) error {
 	for i := range records {
-		if records[i].Sequence != e.next {
-			return events.Errorf(events.ErrHole, "the log of %s was read up to %d and then at %d; nothing was applied from there on",
-				e.log.Origin(), e.next-1, records[i].Sequence)
+		r := &records[i]
+		first := r.Sequence
+		if e.sparse && r.Kind.Gone() {
+			first = r.First
 		}
-		e.next++
+		if first != e.next || r.Sequence < first || r.Kind.Gone() && !e.sparse {
+			return events.Errorf(events.ErrHole, "the log of %s was read up to %d and then at %d; nothing was applied from there on",
+				e.log.Origin(), e.next-1, r.Sequence)
+		}
+		if err := e.passable(r); err != nil {
+			return err
+		}
+		e.next = r.Sequence + 1
 	}
 	return nil
 }
@@ -164,7 +176,7 @@ func (e *engine) target(work []*events.Record) {
 		op, r := &list[i], work[list[i].At]
 		var target *entry
 		if op.Key == "" {
-			e.unrouted(r.Event.Entity.String(), r, projections.ReasonOf(op.Err))
+			e.unrouted(nameOf(r), r, projections.ReasonOf(op.Err))
 			e.panicked(r, "", op.Err)
 		} else if n := projections.PartitionOf(op.Key, len(e.parts)); r.Sequence > e.parts[n].seq {
 			target = e.need(op.Key, n)

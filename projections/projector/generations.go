@@ -28,7 +28,7 @@ func (p *Projector) pointer(ctx context.Context) (projections.Pointer, error) {
 	number := max(pointer.Highest, gone.Highest) + 1
 	pointer = projections.Pointer{
 		Generation: number, Partitions: p.options.Partitions, Version: p.def.Version, Definition: p.def.Fingerprint(),
-		Fields: p.def.Fields, Indexes: p.def.Indexes, Highest: number, Retired: pointer.Retired,
+		Fields: p.def.Fields, Indexes: p.def.Indexes, Source: p.def.Source, Highest: number, Retired: pointer.Retired,
 	}
 	_, err = projections.WriteJSON(ctx, p.kv, projections.PointerKey(name), pointer, revision)
 	return pointer, err

@@ -133,6 +133,10 @@ func New(p projections.Projection, log events.Reader, store projections.Store, k
 	if err := o.validate(def.Name); err != nil {
 		return nil, err
 	}
+	if def.Source != nil && def.Source.Origin != log.Origin() {
+		return nil, events.Errorf(projections.ErrInvalidProjection, "projection %q is folded from %s, the stream %s, and was given %s",
+			def.Name, def.Source.Origin, def.Source.Stream, log.Origin())
+	}
 	o.Logger = o.Logger.With("projection", def.Name, "origin", log.Origin())
 	return &Projector{
 		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1), demands: make(chan projections.Demand, demandRoom),
@@ -310,8 +314,8 @@ func (p *Projector) engine(proj projections.Projection, gen projections.Generati
 // refuses reports whether an error stays until a person decides: going on would fold what must not be folded.
 func refuses(err error) bool {
 	for _, code := range [...]events.Code{
-		events.ErrForeignHistory, events.ErrHole, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition,
-		projections.ErrDefinitionChanged, projections.ErrVersionLowered, projections.ErrNamespaceTaken, projections.ErrWrongType,
+		events.ErrForeignHistory, events.ErrHole, events.ErrEvicted, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition,
+		projections.ErrDocumentDamaged, projections.ErrDefinitionChanged, projections.ErrVersionLowered, projections.ErrNamespaceTaken, projections.ErrWrongType,
 	} {
 		if errors.Is(err, code) {
 			return true

@@ -136,6 +136,9 @@ func (f *refolding) everything(ctx context.Context) error {
 		}
 		work, _ := whole.take(records)
 		for _, r := range work {
+			if r.Kind.Gone() {
+				return f.e.beyondRefolding(r, len(f.suspects))
+			}
 			f.step(r)
 		}
 	}
@@ -220,7 +223,7 @@ func (f *refolding) step(r *events.Record) {
 			}
 		}
 	}
-	if r.Kind != events.KindEvent {
+	if r.Kind != events.KindEvent && r.Kind != events.KindMessage {
 		return
 	}
 	f.ops.Reset()

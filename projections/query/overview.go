@@ -35,6 +35,8 @@ type ModelStatus struct {
 	Unrouted   uint64                     `json:"unrouted"`
 	Digest     string                     `json:"digest,omitempty"` // only when all partitions are at Position
 	Projector  projections.ProjectorState `json:"projector"`
+	// Stream is the one that is not ours and that the read model is folded from; nil: it is folded from the installation's log.
+	Stream *StreamStatus `json:"stream,omitempty"`
 	// SilentSince is when the projector confirmed its status last; only when that is so long ago that Projector is silent.
 	SilentSince *time.Time          `json:"silent_since,omitempty"`
 	Code        string              `json:"code,omitempty"`
@@ -92,7 +94,7 @@ func (r *Reader) model(ctx context.Context, name string) (ModelStatus, bool, err
 	if err != nil {
 		return s, false, err
 	}
-	s.Generation, s.Version, s.Partitions = pointer.Generation, pointer.Version, pointer.Partitions
+	s.Generation, s.Version, s.Partitions, s.Stream = pointer.Generation, pointer.Version, pointer.Partitions, r.stream(ctx, pointer.Source)
 	status, entry, err := projections.ReadStatus(ctx, r.kv, name)
 	if err != nil {
 		return s, false, err
@@ -115,11 +117,11 @@ func (r *Reader) model(ctx context.Context, name string) (ModelStatus, bool, err
 		s.Code, s.Message = string(code), err.Error()
 		return s, true, nil
 	}
-	r.summarise(ctx, &s, headers)
+	r.summarise(ctx, &s, headers, r.headsFrom(pointer.Source))
 	return s, true, nil
 }
 
-func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projections.Header) {
+func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projections.Header, heads *Heads) {
 	digest, documents, at := projections.Sum(headers)
 	s.Documents = documents
 	if !at.IsZero() {
@@ -145,5 +147,5 @@ func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projec
 		}
 	}
 	s.Position = low.Checkpoint
-	s.Lag = r.heads.Lag(ctx, low.Checkpoint)
+	s.Lag = heads.Lag(ctx, low.Checkpoint)
 }

@@ -35,10 +35,12 @@ const (
 
 // Options of a runner. The zero value works.
 type Options struct {
-	// Projector adjusts the projectors; its Logger and Observer are the runner's too. Earlier is not used.
+	// Projector adjusts the projectors; its Logger and Observer are the runner's too. Earlier is the runner's own.
 	Projector projector.Options
 	// Poll is how often the catalog is looked at; default 1 s.
 	Poll time.Duration
+	// Reader returns what a projection with a source is folded from; nil: such projections are refused.
+	Reader func(*projections.Source) (events.Reader, error)
 }
 
 // Runner runs projections in one region.
@@ -96,11 +98,30 @@ func New(own []projections.Projection, log events.Log, store projections.Store, 
 	return r, nil
 }
 
-// projector returns the projector of a projection.
+// projector returns the projector of a projection. An earlier version that is folded from something else is not followed.
 func (r *Runner) projector(p projections.Projection, earlier []projections.Projection) (*projector.Projector, error) {
-	o := r.options.Projector
-	o.Earlier = earlier
-	return projector.New(p, r.log, r.store, r.kv, r.leases, o)
+	o, source := r.options.Projector, p.Definition().Source
+	log, err := r.reader(source)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range earlier {
+		if before := e.Definition().Source; (before == nil) == (source == nil) && (source == nil || *before == *source) {
+			o.Earlier = append(o.Earlier, e)
+		}
+	}
+	return projector.New(p, log, r.store, r.kv, r.leases, o)
+}
+
+// reader returns what a projection is folded from.
+func (r *Runner) reader(source *projections.Source) (events.Reader, error) {
+	switch {
+	case source == nil:
+		return r.log, nil
+	case r.options.Reader == nil:
+		return nil, events.Errorf(projections.ErrInvalidProjection, "the stream %s cannot be read here; nothing was folded", source.Stream)
+	}
+	return r.options.Reader(source)
 }
 
 // noticed returns what projectors tell of control records: a newer catalog is looked at now.

@@ -105,15 +105,26 @@ func look(ctx context.Context, c *client.Client, projection, key string) (*parke
 	found := &parkedCase{
 		Projection: projection, Key: key, Region: a.Region, Parked: parked, Document: a.Document, document: a.Document, Position: a.Position, Lag: a.Lag,
 	}
-	info, err := c.Log().Info(ctx)
+	pointer, _, err := projections.ReadPointer(ctx, c.Region().KV(), projection)
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.Log().Record(ctx, parked.Sequence)
+	log, err := c.Region().Reader(pointer.Source)
+	if err != nil {
+		return nil, err
+	}
+	info, err := log.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := log.Record(ctx, parked.Sequence)
 	if err != nil {
 		return nil, err
 	}
 	found.Event = newPast(&r, &info)
+	if pointer.Source != nil { // no record of ours reaches it
+		return found, nil
+	}
 	list, err := skips.Read(ctx, c.Log(), projection, info.Last)
 	if err != nil {
 		return nil, err

@@ -126,6 +126,14 @@ func (p *program) skip(ctx context.Context, c *client.Client, s *skipped, flags 
 func (p *program) prepareSkip(ctx context.Context, c *client.Client, s *skipped, flags *skipFlags) error {
 	looking, cancel := p.bounded(ctx, 0)
 	defer cancel()
+	pointer, _, err := projections.ReadPointer(looking, c.Region().KV(), s.Projection)
+	switch {
+	case err != nil:
+		return err
+	case pointer.Source != nil:
+		return events.Errorf(projections.ErrInvalidSkip, "%s is folded from the stream %s, which is not ours: a record of ours does not stand in it, so nothing can be skipped; nothing was written",
+			s.Projection, pointer.Source.Stream).Hint("Apply a version of the projection that can take the message.")
+	}
 	found, err := look(looking, c, s.Projection, s.Key)
 	switch {
 	case errors.Is(err, projections.ErrNotParked) && flags.sequence > 0:

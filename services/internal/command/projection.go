@@ -45,7 +45,8 @@ func (p *program) projectionCheck() *cobra.Command {
 		Short: "Say what is wrong with a projection, or what it makes of a sample",
 		Long: `Read a projection and compile its expressions. Every mistake is printed at once, as file:line:column: code: message. A file without mistakes is
 summed up. With --sample its documents are printed as well: the sample is a file of events, each as JSON with type, entity and data, one a line; what
-"tidemark history -o json" prints will do. {"mark":"2001-02-01T00:00:00Z"} is a mark: it removes what has expired by then. FILE and the sample may be - for stdin.
+"tidemark history -o json" prints will do. {"mark":"2001-02-01T00:00:00Z"} is a mark: it removes what has expired by then. Of a projection with a stream, the
+sample is of its messages, each as JSON with subject, and if it has them headers, and data, text or data_base64. FILE and the sample may be - for stdin.
 
 Exit codes: 0 valid, 2 invalid.`,
 		Example: `  tidemark projection check airports.yaml
@@ -177,7 +178,7 @@ func (p *program) takeSample(report *projectionReport, projection *declared.Proj
 		from = f
 	}
 	var bad error
-	out := declared.Fold(projection, sampleOf(from, &report.Events, &bad))
+	out := declared.Fold(projection, sampleOf(projection.Sample(from), &report.Events, &bad))
 	if bad != nil {
 		return bad
 	}
@@ -191,9 +192,9 @@ func (p *program) takeSample(report *projectionReport, projection *declared.Proj
 }
 
 // sampleOf returns the events of a sample, counts them, and keeps the error that ends it.
-func sampleOf(from io.Reader, n *int, bad *error) iter.Seq[*events.Record] {
+func sampleOf(sample iter.Seq2[*events.Record, error], n *int, bad *error) iter.Seq[*events.Record] {
 	return func(yield func(*events.Record) bool) {
-		for r, err := range declared.ReadSample(from) {
+		for r, err := range sample {
 			if *bad = err; err != nil || !yield(r) {
 				return
 			}

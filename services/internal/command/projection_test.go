@@ -88,6 +88,24 @@ func TestProjectionCheckShowsTheDocumentsOfASample(t *testing.T) {
 	}
 }
 
+func TestTheSampleOfAStreamIsOfPlainMessages(t *testing.T) {
+	file := projectionFile(t, "a.yaml", "projection: p\nversion: 1\nstream: {name: ORDERS, type: {text: E}, entity: {type: {text: order}, id: data.id}}\n"+
+		"fields: {n: int}\non: [{event: E, do: [{count: n}]}]\n")
+	sample := `{"subject":"orders.placed","data":{"id":"a"}}
+{"subject":"orders.placed","headers":{"X":"y"},"data":{"id":"a"}}
+{"subject":"orders.placed","text":"nonsense"}
+`
+	out := want(t, cli(t, sample, "projection", "check", file, "--sample", "-"), 0).out
+	for _, s := range []string{`the sample: 3 events, 1 document, 1 unrouted`, `(?m)^a +2`, `(?m)^3 +the payload is not JSON: `} {
+		if !regexp.MustCompile(s).MatchString(out) {
+			t.Errorf("the output lacks %s:\n%s", s, out)
+		}
+	}
+	if r := want(t, cli(t, `{"entity":"x/a","type":"E"}`, "projection", "check", file, "--sample", "-"), 2); !strings.Contains(r.err, "message 1 of the sample has no subject") {
+		t.Errorf("an event where a message is wanted: %q", r.err)
+	}
+}
+
 func TestASampleShowsListsAndWhatExpires(t *testing.T) {
 	text := strings.NewReplacer("s: string", "s: set, l: {kind: list, keep: 2}", "{set: {s: \"default(data.s, '')\"}}",
 		"{append: {l: data.n}, collect: {s: data.n}, expire: 'event.time + duration(\"1h\")'}").Replace(smallProjection)

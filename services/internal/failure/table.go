@@ -60,6 +60,8 @@ func ofLog(code events.Code) Class {
 		return unknown(http.StatusBadGateway, "The log has unsafe settings")
 	case events.ErrHole:
 		return unknown(http.StatusInternalServerError, "The log has a hole")
+	case events.ErrEvicted:
+		return unknown(http.StatusInternalServerError, "The stream does not retain what was to be read next")
 	case events.ErrDamaged:
 		return unknown(http.StatusInternalServerError, "A record of the log is damaged")
 	case events.ErrForeignHistory:

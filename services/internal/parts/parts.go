@@ -105,7 +105,7 @@ func NewHeads(r *region.Region) *query.Heads {
 
 // NewReader returns the region's queries.
 func NewReader(r *region.Region, heads *query.Heads) *query.Reader {
-	return query.New(r.Name(), r.Store(), r.KV(), heads).Use(r.Signals())
+	return query.New(r.Name(), r.Store(), r.KV(), heads).Use(r.Signals()).Attach(r.Reader)
 }
 
 // NewOptions returns what every API of the region has.
