@@ -16,12 +16,15 @@ func BenchmarkFold(b *testing.B) {
 	for i := range list {
 		list[i] = &events.Record{Sequence: uint64(i) + 1, Kind: events.KindEvent, Event: event(random, 2_000, i)}
 	}
-	for name, open := range map[string]func() (projections.Projection, error){"go": inGo, "yaml": inYAML} {
-		p, err := open()
+	for _, how := range []struct {
+		name string
+		open func() (projections.Projection, error)
+	}{{"go", inGo}, {"yaml", inYAML}} {
+		p, err := how.open()
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Run(name, func(b *testing.B) {
+		b.Run(how.name, func(b *testing.B) {
 			b.ReportAllocs()
 			states := map[string]projections.State{}
 			var ops projections.Ops

@@ -202,6 +202,10 @@ func ours(v ref.Val) (value, error) {
 		return ourList(v)
 	case *object:
 		return value{}, because("the result is an object")
+	case types.Null:
+		return value{}, because("the result is null")
+	case *types.Err:
+		return value{}, because("%s", told(v.Unwrap())) // an item of a list that nobody has looked at
 	default:
 		return value{}, because("the result is no value that a field can hold")
 	}
@@ -212,7 +216,7 @@ func ourList(from traits.Lister) (value, error) {
 	for i := from.Iterator(); i.HasNext() == types.True; {
 		item, err := ours(i.Next())
 		if err != nil {
-			return value{}, because("an item of the result: %s", err)
+			return value{}, because("an item: %s", err)
 		}
 		e, err := item.element()
 		if err != nil {

@@ -118,8 +118,10 @@ func (in *inside) read(text string, w *wanted) {
 	for i := next(text, 1); i < len(text)-1; i = next(text, i) {
 		name := ""
 		if object {
-			end := behind(text, i)
-			name = unquoted(text[i:end])
+			end, escaped := behindString(text, i)
+			if name = text[i+1 : end-1]; escaped {
+				name = unquoted(text[i:end])
+			}
 			i = next(text, end)
 		}
 		end := behind(text, i)
@@ -194,7 +196,8 @@ func next(text string, i int) int {
 func behind(text string, i int) int {
 	switch text[i] {
 	case '"':
-		return behindString(text, i)
+		end, _ := behindString(text, i)
+		return end
 	case '{', '[':
 		depth := 0
 		for {
@@ -206,7 +209,8 @@ func behind(text string, i int) int {
 					return i + 1
 				}
 			case '"':
-				i = behindString(text, i) - 1
+				end, _ := behindString(text, i)
+				i = end - 1
 			}
 			i++
 		}
@@ -217,12 +221,27 @@ func behind(text string, i int) int {
 	return i
 }
 
-func behindString(text string, i int) int {
-	end := i + 1 + strings.IndexByte(text[i+1:], '"')
-	if text[end-1] != '\\' {
-		return end + 1
+// behindString returns also whether the string has an escape.
+func behindString(text string, i int) (end int, escaped bool) {
+	const short = 16 // most names and many values: no search pays
+	from := i + 1
+	for i = from; i < from+short; i++ {
+		switch text[i] {
+		case '"':
+			return i + 1, false
+		case '\\':
+			return behindEscapes(text, i), true
+		}
 	}
-	for i++; ; i++ {
+	end = i + strings.IndexByte(text[i:], '"')
+	if strings.IndexByte(text[i:end], '\\') < 0 {
+		return end + 1, false
+	}
+	return behindEscapes(text, i), true
+}
+
+func behindEscapes(text string, i int) int {
+	for ; ; i++ {
 		switch text[i] {
 		case '"':
 			return i + 1

@@ -125,8 +125,8 @@ func (a *action) list(c *call, f *field, old *list, v value) (*list, error) {
 
 // single changes a field that holds one value.
 func (a *action) single(f *field, old *value, v value) error {
-	v, err := v.as(f.initial.kind, "the value")
-	if err != nil {
+	if v.kind != f.initial.kind {
+		_, err := v.as(f.initial.kind, "the value")
 		return err
 	}
 	switch a.verb {

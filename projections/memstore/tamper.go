@@ -111,6 +111,13 @@ func (s *Store) DropEntry(g projections.Generation, partition int, index, entry 
 	return there
 }
 
+// Entries returns the entries of an index, in order.
+func (s *Store) Entries(g projections.Generation, partition int, index string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.partition(g, partition).indexes[index].between("", ""))
+}
+
 // SpoilIndex makes an index hold something else.
 func (s *Store) SpoilIndex(g projections.Generation, partition int, index string) {
 	s.mu.Lock()

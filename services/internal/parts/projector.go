@@ -12,6 +12,7 @@ import (
 	"tidemark.dev/infra/region"
 	"tidemark.dev/infra/telemetry"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/projections/runner"
 	"tidemark.dev/services/internal/httpapi"
@@ -22,6 +23,7 @@ type Projectors struct {
 	region *region.Region
 	reader *query.Reader
 	runner *runner.Runner
+	marks  *marks.Writer // nil: another region leads the log
 	api    *httpapi.API
 }
 
@@ -36,6 +38,9 @@ func NewProjectors(
 	if p.runner, err = runner.New(own, log, r.Store(), r.KV(), r.Leases(), o); err != nil {
 		return nil, err
 	}
+	if r.Leads() {
+		p.marks = marks.New(log, marks.Options{Logger: o.Projector.Logger})
+	}
 	answer := NewOptions(c, seen, logger)
 	answer.Check = p.Missing
 	p.api = httpapi.New(nil, nil, answer)
@@ -45,10 +50,13 @@ func NewProjectors(
 // API returns the resources of a projector: its health.
 func (p *Projectors) API() *httpapi.API { return p.api }
 
-// Run runs the projectors until ctx ends.
+// Run runs the projectors, and where the region leads the log writes its marks, until ctx ends.
 func (p *Projectors) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.runner.Run(running) })
+	if p.marks != nil {
+		group.Go(func() error { return p.marks.Run(running) })
+	}
 	group.Go(func() error { return untilLost(running, p.region) })
 	err := group.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
