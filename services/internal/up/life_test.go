@@ -289,7 +289,7 @@ func TestAProjectionThatIsAppliedAnywhereIsBuiltEverywhere(t *testing.T) {
 			f.until("the digests are those of the projection in Go", func() bool {
 				a, _ := f.model(in, name)
 				b, _ := f.model(in, name+"-y")
-				return a.Digest != "" && a.Digest == b.Digest && a.Position.Equal(at) && b.Position.Equal(at)
+				return a.Digest != "" && a.Digest == b.Digest && a.Position.Equal(b.Position) // which marks may have moved on
 			})
 		}
 	}
