@@ -52,7 +52,7 @@ func TestWhatAUserDoesInOneRegion(t *testing.T) {
 		t.Fatal(err)
 	}
 	published := decode[struct{ First, Last uint64 }](t, do(0, "publish", "airport/JFK", "FlightDeparted", "--data", "@"+file, "--time", "2001-01-01T00:47:00Z", "-o", "json").out)
-	if published.First != begun+1 || published.Last != begun+1 {
+	if published.First <= begun || published.Last != published.First { // a mark may be between them
 		t.Errorf("publish answered %+v", published)
 	}
 
