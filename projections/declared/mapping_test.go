@@ -129,7 +129,7 @@ func TestWhatIsMappedIsAnExpression(t *testing.T) {
 		{"negative milliseconds", with(typed + "  time: {milliseconds: data.at}\n"), message(3, "a", `{"at":-1}`), "k=x E 3 1969-12-31T23:59:59.999Z"},
 		{"seconds that are a text", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":"1700000000"}`), "?3 its time is a string"},
 		{"seconds beyond all years", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":9223372036854775807}`), "?3 its time 9223372036854775807 is not between the years 1 and 9999"},
-		{"a fraction", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":1.5}`), "?3 its time: data.at is "1.5", which is not an integer of 64 bits"},
+		{"a fraction", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":1.5}`), "?3 its time: data.at is \"1.5\", which is not an integer of 64 bits"},
 		{"an integer as id of the event", with(typed + "  id: data.n * 2\n"), message(3, "a", `{"n":21}`), "k=x E 42"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
