@@ -1,0 +1,216 @@
+package natsconn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// flushTimeout is how long a write of a Link may take to get out of this process.
+const flushTimeout = 5 * time.Second
+
+// ErrDisconnected says that a request has no answer because the connection broke, or was not there.
+var ErrDisconnected = errors.New("the connection to the servers broke")
+
+// Link is a connection of our own on which requests are made and answered. What waits for an answer ends at once when the connection breaks, or when the
+// servers refuse a right, instead of with a time-out.
+type Link struct {
+	nc     *nats.Conn
+	whose  string
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	begun   bool          // it was connected once
+	closed  bool          // a callback may come late
+	epoch   *Epoch        // the time from a connection's beginning to its break
+	up      chan struct{} // closed while connected
+	waiting map[*request]struct{}
+	deaf    error  // why the servers refuse the inbox that answers come to
+	deafIn  *Epoch // on this connection
+	denied  map[string]func(error)
+}
+
+// request is one that waits for its answer.
+type request struct {
+	subject string
+	end     context.CancelCauseFunc
+}
+
+// Epoch is the life of one connection.
+type Epoch struct {
+	ctx context.Context // ends when the connection breaks
+	end context.CancelCauseFunc
+}
+
+func newEpoch() *Epoch {
+	e := &Epoch{}
+	e.ctx, e.end = context.WithCancelCause(context.Background())
+	return e
+}
+
+// Over reports whether the connection has broken since.
+func (e *Epoch) Over() bool { return e.ctx.Err() != nil }
+
+// Connect opens a link with the options of model. name tells people what it is for, whose names the servers in errors. Errors are those of DialError.
+func Connect(model *nats.Conn, name, whose string, logger *slog.Logger) (*Link, error) {
+	return open(Options(model, name, flushTimeout), whose, logger, false)
+}
+
+// Dial opens a link to servers, which need not answer yet: until they do, the link is not connected. Errors are those of DialError, for credentials or
+// addresses that can never be used.
+func Dial(o nats.Options, name, whose string, logger *slog.Logger) (*Link, error) {
+	return open(own(o, name, flushTimeout), whose, logger, true)
+}
+
+func open(o nats.Options, whose string, logger *slog.Logger, later bool) (*Link, error) {
+	l := &Link{whose: whose, logger: logger, epoch: newEpoch(), up: make(chan struct{}), waiting: map[*request]struct{}{}, denied: map[string]func(error){}}
+	l.epoch.end(ErrDisconnected)
+	o.RetryOnFailedConnect = later
+	o.ConnectedCB = func(*nats.Conn) { l.restored() }
+	o.DisconnectedErrCB = func(_ *nats.Conn, err error) { l.down(err) }
+	o.ReconnectedCB = func(*nats.Conn) { l.restored() }
+	o.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) { l.asyncError(err) }
+	nc, err := o.Connect()
+	if err != nil {
+		return nil, DialError(whose, err)
+	}
+	l.nc = nc
+	if l.mu.Lock(); !l.begun && nc.IsConnected() { // the callback comes a little later
+		l.begin()
+	}
+	l.mu.Unlock()
+	return l, nil
+}
+
+// Conn returns the connection itself, to subscribe and to answer with. Its handlers are the link's.
+func (l *Link) Conn() *nats.Conn { return l.nc }
+
+// Close ends the connection, and with it what waits.
+func (l *Link) Close() {
+	l.nc.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.epoch.end(ErrDisconnected)
+}
+
+func (l *Link) down(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epoch.Over() {
+		return
+	}
+	l.epoch.end(ErrDisconnected)
+	l.up = make(chan struct{})
+	l.logger.Warn("connection to the servers lost", "servers", l.whose, "error", err)
+}
+
+func (l *Link) restored() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epoch.Over() && !l.closed {
+		l.begin()
+		l.logger.Info("connected to the servers", "servers", l.whose)
+	}
+}
+
+// begin begins an epoch. The lock is held.
+func (l *Link) begin() {
+	l.begun, l.epoch = true, newEpoch()
+	close(l.up)
+}
+
+// Present returns the epoch of this moment.
+func (l *Link) Present() *Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch
+}
+
+// Wait returns when the link is connected, or ctx's cause.
+func (l *Link) Wait(ctx context.Context) error {
+	l.mu.Lock()
+	up := l.up
+	l.mu.Unlock()
+	select {
+	case <-up:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// OnDenied sets what is called when the servers refuse to let the link hear a subject.
+func (l *Link) OnDenied(subject string, f func(error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.denied[subject] = f
+}
+
+// Request sends a message and waits for its answer. unsent says that nobody got it, so that it had no effect. The error is nats.ErrNoResponders, ErrDisconnected,
+// an events.ErrUnauthorized, ctx's cause, or whatever else the client says.
+func (l *Link) Request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unsent bool, err error) {
+	r := &request{subject: m.Subject}
+	ctx, r.end = context.WithCancelCause(ctx)
+	defer r.end(nil)
+	l.mu.Lock()
+	e := l.epoch
+	switch {
+	case e.Over():
+		defer l.mu.Unlock()
+		return nil, true, ErrDisconnected
+	case l.deafIn == e:
+		defer l.mu.Unlock()
+		return nil, true, l.deaf
+	}
+	l.waiting[r] = struct{}{}
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.waiting, r)
+	}()
+	defer context.AfterFunc(e.ctx, func() { r.end(ErrDisconnected) })() //nolint:contextcheck // the connection's own life
+	answer, err = l.nc.RequestMsgWithContext(ctx, m)
+	switch {
+	case err == nil:
+		return answer, false, nil
+	case ctx.Err() != nil:
+		return nil, false, context.Cause(ctx)
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, true, nats.ErrNoResponders
+	case errors.Is(err, nats.ErrMaxPayload):
+		return nil, true, err
+	case NeverSent(err):
+		return nil, true, ErrDisconnected
+	}
+	return nil, false, err
+}
+
+// asyncError finds violations: Permissions Violation for Publish to "tm.append.us".
+func (l *Link) asyncError(err error) {
+	operation, subject, ok := Violation(err)
+	if !ok {
+		l.logger.Debug("asynchronous error of the connection", "servers", l.whose, "error", err)
+		return
+	}
+	refused := Refused(l.whose, operation, subject)
+	l.mu.Lock()
+	f := l.denied[subject]
+	if operation == "Subscription" && f == nil { // it is the inbox, of which the servers name a prefix only
+		l.deaf, l.deafIn = refused, l.epoch
+	}
+	for r := range l.waiting {
+		if operation == "Subscription" && f == nil || operation == "Publish" && r.subject == subject {
+			r.end(refused)
+		}
+	}
+	l.mu.Unlock()
+	if operation == "Subscription" && f != nil {
+		f(refused)
+	}
+}
