@@ -1,9 +1,11 @@
 package natsconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +33,8 @@ type Link struct {
 	waiting map[*request]struct{}
 	deaf    error  // why the servers refuse the inbox that answers come to
 	deafIn  *Epoch // on this connection
-	denied  map[string]func(error)
+	inbox   string                 // what the subjects of answers begin with
+	denied  map[string]func(error) // by subject
 }
 
 // request is one that waits for its answer.
@@ -69,6 +72,7 @@ func Dial(o nats.Options, name, whose string, logger *slog.Logger) (*Link, error
 func open(o nats.Options, whose string, logger *slog.Logger, later bool) (*Link, error) {
 	l := &Link{whose: whose, logger: logger, epoch: newEpoch(), up: make(chan struct{}), waiting: map[*request]struct{}{}, denied: map[string]func(error){}}
 	l.epoch.end(ErrDisconnected)
+	l.inbox = cmp.Or(o.InboxPrefix, "_INBOX") + "."
 	o.RetryOnFailedConnect = later
 	o.ConnectedCB = func(*nats.Conn) { l.restored() }
 	o.DisconnectedErrCB = func(_ *nats.Conn, err error) { l.down(err) }
@@ -144,7 +148,7 @@ func (l *Link) Wait(ctx context.Context) error {
 	}
 }
 
-// OnDenied sets what is called when the servers refuse to let the link hear a subject.
+// OnDenied sets what is called when the servers refuse to let the link hear a subject; of an empty one: any other that is not its inbox.
 func (l *Link) OnDenied(subject string, f func(error)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,18 +203,32 @@ func (l *Link) asyncError(err error) {
 		return
 	}
 	refused := Refused(l.whose, operation, subject)
+	if operation == "Publish" {
+		l.refuse(refused, func(r *request) bool { return r.subject == subject })
+		return
+	}
 	l.mu.Lock()
 	f := l.denied[subject]
-	if operation == "Subscription" && f == nil { // it is the inbox, of which the servers name a prefix only
+	if f == nil && !strings.HasPrefix(subject, l.inbox) {
+		f = l.denied[""]
+	} else if f == nil {
 		l.deaf, l.deafIn = refused, l.epoch
 	}
-	for r := range l.waiting {
-		if operation == "Subscription" && f == nil || operation == "Publish" && r.subject == subject {
-			r.end(refused)
-		}
-	}
 	l.mu.Unlock()
-	if operation == "Subscription" && f != nil {
+	if f != nil {
 		f(refused)
+		return
+	}
+	l.refuse(refused, func(*request) bool { return true })
+}
+
+// refuse ends requests that wait.
+func (l *Link) refuse(why error, which func(*request) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for r := range l.waiting {
+		if which(r) {
+			r.end(why)
+		}
 	}
 }

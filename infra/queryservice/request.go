@@ -1,0 +1,140 @@
+package queryservice
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/query"
+)
+
+// maxRequestBytes bounds a request.
+const maxRequestBytes = 1 << 20
+
+// Reading is what every request about a read model says.
+type Reading struct {
+	Projection string `json:"projection"`
+	// AtLeast is the position from which on to answer; nil: wherever the read model is.
+	AtLeast *string `json:"at_least,omitempty"`
+	// Wait is how long to wait for it, such as 250ms; 0s: not at all; nil: query.DefaultWait.
+	Wait *string `json:"wait,omitempty"`
+}
+
+// NewReading returns what options say about a projection.
+func NewReading(projection string, o query.Options) Reading {
+	r := Reading{Projection: projection}
+	if !o.AtLeast.IsZero() {
+		r.AtLeast = pointer(o.AtLeast.String())
+	}
+	if o.Wait != 0 {
+		r.Wait = pointer(max(o.Wait, 0).String())
+	}
+	return r
+}
+
+func pointer[T any](v T) *T { return &v }
+
+// options returns what a request asks of the position.
+func (r *Reading) options() (o query.Options, err error) {
+	if r.AtLeast != nil {
+		if *r.AtLeast == "" {
+			// An empty variable in a script: answering from anywhere would look like keeping the promise.
+			return o, events.Errorf(events.ErrInvalidPosition, "the position to wait for is empty").Hint("Leave at_least out to read without one.")
+		}
+		if o.AtLeast, err = events.ParsePosition(*r.AtLeast); err != nil {
+			return o, err
+		}
+	}
+	if r.Wait == nil {
+		return o, nil
+	}
+	wait, err := time.ParseDuration(*r.Wait)
+	switch {
+	case err != nil || wait < 0:
+		return o, events.Errorf(projections.ErrInvalidQuery, "a wait of %q is not a duration such as 5s or 250ms", clip(*r.Wait))
+	case wait == 0:
+		wait = -1
+	}
+	o.Wait = wait
+	return o, nil
+}
+
+// GetRequest asks for one document.
+type GetRequest struct {
+	Reading
+	Key string `json:"key"`
+}
+
+// ListRequest asks for a page.
+type ListRequest struct {
+	Reading
+	Limit *int   `json:"limit,omitempty"`
+	After string `json:"after,omitempty"`
+}
+
+// StatusRequest asks how the region does. It may also be empty.
+type StatusRequest struct{}
+
+// decode reads a request, which is one JSON object with members that are all known, and none twice.
+func decode[Q any](data []byte, known []string) (q Q, err error) {
+	if len(data) > maxRequestBytes {
+		return q, events.Errorf(events.ErrTooLarge, "the request has %d bytes, over the bound of %d", len(data), maxRequestBytes)
+	}
+	if len(bytes.TrimSpace(data)) == 0 && len(known) == 0 {
+		return q, nil
+	}
+	if err := events.CheckJSON(data); err != nil {
+		what := err.Error()
+		if told, ok := errors.AsType[*events.Error](err); ok {
+			what = told.What
+		}
+		return q, invalid("the request is not valid JSON: %s", what)
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(data, &given); err != nil || given == nil {
+		return q, invalid("the request is not a JSON object")
+	}
+	for name, value := range given {
+		switch {
+		case !slices.Contains(known, name):
+			return q, invalid("a request of this kind has no member %q", clip(name)).Hint("%s", allowed(known))
+		case string(bytes.TrimSpace(value)) == "null":
+			return q, invalid("the member %s is null", name).Hint("Leave it out.")
+		}
+	}
+	if err := json.Unmarshal(data, &q); err != nil {
+		return q, invalid("the request cannot be read: %w", err)
+	}
+	return q, nil
+}
+
+func invalid(format string, args ...any) *events.Error {
+	return events.Errorf(projections.ErrInvalidQuery, format, args...)
+}
+
+func allowed(known []string) string {
+	if len(known) == 0 {
+		return "It takes none."
+	}
+	return "There are " + strings.Join(known, ", ") + "."
+}
+
+// members returns the names of a request's members, those of embedded structs too.
+func members(t reflect.Type) (names []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			names = append(names, members(f.Type)...)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
