@@ -21,7 +21,7 @@ type Region struct {
 	log       events.Log
 	copy      events.Copy
 	floors    events.Floors
-	store     *redisstore.Store // nil for a writer
+	store     *redisstore.Store // nil for a role that does not read
 	redis     redis.UniversalClient
 	nats      *nats.Conn
 	server    *embedded.NATS // nil when it is not ours

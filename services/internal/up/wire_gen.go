@@ -43,6 +43,12 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 		cleanup()
 		return nil, nil, err
 	}
+	server, err := parts.NewService(region, reader, telemetry)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
 	listener, cleanup3, err := listen(ctx, c)
 	if err != nil {
 		cleanup2()
@@ -51,7 +57,7 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 	}
 	options := parts.NewOptions(config, telemetry, logger)
 	api := newAPI(options, region, log, reader, projectors, listener, names)
-	app := newApp(c, region, reader, projectors, names, listener, api, logger)
+	app := newApp(c, region, reader, projectors, server, names, listener, api, logger)
 	return app, func() {
 		cleanup3()
 		cleanup2()
