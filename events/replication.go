@@ -34,6 +34,8 @@ type Replication struct {
 	Lag *ReplicationLag `json:"lag"`
 	// Since is when the state began; zero for a copy that leads, and where it is not known.
 	Since time.Time `json:"since,omitzero"`
+	// Looked is when the two were compared last, by the clock of whoever did it; zero for a copy that leads, and where it is not known.
+	Looked time.Time `json:"looked,omitzero"`
 	// Code and Message say why the state is unknown or diverged.
 	Code    Code   `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
@@ -51,6 +53,13 @@ type ReplicationLag struct {
 type Copy interface {
 	// Replication returns how the copy stands now. It does not wait for anything.
 	Replication() Replication
+}
+
+// Leader tells how far an origin's log has come where it is written.
+type Leader interface {
+	// Head asks the leader for its last record and returns its position: whatever was acknowledged before the call is covered by it. Errors: ErrUnreachable, ErrUnauthorized,
+	// ErrNoLog, or the context's cause.
+	Head(ctx context.Context) (Position, error)
 }
 
 // Floor is how much of an origin a region has confirmed to hold: every record up to Sequence.

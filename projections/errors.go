@@ -24,8 +24,10 @@ const (
 	ErrNotReached = events.Code("not-reached")
 	// ErrNoDocument: the read model is complete at its position and has no document of that key.
 	ErrNoDocument = events.Code("no-document")
-	// ErrInvalidCursor: a cursor that is malformed or of another query.
+	// ErrInvalidCursor: a cursor, or a token of a watch, that is malformed or of another query.
 	ErrInvalidCursor = events.Code("invalid-cursor")
+	// ErrResync: a cursor or a token that was good once and cannot be continued: its generation was replaced, or the changes since are not kept any more.
+	ErrResync = events.Code("resync")
 	// ErrInvalidQuery: a limit or another parameter out of bounds.
 	ErrInvalidQuery = events.Code("invalid-query")
 	// ErrReplayRunning: a replay of the projection is running already.
@@ -48,7 +50,7 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
-		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrInvalidQuery, ErrReplayRunning, ErrWrongType,
+		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrReplayRunning, ErrWrongType,
 		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

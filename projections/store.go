@@ -119,6 +119,10 @@ type Store interface {
 	// store's back is returned with Values nil, as far as the store can tell.
 	Get(ctx context.Context, g Generation, def *Definition, ref Ref) (Header, *Document, error)
 
+	// Lookup returns the documents of refs, in order, and beside each of them its partition's header, in as few round trips as there are servers, and one more where a document is
+	// not there. What Get says of one document holds for each: it is at least as new as its header, and nil only where a partition of that header has none.
+	Lookup(ctx context.Context, g Generation, def *Definition, refs []Ref) ([]Header, []*Document, error)
+
 	// Page returns, for one partition, its header and up to limit documents with keys above after, in byte order of keys. Header and
 	// keys come from one atomic step; each document is at least as new as the header.
 	Page(ctx context.Context, g Generation, def *Definition, partition int, after string, limit int) (Header, []Document, error)

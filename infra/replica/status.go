@@ -53,7 +53,7 @@ func (s *status) set(ctx context.Context, v view) {
 	defer s.mu.Unlock()
 	before := s.now
 	s.at = time.Now()
-	s.now.State, s.now.Head, s.now.Lag = v.state, v.head, v.lag
+	s.now.State, s.now.Head, s.now.Lag, s.now.Looked = v.state, v.head, v.lag, s.at.UTC()
 	if !v.leaderHead.IsZero() {
 		s.now.LeaderHead = v.leaderHead
 	}

@@ -185,6 +185,47 @@ func (b *buggyStore) Get(ctx context.Context, g generationOf, def *definitionOf,
 	return b.Store.Get(ctx, g, def, ref)
 }
 
+func (b *buggyStore) Lookup(
+	ctx context.Context, g generationOf, def *definitionOf, refs []projections.Ref,
+) ([]projections.Header, []*projections.Document, error) {
+	headers, documents, err := b.Store.Lookup(ctx, g, def, refs)
+	switch b.bug {
+	case "lookup answers for partitions that are absent":
+		for i := range headers {
+			if headers[i].State == projections.Absent {
+				headers[i].State = projections.Live
+			}
+		}
+	case "lookup sorts":
+		slices.SortStableFunc(documents, func(x, y *projections.Document) int {
+			if x == nil || y == nil {
+				return 0
+			}
+			return strings.Compare(x.Key, y.Key)
+		})
+	case "lookup reads headers last":
+		for range 1_000 { // until somebody has written, if anybody does
+			letOthersRun()
+			moved := false
+			for i := range headers {
+				now := b.stored(g, refs[i].Partition)
+				moved = moved || !now.Checkpoint.Equal(headers[i].Checkpoint)
+				headers[i] = now
+			}
+			if moved {
+				break
+			}
+		}
+	case "lookup leaves out what was removed by hand":
+		for i, d := range documents {
+			if d != nil && d.At == "" {
+				documents[i] = nil
+			}
+		}
+	}
+	return headers, documents, err
+}
+
 func (b *buggyStore) Page(
 	ctx context.Context, g generationOf, def *definitionOf, partition int, after string, limit int,
 ) (projections.Header, []projections.Document, error) {

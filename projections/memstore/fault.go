@@ -21,6 +21,7 @@ const (
 	OpCommit   Op = "commit"
 	OpSetState Op = "set-state"
 	OpGet      Op = "get"
+	OpLookup   Op = "lookup"
 	OpPage     Op = "page"
 	OpDrop     Op = "drop"
 

@@ -59,3 +59,10 @@ func TestLeases(t *testing.T) {
 		return storetest.LeaseSubject{A: l, B: l, Kill: func(_ testing.TB, name string) { l.Expire(name) }}
 	})
 }
+
+func TestSignals(t *testing.T) {
+	storetest.RunSignals(t, func(*testing.T) (a, b projections.Signals) {
+		s := memstore.NewSignals()
+		return s, s
+	})
+}

@@ -21,31 +21,35 @@ const plantedBug = "STORETEST_PLANTED_BUG"
 // bugs are what an adapter may get wrong, and the test of a suite that must find it.
 func bugs() map[string]string {
 	return map[string]string{
-		"the owner is not checked":              "Store/apply is refused when another owner, older or newer, is stored",
-		"the checkpoint is not checked":         "Store/apply is refused at another checkpoint, behind or ahead",
-		"only sequences are compared":           "Store/apply is refused at another checkpoint, behind or ahead",
-		"a commit makes the partition it needs": "Store/apply is refused where the partition is absent",
-		"a refusal says nothing":                "Store/a refusal says what was found",
-		"writes come before the check of types": "Store/a key of another type refuses the whole commit",
-		"commits fail together":                 "Store/each commit succeeds or fails by itself",
-		"a header loses its nanoseconds":        "Store/a header comes back as it was created",
-		"a write leaves other fields":           "Store/a write puts right whatever fields a document has",
-		"a removed document stays listed":       "Store/a removed document is gone from the index too",
-		"a create takes an existing partition":  "Store/create refuses a partition that exists",
-		"left-over documents stay":              "Store/create removes what is left over of an earlier partition",
-		"a claim goes on after a refusal":       "Store/claim is refused by a newer owner and changes nothing from there on",
-		"owners are floats":                     "Store/owners are compared as 64-bit numbers",
-		"a state changes for everybody":         "Store/set state is refused where another owns",
-		"missing documents are left out":        "Store/load keeps the order of the references, with nil for what is not there",
-		"missing fields are empty":              "Store/a document that lacks a field, or has another one, has no values",
-		"get reads twice":                       "Store/get never mixes a header and a document of different commits",
-		"get ignores the header":                "Store/get tells a missing document from an absent partition",
-		"pages are in another order":            "Store/pages follow the byte order of keys",
-		"a page begins with the last of before": "Store/pages of every size meet without a gap",
-		"lost documents are left out of pages":  "Store/a document that is listed and lost has no values",
-		"a drop leaves what is not listed":      "Store/drop finishes what an interrupted drop left",
-		"a drop takes similar names along":      "Store/generations and projections with similar names do not mix",
-		"an ended context is ignored":           "Store/a call whose context has ended says that the store was not reached",
+		"the owner is not checked":                      "Store/apply is refused when another owner, older or newer, is stored",
+		"the checkpoint is not checked":                 "Store/apply is refused at another checkpoint, behind or ahead",
+		"only sequences are compared":                   "Store/apply is refused at another checkpoint, behind or ahead",
+		"a commit makes the partition it needs":         "Store/apply is refused where the partition is absent",
+		"a refusal says nothing":                        "Store/a refusal says what was found",
+		"writes come before the check of types":         "Store/a key of another type refuses the whole commit",
+		"commits fail together":                         "Store/each commit succeeds or fails by itself",
+		"a header loses its nanoseconds":                "Store/a header comes back as it was created",
+		"a write leaves other fields":                   "Store/a write puts right whatever fields a document has",
+		"a removed document stays listed":               "Store/a removed document is gone from the index too",
+		"a create takes an existing partition":          "Store/create refuses a partition that exists",
+		"left-over documents stay":                      "Store/create removes what is left over of an earlier partition",
+		"a claim goes on after a refusal":               "Store/claim is refused by a newer owner and changes nothing from there on",
+		"owners are floats":                             "Store/owners are compared as 64-bit numbers",
+		"a state changes for everybody":                 "Store/set state is refused where another owns",
+		"missing documents are left out":                "Store/load keeps the order of the references, with nil for what is not there",
+		"missing fields are empty":                      "Store/a document that lacks a field, or has another one, has no values",
+		"get reads twice":                               "Store/get never mixes a header and a document of different commits",
+		"get ignores the header":                        "Store/get tells a missing document from an absent partition",
+		"lookup answers for partitions that are absent": "Store/lookup tells a missing document from an absent partition",
+		"lookup sorts":                                  "Store/lookup keeps the order of the references, each with its header",
+		"lookup reads headers last":                     "Store/lookup never gives a document that is older than its header, or none where there is one",
+		"lookup leaves out what was removed by hand":    "Store/lookup tells a document that was removed by hand, or damaged",
+		"pages are in another order":                    "Store/pages follow the byte order of keys",
+		"a page begins with the last of before":         "Store/pages of every size meet without a gap",
+		"lost documents are left out of pages":          "Store/a document that is listed and lost has no values",
+		"a drop leaves what is not listed":              "Store/drop finishes what an interrupted drop left",
+		"a drop takes similar names along":              "Store/generations and projections with similar names do not mix",
+		"an ended context is ignored":                   "Store/a call whose context has ended says that the store was not reached",
 
 		"a put ignores the revision":        "KV/put at another revision is refused and changes nothing",
 		"a delete ignores the revision":     "KV/delete removes at the current revision only",
@@ -61,6 +65,13 @@ func bugs() map[string]string {
 		"a late release frees the name":    "Leases/a release after the loss leaves the successor alone",
 		"names are one":                    "Leases/names are independent",
 		"waiting does not look at the end": "Leases/waiting ends with its context and leaves nothing behind",
+
+		"sets lose their end":            "Signals/a demand arrives as it was sent",
+		"what was written is what moved": "Signals/a notice arrives as it was sent",
+		"names are prefixes":             "Signals/signals of other projections are not heard",
+		"one hears":                      "Signals/everybody who listens hears",
+		"a stop is ignored":              "Signals/whoever stopped hears nothing more",
+		"sending waits for somebody":     "Signals/nobody who sends waits",
 	}
 }
 
@@ -82,6 +93,12 @@ func TestASuiteWithAPlantedBug(t *testing.T) {
 		storetest.RunLeases(t, func(*testing.T) storetest.LeaseSubject {
 			l := &buggyLeases{Leases: memstore.NewLeases(), other: memstore.NewLeases(), bug: bug}
 			return storetest.LeaseSubject{A: l, B: l, Kill: func(_ testing.TB, name string) { l.Expire(l.name(name)) }}
+		})
+	})
+	t.Run("Signals", func(t *testing.T) {
+		storetest.RunSignals(t, func(*testing.T) (x, y projections.Signals) {
+			s := &buggySignals{Signals: memstore.NewSignals(), bug: bug}
+			return s, s
 		})
 	})
 }

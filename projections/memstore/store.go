@@ -184,12 +184,44 @@ func (s *Store) Get(
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := s.partitions[at(g, ref.Partition)].read(ref.Partition)
-	if h.State == projections.Absent || after != nil {
-		return h, nil, after
+	if after != nil {
+		return s.partitions[at(g, ref.Partition)].read(ref.Partition), nil, after
+	}
+	return s.look(g, def, ref)
+}
+
+// Lookup returns the documents of refs, each with its partition's header.
+func (s *Store) Lookup(
+	ctx context.Context, g projections.Generation, def *projections.Definition, refs []projections.Ref,
+) ([]projections.Header, []*projections.Document, error) {
+	before, after := s.enter(ctx, Call{Op: OpLookup, Generation: g})
+	if before != nil {
+		return nil, nil, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	headers, documents := make([]projections.Header, len(refs)), make([]*projections.Document, len(refs))
+	for i, ref := range refs {
+		var err error
+		if headers[i], documents[i], err = s.look(g, def, ref); err != nil {
+			return nil, nil, err
+		}
+	}
+	if after != nil {
+		return nil, nil, after
+	}
+	return headers, documents, nil
+}
+
+// look returns a document and its partition's header. It is called with the lock held.
+func (s *Store) look(g projections.Generation, def *projections.Definition, ref projections.Ref) (projections.Header, *projections.Document, error) {
+	p := s.partitions[at(g, ref.Partition)]
+	h := p.read(ref.Partition)
+	if h.State == projections.Absent {
+		return h, nil, nil
 	}
 	d, err := s.document(g, def, ref)
-	if p := s.partitions[at(g, ref.Partition)]; d == nil && err == nil && (p.index[ref.Key] || uint64(len(p.index)) != h.Documents) {
+	if d == nil && err == nil && (p.index[ref.Key] || uint64(len(p.index)) != h.Documents) {
 		d = &projections.Document{Key: ref.Key} // it was removed by hand, or may have been
 	}
 	return h, d, err

@@ -336,6 +336,7 @@ func (e *engine) commit(ctx context.Context) error {
 		p := &e.parts[b.order[i]]
 		p.head, p.seq = p.next, max(p.seq, e.tip.seq)
 	}
+	e.notify()
 	e.report()
 	return nil
 }

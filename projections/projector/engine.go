@@ -51,6 +51,9 @@ type engine struct {
 	troubled bool
 	told     bool // follows was called since reading began
 
+	// demands of readers that wait; nil: nobody can tell.
+	demands <-chan projections.Demand
+
 	pause  chan struct{} // closed to ask for a stop
 	restAt uint64        // the lowest sequence at which to stop; set before pause is closed
 
@@ -77,8 +80,9 @@ type tip struct {
 
 // partition is what the engine remembers of a partition.
 type partition struct {
-	head projections.Header
-	seq  uint64 // of the checkpoint
+	head  projections.Header
+	seq   uint64   // of the checkpoint
+	wants []uint64 // the sequences that readers wait for, rising; see demand.go
 
 	// Of the batch being prepared:
 	next    projections.Header
@@ -215,6 +219,10 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 	even.Stop()
 	waiting := false // even is running
 	pause, resting := e.pause, false
+	demands := e.demands
+	if to != 0 {
+		demands = nil // queries are not answered from here
+	}
 	for {
 		if resting && e.tip.seq >= e.restAt {
 			if err := e.even(ctx); err != nil {
@@ -229,6 +237,9 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			}
 			err := e.apply(ctx, records)
 			f.release()
+			if err == nil {
+				err = e.oblige(ctx)
+			}
 			if err != nil {
 				return err
 			}
@@ -236,6 +247,11 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			if !waiting && e.uneven() {
 				even.Reset(e.options.EvenInterval)
 				waiting = true
+			}
+		case d := <-demands:
+			e.want(d)
+			if err := e.oblige(ctx); err != nil {
+				return err
 			}
 		case <-even.C:
 			waiting = false

@@ -34,6 +34,8 @@ type Options struct {
 	Holder string
 	// Logger gets one line per change of state; default: none. Lines have the keys projection and origin; others are theirs.
 	Logger *slog.Logger
+	// Signals tell who waits, and are told what moved; default: none, and readers find out by themselves.
+	Signals projections.Signals
 	// Observer is told what happens; default: none, which costs nothing.
 	Observer Observer
 }
@@ -113,6 +115,7 @@ type Projector struct {
 	options Options
 	status  statusWriter
 	retired chan struct{} // wakes the sweeper; holds one
+	demands chan projections.Demand
 }
 
 // New returns a projector. It returns ErrInvalidProjection, also for options out of bounds.
@@ -127,7 +130,7 @@ func New(p projections.Projection, log events.Reader, store projections.Store, k
 	}
 	o.Logger = o.Logger.With("projection", def.Name, "origin", log.Origin())
 	return &Projector{
-		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1),
+		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1), demands: make(chan projections.Demand, demandRoom),
 		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
 	}, nil
 }
@@ -204,6 +207,9 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	defer cancel()
 	behind.Go(func() { p.sweep(ctx) })
 	behind.Go(func() { p.status.beat(ctx) })
+	if s := p.options.Signals; s != nil {
+		defer s.Demands(p.def.Name, p.demand)()
+	}
 	live.start(ctx, 0)
 	defer live.stop()
 	return p.watch(ctx, token, live)
@@ -271,6 +277,7 @@ func (p *Projector) requests(ctx context.Context, out chan<- error) {
 func (p *Projector) engine(gen projections.Generation, token uint64) *engine {
 	e := newEngine(p.proj, p.log, p.store, gen, token, p.options)
 	e.wanted = func(ctx context.Context) error { return p.wanted(ctx, gen.Number) }
+	e.demands = p.demands
 	return e
 }
 

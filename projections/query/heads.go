@@ -15,12 +15,15 @@ const (
 	failedAge = time.Second
 	// askPatience bounds a question to the log: a query does not hang on a log that hangs.
 	askPatience = time.Second
+	// leaderPatience bounds a question to the leader, which may be across the world.
+	leaderPatience = 3 * time.Second
 )
 
 // Heads knows how far the region's log has come. It asks a few times a second, however many queries there are, and one question at a time.
 type Heads struct {
 	log      events.Reader
 	mirrored events.Copy // nil: the log is the leader's own
+	leader   *shared[events.Position]
 
 	mu     sync.Mutex
 	asked  uint64        // questions so far: clocks are too coarse to tell what was asked before what
@@ -37,6 +40,7 @@ type Heads struct {
 // answer is what the log said to one question.
 type answer struct {
 	number uint64 // of the question, from 1
+	at     time.Time
 	info   events.Info
 	err    error
 }
@@ -45,8 +49,34 @@ type answer struct {
 func NewHeads(log events.Reader) *Heads { return &Heads{log: log} }
 
 // NewCopyHeads returns a Heads of a region's copy of a log. What is behind is then behind the leader's head, not the copy's: while it is not known how
-// the copy stands to the leader's, no lag is known.
-func NewCopyHeads(log events.Reader, c events.Copy) *Heads { return &Heads{log: log, mirrored: c} }
+// the copy stands to the leader's, no lag is known. leader is asked for strong reads; nil: the log is the leader's own.
+func NewCopyHeads(log events.Reader, c events.Copy, leader events.Leader) *Heads {
+	h := &Heads{log: log, mirrored: c}
+	if leader != nil {
+		h.leader = &shared[events.Position]{ask: leader.Head}
+	}
+	return h
+}
+
+// Leader asks the leader for its head after the call began, and returns it. All who need that at the same time share a question. It waits for at most d, and never longer
+// than leaderPatience; 0 is as long as that. Errors: events.ErrUnreachable, what the leader says, or the context's cause.
+func (h *Heads) Leader(ctx context.Context, d time.Duration) (events.Position, error) {
+	if d <= 0 || d > leaderPatience {
+		d = leaderPatience
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, d, events.Errorf(events.ErrUnreachable, "the leader did not say within %s how far its log is; nothing was read", d).
+		Hint("Ask again, wait longer, or read without asking the leader."))
+	defer cancel()
+	if h.leader != nil {
+		return h.leader.fresh(bounded)
+	}
+	if r, mirrors := h.Replication(); mirrors && r.State != events.CopyLeads {
+		return events.Position{}, events.Errorf(events.ErrUnreachable, "there is no way from here to ask region %s, which leads the log, how far it is; nothing was read", r.Leader).
+			Hint("Ask in region %s, or read without asking the leader.", r.Leader)
+	}
+	_, head, err := h.Fresh(bounded)
+	return head, err
+}
 
 // Replication returns how the copy stands to the leader's log, or false for a log that is the leader's own.
 func (h *Heads) Replication() (events.Replication, bool) {
@@ -116,7 +146,7 @@ func (h *Heads) ask(ctx context.Context, number uint64, expect events.Point) (an
 	bounded, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	begun := time.Now()
-	a := answer{number: number}
+	a := answer{number: number, at: begun}
 	a.info, a.err = h.log.Info(bounded)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,25 +190,36 @@ func (h *Heads) refute(checkpoint events.Point) {
 	}
 }
 
+// Lag says how far an answer is behind the log.
+type Lag struct {
+	Events uint64 `json:"events"`
+	// At is when it was looked how far the log is: the lag is as of then.
+	At time.Time `json:"at"`
+}
+
 // Lag returns how far a checkpoint is behind the head, or nil when the log does not say.
 func (h *Heads) Lag(ctx context.Context, checkpoint events.Position) *Lag {
-	info, err := h.Info(ctx)
-	if err != nil {
+	a, err := h.recent(ctx)
+	if err != nil || a.err != nil {
 		return nil
 	}
+	info := &a.info
 	point, ok := checkpoint.Point(info.Origin)
 	if !ok || point.Lineage != info.Terms.Lineage {
 		return nil
 	}
-	head := info.Last
+	head, at := info.Last, a.at
 	if r, mirrors := h.Replication(); mirrors && r.State != events.CopyLeads {
 		leader, ok := r.LeaderHead.Point(info.Origin)
 		if r.State != events.CopyFollows || !ok || leader.Lineage != info.Terms.Lineage {
 			return nil
 		}
 		head = max(head, leader.Sequence)
+		if !r.Looked.IsZero() && r.Looked.Before(at) {
+			at = r.Looked
+		}
 	}
-	return &Lag{Events: max(head, point.Sequence) - point.Sequence}
+	return &Lag{Events: max(head, point.Sequence) - point.Sequence, At: at.UTC().Truncate(time.Millisecond)}
 }
 
 // Contains returns ErrForeignHistory when the checkpoint of a read model is not on the log's history. When the log does not answer

@@ -2,43 +2,73 @@ package query
 
 import (
 	"context"
-	"encoding/base64"
-	"slices"
-	"strings"
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
 )
 
+const (
+	// DefaultLimit is the number of documents of a page that asks for no other.
+	DefaultLimit = 50
+	// MaxLimit is the largest number of documents of one page.
+	MaxLimit = 1_000
+)
+
 // ListOptions of a page.
 type ListOptions struct {
 	Options
+	Range
 	// Limit is the number of documents; 0 means DefaultLimit, at most MaxLimit.
 	Limit int
+	// Descending lists from the highest value down. Only with an index.
+	Descending bool
 	// After is the cursor of the page before; empty for the first page.
 	After string
 }
 
-// Item is one document of a page.
-type Item struct {
-	Key      string   `json:"key"`
-	Document Document `json:"document"`
-	Parked   string   `json:"parked,omitempty"`
-}
-
-// Page is a part of a read model in the byte order of its keys. Each document is at least as new as Position.
+// Page is a part of a read model, in the byte order of its keys, or in the order of an index and then of the keys. Each document is at least as new as Position.
 type Page struct {
-	Projection string          `json:"projection"`
-	Region     string          `json:"region"`
-	Items      []Item          `json:"items"`
-	Next       string          `json:"next,omitempty"` // the cursor of the next page; empty after the last
-	Position   events.Position `json:"position"`
-	Lag        *Lag            `json:"lag"`
-	Generation uint32          `json:"-"`
+	Projection string `json:"projection"`
+	Region     string `json:"region"`
+	Index      string `json:"index,omitempty"`
+	Items      []Item `json:"items"`
+	// Next is the cursor of the next page; empty after the last. Nothing else says that there is no more: a page may be short.
+	Next string `json:"next,omitempty"`
+	// Watch is the token with which a Watch tells everything that changed since the listing began.
+	Watch string `json:"watch,omitempty"`
+	Standing
 }
 
-// List returns a page. Its errors are those of Get without ErrNoDocument, and ErrInvalidCursor; with one, the page has no items.
-// Keys that are there during the whole listing appear exactly once, whatever is written meanwhile.
+// listing is what is listed.
+type listing struct {
+	projection string
+	Range
+	descending bool
+}
+
+// fingerprint tells listings apart whose cursors must not be mixed up.
+func (l *listing) fingerprint() string {
+	var t tag
+	t.text(l.Index)
+	t.text(strconv.Itoa(len(l.Equal)))
+	for _, v := range l.Equal {
+		t.text(v)
+	}
+	for _, bound := range [...]*string{l.From, l.To} {
+		if t.flag(bound != nil); bound != nil {
+			t.text(*bound)
+		}
+	}
+	t.flag(l.descending)
+	sum := sha256.Sum256(t.content)
+	return hex.EncodeToString(sum[:8])
+}
+
+// List returns a page. Its errors are those of Get without ErrNoDocument, ErrInvalidCursor, and ErrResync for a cursor of a generation that was replaced; with one, the
+// page has no items. A document that stays at its place during the whole listing is listed exactly once, whatever is written meanwhile.
 func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Page, error) {
 	limit := o.Limit
 	if limit == 0 {
@@ -47,76 +77,70 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 	if limit < 1 || limit > MaxLimit {
 		return Page{}, events.Errorf(projections.ErrInvalidQuery, "a limit of %d is outside 1 to %d", o.Limit, MaxLimit)
 	}
-	after, err := parseCursor(projection, o.After)
+	l := &listing{projection: projection, Range: o.Range, descending: o.Descending}
+	if l.descending && l.Index == "" {
+		return Page{}, events.Errorf(projections.ErrInvalidQuery, "a descending order is there for an index only").Hint("Name an index, or list by key.")
+	}
+	after, err := parseCursor(l, o.After)
 	if err != nil {
 		return Page{}, err
 	}
-	var found []projections.Document
-	m, h, err := r.read(ctx, projection, o.Options, func(ctx context.Context, m model) (projections.Header, error) {
-		var lowest projections.Header
-		found = found[:0]
-		for i := range m.gen.Partitions {
-			h, documents, err := r.store.Page(ctx, m.gen, &m.def, i, after, limit+1)
+	var found []entry
+	var last place
+	var more bool
+	m, h, err := r.read(ctx, question{
+		projection: projection, pin: after.generation, from: everywhere,
+		do: func(ctx context.Context, m *model) (projections.Header, error) {
+			f, err := r.fetchOf(m, l)
 			if err != nil {
-				return h, err
+				return projections.Header{}, err
 			}
-			if i == 0 || worse(h, lowest) {
-				lowest = h
-			}
-			found = append(found, documents...)
-		}
-		return lowest, nil
-	})
-	page := Page{Projection: projection, Region: r.region, Items: []Item{}, Position: h.Checkpoint, Generation: m.gen.Number}
+			g := newGathering(m.gen.Partitions, limit+1, after.at, l.descending, f)
+			found, last, more, err = g.take(ctx, limit)
+			return g.low, err
+		},
+	}, o.Options)
+	page := Page{Projection: projection, Region: r.region, Index: l.Index, Items: []Item{}, Standing: Standing{Position: h.Checkpoint, Generation: m.gen.Number}}
 	if err != nil {
 		return page, err
 	}
-	page.Lag = r.heads.Lag(ctx, h.Checkpoint)
-	slices.SortFunc(found, func(a, b projections.Document) int { return strings.Compare(a.Key, b.Key) })
+	page.Lag = r.headsOf(&m).Lag(ctx, h.Checkpoint)
+	var t tag
+	items := make([]Item, 0, len(found))
 	for i := range found {
-		d := &found[i]
-		if i == limit {
-			page.Next = cursor(projection, found[i-1].Key)
-			break
-		}
+		d := &found[i].document
 		if d.Values == nil {
-			page.Items, page.Next = []Item{}, ""
 			return page, damaged(projection, d.Key)
 		}
-		page.Items = append(page.Items, Item{Key: d.Key, Document: Document{Fields: m.def.Fields, Values: d.Values}, Parked: d.Parked})
+		t.document(d)
+		items = append(items, m.item(d))
 	}
+	if page.Watch = after.watch; page.Watch == "" {
+		begun := token{region: r.region, projection: projection, generation: m.gen.Number, position: h.Checkpoint}
+		page.Watch = begun.seal()
+	}
+	if t.flag(more); more {
+		next := cursor{generation: m.gen.Number, at: last, watch: page.Watch}
+		page.Next = next.seal(l)
+	}
+	page.Items, page.ETag = items, t.of(m.gen.Number)
 	return page, nil
 }
 
-// worse reports whether a says less than b: a partition that cannot answer, or an earlier checkpoint.
-func worse(a, b projections.Header) bool {
-	if aLive, bLive := a.State == projections.Live, b.State == projections.Live; aLive != bLive {
-		return bLive
+// fetchOf returns how the entries of a listing are read.
+func (r *Reader) fetchOf(m *model, l *listing) (fetch, error) {
+	if l.Index != "" {
+		return r.fetchIndex(m, l)
 	}
-	return sequences(a.Checkpoint) < sequences(b.Checkpoint)
-}
-
-func sequences(p events.Position) (sum uint64) {
-	for _, pt := range p.Points() {
-		sum += pt.Sequence
+	if err := l.unbounded(); err != nil {
+		return nil, err
 	}
-	return sum
-}
-
-// A cursor is the projection and the last key, so that a cursor of another query is refused.
-func cursor(projection, key string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(projection + "\x00" + key))
-}
-
-func parseCursor(projection, s string) (key string, err error) {
-	if s == "" {
-		return "", nil
-	}
-	text, decodeErr := base64.RawURLEncoding.DecodeString(s)
-	name, key, ok := strings.Cut(string(text), "\x00")
-	if decodeErr != nil || !ok || name != projection || projections.ValidateKey(key) != nil {
-		return "", events.Errorf(projections.ErrInvalidCursor, "the cursor is malformed or belongs to another query").
-			Hint("Pass the cursor that the page before ended with, or none to begin anew.")
-	}
-	return key, nil
+	return func(ctx context.Context, partition int, after place, n int) (projections.Header, []entry, error) {
+		h, documents, err := r.store.Page(ctx, m.gen, &m.def, partition, after.key, n)
+		entries := make([]entry, len(documents))
+		for i := range documents {
+			entries[i] = entry{place: place{key: documents[i].Key}, document: documents[i]}
+		}
+		return h, entries, err
+	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,48 +69,73 @@ func TestAListingOfNothingIsEmpty(t *testing.T) {
 	})
 }
 
-// Keys that are there all the time are listed once each, while others come, and while generations replace each other.
+// Keys that are there all the time are listed once each, while others come. A listing whose generation is replaced is told to begin anew.
 func TestAListingIsCompleteWhileOthersWrite(t *testing.T) {
 	inRegion(t, func(r *region) {
 		r.departures(40)
-		for round := range 30 {
+		whole, resyncs := 0, 0
+		for round := range 60 {
 			if round%5 == 0 {
 				if _, err := projections.RequestReplay(context.Background(), r.kv, "airports", "test", time.Now()); err != nil {
 					t.Fatal(err)
 				}
 			}
-			seen := map[string]int{}
-			last := ""
-			for after := ""; ; {
-				page, err := r.reader.List(context.Background(), "airports", query.ListOptions{Limit: 3, After: after})
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, item := range page.Items {
-					if item.Key <= last {
-						t.Fatalf("%s comes after %s", item.Key, last)
-					}
-					last = item.Key
-					seen[item.Key]++
-				}
-				r.depart(fmt.Sprintf("A%03d", (round*7)%40))
-				r.depart(fmt.Sprintf("B%03d", round))
-				pass(time.Millisecond)
-				if after = page.Next; after == "" {
-					break
-				}
-			}
-			for i := range 40 {
-				if key := fmt.Sprintf("A%03d", i); seen[key] != 1 {
-					t.Fatalf("in round %d %s is listed %d times", round, key, seen[key])
-				}
+			if r.listWhileOthersWrite(round) {
+				whole++
+			} else {
+				resyncs++
 			}
 			r.until(func() bool {
 				now, _, err := projections.ReadJSON[projections.Replay](context.Background(), r.kv, projections.ReplayKey("airports"))
 				return err == nil && !now.Running()
 			})
 		}
+		if whole == 0 || resyncs == 0 {
+			t.Errorf("%d listings were whole, and %d were told to begin anew", whole, resyncs)
+		}
 	})
+}
+
+// listWhileOthersWrite lists everything, and reports whether the listing came to its end: it does, unless its generation is replaced.
+func (r *region) listWhileOthersWrite(round int) bool {
+	r.t.Helper()
+	seen := map[string]int{}
+	last, generation, watch := "", uint32(0), ""
+	for after := ""; ; {
+		page, err := r.reader.List(context.Background(), "airports", query.ListOptions{Limit: 3, After: after})
+		if errors.Is(err, projections.ErrResync) {
+			if now := r.live(); now.Number == generation || generation == 0 || len(page.Items) > 0 {
+				r.t.Fatalf("generation %d is live, and a listing of %d was told %v with %+v", now.Number, generation, err, page)
+			}
+			return false
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if generation != 0 && (page.Generation != generation || page.Watch != watch) {
+			r.t.Fatalf("a listing of generation %d goes on in %d; its tokens are %s and %s", generation, page.Generation, watch, page.Watch)
+		}
+		generation, watch = page.Generation, page.Watch
+		for _, item := range page.Items {
+			if item.Key <= last {
+				r.t.Fatalf("%s comes after %s", item.Key, last)
+			}
+			last = item.Key
+			seen[item.Key]++
+		}
+		r.depart(fmt.Sprintf("A%03d", (round*7)%40))
+		r.depart(fmt.Sprintf("B%03d", round))
+		pass(time.Millisecond)
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	for i := range 40 {
+		if key := fmt.Sprintf("A%03d", i); seen[key] != 1 {
+			r.t.Fatalf("in round %d %s is listed %d times", round, key, seen[key])
+		}
+	}
+	return true
 }
 
 func TestACursorOfAnotherQueryOrOfNoneIsRefused(t *testing.T) {
@@ -126,8 +152,20 @@ func TestACursorOfAnotherQueryOrOfNoneIsRefused(t *testing.T) {
 			t.Fatalf("the page is %+v, %v", page, err)
 		}
 		encoded := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+		edited := []byte(page.Next)
+		for i := range edited { // no character can be changed
+			was := edited[i]
+			if edited[i] = 'A'; was == 'A' {
+				edited[i] = 'B'
+			}
+			_, err := r.reader.List(ctx, "airports", query.ListOptions{After: string(edited)})
+			wants(t, err, projections.ErrInvalidCursor)
+			edited[i] = was
+		}
 		for _, cursor := range []string{
-			"*", encoded("airports"), encoded("airports\x00"), encoded("airports\x00\xff"), encoded("\x00A"), encoded("routes\x00A"), page.Next[1:],
+			"*", encoded("airports"), encoded("airports\x00A"), page.Next[1:], page.Next + "A", page.Next[:len(page.Next)-1], page.Watch, strings.Repeat("A", 100_000),
+			query.Seal('c'), query.Seal('c', "airports", query.Fingerprint("airports"), "1", "", "", ""), query.Seal('c', "airports", query.Fingerprint("airports"), "0", "", "A", ""),
+			query.Seal('c', "airports", query.Fingerprint("airports"), "1", "", "\xff", ""), query.Seal('c', "airports", query.Fingerprint("airports"), "-1", "", "A", ""),
 		} {
 			page, err := r.reader.List(ctx, "airports", query.ListOptions{After: cursor})
 			wants(t, err, projections.ErrInvalidCursor)
@@ -137,6 +175,13 @@ func TestACursorOfAnotherQueryOrOfNoneIsRefused(t *testing.T) {
 		}
 		_, err = r.reader.List(ctx, "routes", query.ListOptions{After: page.Next})
 		wants(t, err, projections.ErrInvalidCursor)
+		_, err = r.reader.List(ctx, "airports", query.ListOptions{After: query.Seal('c', "airports", query.Fingerprint("airports"), "7", "", "A", "")})
+		wants(t, err, projections.ErrResync)
+		for _, limit := range []int{1, 3} { // a page of another size is of the same listing
+			if next, err := r.reader.List(ctx, "airports", query.ListOptions{Limit: limit, After: page.Next}); err != nil || next.Items[0].Key != "A002" {
+				t.Errorf("%+v, %v", next, err)
+			}
+		}
 	})
 }
 

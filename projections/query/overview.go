@@ -113,7 +113,7 @@ func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projec
 	if !at.IsZero() {
 		s.Digest = digest.String()
 	}
-	low := headers[0]
+	low := &headers[0]
 	for i := range headers {
 		h := &headers[i]
 		s.Parked += h.Parked
@@ -129,7 +129,7 @@ func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projec
 			s.State = "mixed"
 		}
 		if sequences(h.Checkpoint) < sequences(low.Checkpoint) {
-			low = *h
+			low = h
 		}
 	}
 	s.Position = low.Checkpoint

@@ -29,17 +29,35 @@ type region struct {
 	reader *query.Reader
 	ends   []func()
 	stored int
+
+	signals *memstore.Signals
+	even    time.Duration // how long partitions stay behind that no event touches
 }
 
-// inRegion runs a test with the projector of airports running, unless it is ended.
+// inRegion runs a test with the projector of airports running, unless it is ended. There are no signals: what is not told is found out.
 func inRegion(t *testing.T, test func(r *region)) {
+	t.Helper()
+	inRegionThat(t, func(r *region) { r.even = time.Millisecond }, test)
+}
+
+// inQuietRegion is the same, with signals; and partitions follow by themselves after an hour only.
+func inQuietRegion(t *testing.T, test func(r *region)) {
+	t.Helper()
+	inRegionThat(t, func(r *region) { r.even, r.signals = time.Hour, memstore.NewSignals() }, test)
+}
+
+func inRegionThat(t *testing.T, is, test func(r *region)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &region{
 			t: t, log: memlog.New("us", memlog.Options{Lineage: "7f3a11d2"}), store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(),
 		}
+		is(r)
 		r.asked = &askedLog{Reader: r.log}
 		r.reader = query.New("us", r.store, r.kv, query.NewHeads(r.asked))
+		if r.signals != nil {
+			r.reader.Use(r.signals)
+		}
 		airports, err := flights.Airports()
 		if err != nil {
 			t.Fatal(err)
@@ -56,7 +74,11 @@ func inRegion(t *testing.T, test func(r *region)) {
 // project runs a projector.
 func (r *region) project(p projections.Projection) {
 	r.t.Helper()
-	worker, err := projector.New(p, r.log, r.store, r.kv, r.leases, projector.Options{Partitions: 4, EvenInterval: time.Millisecond, CheckInterval: 50 * time.Millisecond})
+	o := projector.Options{Partitions: 4, EvenInterval: r.even, CheckInterval: 50 * time.Millisecond}
+	if r.signals != nil {
+		o.Signals = r.signals
+	}
+	worker, err := projector.New(p, r.log, r.store, r.kv, r.leases, o)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -85,15 +107,7 @@ func (r *region) end() {
 // depart appends the departure of a flight from an airport.
 func (r *region) depart(airport string) events.Position {
 	r.t.Helper()
-	r.stored++
-	receipt, err := r.log.Append(context.Background(), events.Batch{Events: []events.Event{{
-		ID: fmt.Sprint(r.stored), Source: "urn:test", Type: flights.Departed, Entity: events.Entity{Type: flights.AirportType, ID: airport},
-		Data: []byte(`{"origin":"` + airport + `"}`),
-	}}})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return receipt.Position
+	return r.append(flights.Departed, airport, `{"origin":"`+airport+`"}`)
 }
 
 // departures appends one departure from each of n airports A000, A001, … and waits until they are applied.
@@ -193,4 +207,20 @@ func (l *askedLog) Info(ctx context.Context) (events.Info, error) {
 		return events.Info{}, context.Cause(ctx)
 	}
 	return l.Reader.Info(ctx)
+}
+
+// flightsIgnored is a type of event that no projection of the example uses.
+const flightsIgnored = "FlightBoarded"
+
+// append appends an event about an airport.
+func (r *region) append(typ, airport, data string) events.Position {
+	r.t.Helper()
+	r.stored++
+	receipt, err := r.log.Append(context.Background(), events.Batch{Events: []events.Event{{
+		ID: fmt.Sprint(r.stored), Source: "urn:test", Type: typ, Entity: events.Entity{Type: flights.AirportType, ID: airport}, Data: []byte(data),
+	}}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return receipt.Position
 }

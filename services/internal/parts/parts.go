@@ -111,7 +111,7 @@ func NewNames(all []projections.Projection) Names {
 }
 
 // NewHeads returns how far the region's log has come, and the leader's.
-func NewHeads(r *region.Region) *query.Heads { return query.NewCopyHeads(r.Log(), r.Copy()) }
+func NewHeads(r *region.Region) *query.Heads { return query.NewCopyHeads(r.Log(), r.Copy(), nil) }
 
 // NewReader returns the region's queries.
 func NewReader(r *region.Region, heads *query.Heads) *query.Reader {

@@ -1,0 +1,87 @@
+package query
+
+import (
+	"context"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// Answer is one document at a position.
+type Answer struct {
+	Projection string   `json:"projection"`
+	Key        string   `json:"key"`
+	Region     string   `json:"region"`
+	Document   Document `json:"document"`
+	Standing
+	// Parked says where and why the document's fold stopped; empty when it did not.
+	Parked string `json:"parked,omitempty"`
+
+	// Changed is the position of the last event that changed the document.
+	Changed string `json:"-"`
+}
+
+// Get returns a document. Errors: ErrUnknownProjection, ErrInvalidKey, ErrNoDocument (with the position at which that is true, see Absence), ErrUnavailable,
+// ErrNotReached (with the position that was reached, see Behind), events.ErrLostPosition (the wanted position is of another history), events.ErrForeignHistory (the read
+// model is), ErrDocumentDamaged, ErrInvalidQuery, ErrStoreUnreachable, events.ErrUnreachable, what the leader answers to a strong read, or the context's cause. With an error,
+// the answer has no document, and its Position is what the read model has reached, or zero when that is not known.
+func (r *Reader) Get(ctx context.Context, projection, key string, o Options) (Answer, error) {
+	if err := projections.ValidateKey(key); err != nil {
+		return Answer{}, err
+	}
+	var doc *projections.Document
+	m, h, err := r.read(ctx, question{
+		projection: projection,
+		from: func(m *model) (s projections.PartitionSet) {
+			s.Add(projections.PartitionOf(key, m.gen.Partitions))
+			return s
+		},
+		do: func(ctx context.Context, m *model) (h projections.Header, err error) {
+			ref := projections.Ref{Partition: projections.PartitionOf(key, m.gen.Partitions), Key: key}
+			h, doc, err = r.store.Get(ctx, m.gen, &m.def, ref)
+			return h, err
+		},
+	}, o)
+	a := Answer{Projection: projection, Key: key, Region: r.region, Standing: Standing{Position: h.Checkpoint, Generation: m.gen.Number}}
+	if err != nil {
+		return a, err
+	}
+	a.Lag = r.headsOf(&m).Lag(ctx, h.Checkpoint)
+	if doc == nil {
+		return a, &Absence{Answer: a}
+	}
+	if doc.Values == nil {
+		return a, damaged(projection, key)
+	}
+	a.Changed, a.Parked = doc.At, doc.Parked
+	a.Document = Document{Fields: m.def.Fields, Values: doc.Values}
+	var t tag
+	t.document(doc)
+	a.ETag = t.of(m.gen.Number)
+	return a, nil
+}
+
+func damaged(projection, key string) error {
+	return events.Errorf(projections.ErrDocumentDamaged, "the document %s of %s lacks fields or has foreign ones, or is missing where the index has it", key, projection).
+		Hint("It was changed outside the log. tidemark replay %s --from-start builds it anew.", projection)
+}
+
+// Absence is ErrNoDocument: the read model is complete at Answer.Position, and has no document of that key.
+type Absence struct{ Answer Answer }
+
+// Error says what is absent, and where that was seen.
+func (a *Absence) Error() string {
+	return string(projections.ErrNoDocument) + ": " + a.Answer.Projection + " has no document " + a.Answer.Key + " at " + a.Answer.Position.String()
+}
+
+// Is reports whether target is ErrNoDocument.
+func (a *Absence) Is(target error) bool { return target == projections.ErrNoDocument }
+
+// As lets the code of an Absence be found.
+func (a *Absence) As(target any) bool {
+	if c, ok := target.(*events.Code); ok {
+		*c = projections.ErrNoDocument
+		return true
+	}
+	return false
+}

@@ -1,0 +1,194 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+const (
+	// A read that waits looks again after firstPoll, then after twice as long, up to lastPoll, unless it hears something earlier.
+	firstPoll = time.Millisecond
+	lastPoll  = 25 * time.Millisecond
+	// switches bounds how often one request follows a generation that is being replaced.
+	switches = 5
+)
+
+// question is what a read asks of the live generation.
+type question struct {
+	projection string
+	// pin is the generation that must still be the live one; 0: any.
+	pin uint32
+	// from returns the partitions that the answer is from.
+	from func(m *model) projections.PartitionSet
+	// do asks, and returns the header of the partition that says least.
+	do func(ctx context.Context, m *model) (projections.Header, error)
+}
+
+// everywhere is from all partitions.
+func everywhere(m *model) projections.PartitionSet {
+	return projections.AllPartitions(m.gen.Partitions)
+}
+
+// read asks the live generation until the header may answer and covers what is wanted.
+func (r *Reader) read(ctx context.Context, q question, o Options) (model, projections.Header, error) {
+	wait, err := o.wait()
+	if err != nil {
+		return model{}, projections.Header{}, err
+	}
+	begun := time.Now()
+	if !o.waits() {
+		m, h, err := r.look(ctx, &q)
+		if err == nil {
+			err = r.judge(ctx, &m, h, events.Position{})
+		}
+		return m, h, caused(ctx, err)
+	}
+	m, err := r.models.get(ctx, q.projection, false) // an unknown one is no reason to ask the leader
+	if err != nil {
+		return model{}, projections.Header{}, caused(ctx, err)
+	}
+	wanted, err := o.wanted(ctx, r.headsOf(&m), wait)
+	if err != nil {
+		return model{}, projections.Header{}, caused(ctx, err)
+	}
+	return r.await(ctx, &q, wanted, begun.Add(wait))
+}
+
+// await asks until the header covers a position, or until a deadline.
+func (r *Reader) await(ctx context.Context, q *question, wanted events.Position, deadline time.Time) (model, projections.Header, error) {
+	waiter := r.waiting.join(q.projection, lowestSequence(wanted))
+	defer r.waiting.leave(waiter)
+	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
+		m, h, err := r.look(ctx, q)
+		if err != nil {
+			return m, h, caused(ctx, err)
+		}
+		verdict := r.judge(ctx, &m, h, wanted)
+		behind := errors.Is(verdict, projections.ErrNotReached)
+		if verdict == nil || !behind && !errors.Is(verdict, projections.ErrUnavailable) || !time.Now().Before(deadline) {
+			return m, h, verdict
+		}
+		if behind {
+			r.waiting.demand(projections.Demand{Projection: q.projection, Partitions: q.from(&m), Position: wanted})
+		}
+		if err := waiter.wait(ctx, q.from(&m), min(poll, time.Until(deadline))); err != nil {
+			return m, h, err
+		}
+	}
+}
+
+// caused returns why ctx ended, if it did: what failed then says nothing.
+func caused(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// look asks the live generation. When that turns out to be replaced or missing, it looks whether another one is live now.
+func (r *Reader) look(ctx context.Context, q *question) (model, projections.Header, error) {
+	m, err := r.models.get(ctx, q.projection, false)
+	if err == nil && q.pin != 0 && m.gen.Number != q.pin {
+		m, err = r.models.get(ctx, q.projection, true) // what is known may be older than what was pinned
+	}
+	for range switches {
+		if err != nil {
+			return m, projections.Header{}, err
+		}
+		if q.pin != 0 && m.gen.Number != q.pin {
+			return m, projections.Header{}, replaced(q.projection, q.pin, m.gen.Number)
+		}
+		h, err := q.do(ctx, &m)
+		if err != nil || h.State != projections.Retired && h.State != projections.Absent {
+			return m, h, err
+		}
+		now, err := r.models.get(ctx, q.projection, true)
+		if err != nil || now.gen == m.gen {
+			return m, h, err
+		}
+		m = now
+	}
+	return m, projections.Header{}, events.Errorf(projections.ErrUnavailable, "the read model %s is being replaced again and again", q.projection).
+		Hint("Ask again in a moment.")
+}
+
+// replaced is the error of a cursor or a token whose generation is not the live one.
+func replaced(projection string, pinned, live uint32) error {
+	return events.Errorf(projections.ErrResync, "the read model %s was built anew: this goes on in generation %d, and %d is live now", projection, pinned, live).
+		Hint("Begin anew: list without a cursor, and watch from there.")
+}
+
+// judge says whether a partition with this header may answer a read that wants a position, or none.
+func (r *Reader) judge(ctx context.Context, m *model, h projections.Header, wanted events.Position) error {
+	projection := m.def.Name
+	switch h.State {
+	case projections.Live:
+	case projections.Building:
+		return events.Errorf(projections.ErrUnavailable, "the read model %s is being built: it is at %s of %s", projection, h.Checkpoint, h.Target).
+			Hint("Ask again in a moment; tidemark status shows the progress.")
+	case projections.Retired:
+		return events.Errorf(projections.ErrUnavailable, "the read model %s was replaced by one that is not known here yet", projection).
+			Hint("Ask again in a moment.")
+	default:
+		return events.Errorf(projections.ErrUnavailable, "the read model %s is empty and is not being built yet", projection).
+			Hint("Ask again in a moment. If it stays so, no projector is running: tidemark status.")
+	}
+	histories, err := r.headsOf(m).Contains(ctx, h.Checkpoint)
+	if err != nil {
+		return err
+	}
+	if wanted.IsZero() {
+		return nil
+	}
+	if histories == nil {
+		return events.Errorf(events.ErrUnreachable, "the log does not answer, so it cannot be said whether %s is reached", wanted).
+			Hint("Ask again, or read without a position.")
+	}
+	switch histories.Covers(h.Checkpoint, wanted) {
+	case events.Yes:
+		return nil
+	case events.Lost:
+		return lost(wanted, h.Checkpoint)
+	case events.No:
+	}
+	return notReached(projection, h.Checkpoint, wanted)
+}
+
+// worse reports whether a says less than b: a partition that cannot answer, or an earlier checkpoint.
+func worse(a, b *projections.Header) bool {
+	if aLive, bLive := a.State == projections.Live, b.State == projections.Live; aLive != bLive {
+		return bLive
+	}
+	return sequences(a.Checkpoint) < sequences(b.Checkpoint)
+}
+
+// least returns the header that says least.
+func least(headers []projections.Header) projections.Header {
+	low := &headers[0]
+	for i := range headers {
+		if worse(&headers[i], low) {
+			low = &headers[i]
+		}
+	}
+	return *low
+}
+
+func sequences(p events.Position) (sum uint64) {
+	for _, pt := range p.Points() {
+		sum += pt.Sequence
+	}
+	return sum
+}
+
+// lowestSequence returns the lowest sequence that a position names: below it nothing of interest happens.
+func lowestSequence(p events.Position) uint64 {
+	low := ^uint64(0)
+	for _, pt := range p.Points() {
+		low = min(low, pt.Sequence)
+	}
+	return low
+}
