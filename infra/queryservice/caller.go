@@ -73,7 +73,7 @@ func (c *Caller) Ask(ctx context.Context, region, operation string, request, bod
 	m.Header.Set(HeaderMaxAnswer, strconv.FormatInt(c.link.Conn().MaxPayload(), 10))
 	answer, _, err := c.link.Request(ctx, m)
 	if err != nil {
-		return Told{}, silent(region, err)
+		return Told{}, silent(ctx, region, err)
 	}
 	told, err := readTold(region, answer.Header)
 	if err != nil {
@@ -92,20 +92,36 @@ func (c *Caller) Ask(ctx context.Context, region, operation string, request, bod
 	return told, nil
 }
 
+// Silence is the cause of an ErrUnreachable of our own: there is no answer.
+type Silence struct {
+	text string
+	// At once says that this was known without waiting.
+	AtOnce bool
+}
+
+// Error says why.
+func (s *Silence) Error() string { return s.text }
+
 // silent says why there is no answer.
-func silent(region string, err error) error {
+func silent(ctx context.Context, region string, err error) error {
+	var why Silence
 	switch {
 	case errors.Is(err, events.ErrUnauthorized):
 		return err
 	case errors.Is(err, nats.ErrNoResponders):
-		err = errors.New("nobody there answers: no query service runs, or the link is down")
-	case errors.Is(err, context.DeadlineExceeded):
-		err = errors.New("it did not answer in time")
-	case errors.Is(err, context.Canceled):
-		return err
+		why = Silence{"nobody there answers: no query service runs, or the link is down", true}
+	case errors.Is(err, natsconn.ErrDisconnected):
+		why = Silence{err.Error(), true}
+	case errors.Is(err, nats.ErrMaxPayload):
+		return events.Errorf(events.ErrTooLarge, "the request is larger than a message may be")
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		why = Silence{"it did not answer in time", false}
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	default:
+		why = Silence{err.Error(), true}
 	}
-	return events.Errorf(events.ErrUnreachable, "the query service of region %s cannot be reached: %w", region, err).
-		Hint("Ask again, or in another region.")
+	return events.Errorf(events.ErrUnreachable, "the query service of region %s cannot be reached: %w", region, &why).Hint("Ask again, or in another region.")
 }
 
 func malformed(region, what string) error {

@@ -34,24 +34,18 @@ const (
 
 const unknownLag = "unknown"
 
-// standing is where an answer stands: what its headers say.
-type standing struct {
-	position   events.Position
-	lag        *query.Lag
-	generation uint32 // 0: it is about no read model
-}
-
-func (s standing) write(h nats.Header) {
-	if s.generation == 0 {
+// stand writes where an answer stands. One that is about no read model stands nowhere.
+func stand(h nats.Header, s query.Standing) {
+	if s.Generation == 0 {
 		return
 	}
-	h.Set(HeaderPosition, s.position.String())
-	h.Set(HeaderGeneration, strconv.FormatUint(uint64(s.generation), 10))
-	if s.lag == nil {
+	h.Set(HeaderPosition, s.Position.String())
+	h.Set(HeaderGeneration, strconv.FormatUint(uint64(s.Generation), 10))
+	if s.Lag == nil {
 		h.Set(HeaderLag, unknownLag)
 		return
 	}
-	h.Set(HeaderLag, strconv.FormatUint(s.lag.Events, 10))
+	h.Set(HeaderLag, strconv.FormatUint(s.Lag.Events, 10))
 }
 
 // bounds is what a request's headers say.

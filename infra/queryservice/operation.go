@@ -20,33 +20,36 @@ type operation struct {
 }
 
 // work answers a request that was understood. With an error, the standing has the position that was reached, as far as it is known.
-type work func(ctx context.Context) (body any, at standing, err error)
+type work func(ctx context.Context) (body any, at query.Standing, err error)
 
 // operations returns everything that the service answers.
 func operations(r *query.Reader) []operation {
 	return []operation{
 		of(Get, "one document", func(q *GetRequest) (work, time.Duration, error) {
 			o, err := q.options()
-			return func(ctx context.Context) (any, standing, error) {
+			return func(ctx context.Context) (any, query.Standing, error) {
 				a, err := r.Get(ctx, q.Projection, q.Key, o)
-				return a, standing{a.Position, a.Lag, a.Generation}, err
+				return a, a.Standing, err
+			}, patience(o), err
+		}),
+		of(Lookup, "several documents at one position", func(q *LookupRequest) (work, time.Duration, error) {
+			o, err := q.options()
+			return func(ctx context.Context) (any, query.Standing, error) {
+				a, err := r.Lookup(ctx, q.Projection, q.Keys, o)
+				return a, a.Standing, err
 			}, patience(o), err
 		}),
 		of(List, "a page of documents", func(q *ListRequest) (work, time.Duration, error) {
-			o := query.ListOptions{After: q.After}
-			err := q.limit(&o)
-			if err == nil {
-				o.Options, err = q.options()
-			}
-			return func(ctx context.Context) (any, standing, error) {
+			o, err := q.options()
+			return func(ctx context.Context) (any, query.Standing, error) {
 				page, err := r.List(ctx, q.Projection, o)
-				return page, standing{page.Position, page.Lag, page.Generation}, err
+				return page, page.Standing, err
 			}, patience(o.Options), err
 		}),
 		of(Status, "how the region and its read models do", func(*StatusRequest) (work, time.Duration, error) {
-			return func(ctx context.Context) (any, standing, error) {
+			return func(ctx context.Context) (any, query.Standing, error) {
 				o, err := r.Overview(ctx)
-				return o, standing{}, err
+				return o, query.Standing{}, err
 			}, 0, nil
 		}),
 	}
@@ -67,23 +70,12 @@ func of[Q any](name, what string, read func(*Q) (work, time.Duration, error)) op
 // patience is how long a read waits for a position.
 func patience(o query.Options) time.Duration {
 	switch {
-	case o.AtLeast.IsZero():
+	case o.AtLeast.IsZero() && !o.Strong:
 		return 0
 	case o.Wait == 0:
 		return query.DefaultWait
 	}
 	return max(o.Wait, 1) // one that does not wait at all is still one of those that may
-}
-
-func (q *ListRequest) limit(o *query.ListOptions) error {
-	switch {
-	case q.Limit == nil:
-	case *q.Limit == 0:
-		return invalid("a limit of 0 is no number from 1 to %d", query.MaxLimit)
-	default:
-		o.Limit = *q.Limit
-	}
-	return nil
 }
 
 // stopping is told to whoever waits when the service ends.

@@ -17,11 +17,19 @@ import (
 // maxRequestBytes bounds a request.
 const maxRequestBytes = 1 << 20
 
+// The consistencies that a request can name.
+const (
+	consistencyEventual = "eventual"
+	consistencyStrong   = "strong"
+)
+
 // Reading is what every request about a read model says.
 type Reading struct {
 	Projection string `json:"projection"`
 	// AtLeast is the position from which on to answer; nil: wherever the read model is.
 	AtLeast *string `json:"at_least,omitempty"`
+	// Consistency is eventual or strong; nil: eventual.
+	Consistency *string `json:"consistency,omitempty"`
 	// Wait is how long to wait for it, such as 250ms; 0s: not at all; nil: query.DefaultWait.
 	Wait *string `json:"wait,omitempty"`
 }
@@ -31,6 +39,9 @@ func NewReading(projection string, o query.Options) Reading {
 	r := Reading{Projection: projection}
 	if !o.AtLeast.IsZero() {
 		r.AtLeast = pointer(o.AtLeast.String())
+	}
+	if o.Strong {
+		r.Consistency = pointer(consistencyStrong)
 	}
 	if o.Wait != 0 {
 		r.Wait = pointer(max(o.Wait, 0).String())
@@ -50,6 +61,13 @@ func (r *Reading) options() (o query.Options, err error) {
 		if o.AtLeast, err = events.ParsePosition(*r.AtLeast); err != nil {
 			return o, err
 		}
+	}
+	switch {
+	case r.Consistency == nil || *r.Consistency == consistencyEventual:
+	case *r.Consistency == consistencyStrong:
+		o.Strong = true
+	default:
+		return o, invalid("a consistency of %q is not known", clip(*r.Consistency)).Hint("There are %s and %s; at_least says a position.", consistencyEventual, consistencyStrong)
 	}
 	if r.Wait == nil {
 		return o, nil
@@ -71,11 +89,42 @@ type GetRequest struct {
 	Key string `json:"key"`
 }
 
+// LookupRequest asks for several documents.
+type LookupRequest struct {
+	Reading
+	Keys []string `json:"keys"`
+}
+
 // ListRequest asks for a page.
 type ListRequest struct {
 	Reading
 	Limit *int   `json:"limit,omitempty"`
 	After string `json:"after,omitempty"`
+}
+
+// NewListRequest returns the request for a page.
+func NewListRequest(projection string, o query.ListOptions) ListRequest {
+	r := ListRequest{Reading: NewReading(projection, o.Options), After: o.After}
+	if o.Limit != 0 {
+		r.Limit = &o.Limit
+	}
+	return r
+}
+
+// options returns what is asked for.
+func (r *ListRequest) options() (o query.ListOptions, err error) {
+	if o.Options, err = r.Reading.options(); err != nil {
+		return o, err
+	}
+	o.After = r.After
+	switch {
+	case r.Limit == nil:
+	case *r.Limit == 0:
+		return o, invalid("a limit of 0 is no number from 1 to %d", query.MaxLimit)
+	default:
+		o.Limit = *r.Limit
+	}
+	return o, nil
 }
 
 // StatusRequest asks how the region does. It may also be empty.

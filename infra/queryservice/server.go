@@ -225,20 +225,20 @@ func (s *Server) answer(ctx context.Context, do work, most int64) *nats.Msg {
 		m.Data, err = encode(body)
 	}
 	if err != nil {
-		p := problemOf(err, at.position)
+		p := problemOf(err, at.Position)
 		if p.Code == string(codeInternal) {
 			s.options.Logger.ErrorContext(ctx, "an error without a code", "reason", err.Error())
 		}
 		m = p.message()
 		if errors.Is(err, projections.ErrNoDocument) { // which is as true as a document
-			at.write(m.Header)
+			stand(m.Header, at)
 		}
 		return m
 	}
-	at.write(m.Header)
+	stand(m.Header, at)
 	if size := int64(m.Size()) + answerRoom; size > most {
 		return problemOf(events.Errorf(events.ErrTooLarge, "the answer has %d bytes, and a message of %d may be sent", size, most).
-			Hint("Ask for fewer documents at once."), at.position).message()
+			Hint("Ask for fewer documents at once."), at.Position).message()
 	}
 	return m
 }

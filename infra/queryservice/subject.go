@@ -15,6 +15,7 @@ const (
 // The operations.
 const (
 	Get    = "get"
+	Lookup = "lookup"
 	List   = "list"
 	Status = "status"
 )

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"tidemark.dev/events"
 )
 
 // flushTimeout is how long a write of a Link may take to get out of this process.
@@ -31,8 +33,9 @@ type Link struct {
 	epoch   *Epoch        // the time from a connection's beginning to its break
 	up      chan struct{} // closed while connected
 	waiting map[*request]struct{}
-	deaf    error  // why the servers refuse the inbox that answers come to
-	deafIn  *Epoch // on this connection
+	refused error                  // why the servers do not let a link in that was dialled; nil when that is not known
+	deaf    error                  // why the servers refuse the inbox that answers come to
+	deafIn  *Epoch                 // on this connection
 	inbox   string                 // what the subjects of answers begin with
 	denied  map[string]func(error) // by subject
 }
@@ -63,8 +66,8 @@ func Connect(model *nats.Conn, name, whose string, logger *slog.Logger) (*Link, 
 	return open(Options(model, name, flushTimeout), whose, logger, false)
 }
 
-// Dial opens a link to servers, which need not answer yet: until they do, the link is not connected. Errors are those of DialError, for credentials or
-// addresses that can never be used.
+// Dial opens a link to servers, which need not answer yet: until they do, the link is not connected, and says so, or that they refuse the credentials. Errors are
+// those of DialError, for addresses that can never be used.
 func Dial(o nats.Options, name, whose string, logger *slog.Logger) (*Link, error) {
 	return open(own(o, name, flushTimeout), whose, logger, true)
 }
@@ -73,7 +76,9 @@ func open(o nats.Options, whose string, logger *slog.Logger, later bool) (*Link,
 	l := &Link{whose: whose, logger: logger, epoch: newEpoch(), up: make(chan struct{}), waiting: map[*request]struct{}{}, denied: map[string]func(error){}}
 	l.epoch.end(ErrDisconnected)
 	l.inbox = cmp.Or(o.InboxPrefix, "_INBOX") + "."
-	o.RetryOnFailedConnect = later
+	if o.RetryOnFailedConnect = later; later {
+		o.ReconnectErrCB = func(_ *nats.Conn, err error) { l.keptOut(err) }
+	}
 	o.ConnectedCB = func(*nats.Conn) { l.restored() }
 	o.DisconnectedErrCB = func(_ *nats.Conn, err error) { l.down(err) }
 	o.ReconnectedCB = func(*nats.Conn) { l.restored() }
@@ -122,9 +127,19 @@ func (l *Link) restored() {
 	}
 }
 
+// keptOut learns why an attempt to connect failed.
+func (l *Link) keptOut(err error) {
+	err = DialError(l.whose, err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused = nil; errors.Is(err, events.ErrUnauthorized) {
+		l.refused = err
+	}
+}
+
 // begin begins an epoch. The lock is held.
 func (l *Link) begin() {
-	l.begun, l.epoch = true, newEpoch()
+	l.begun, l.epoch, l.refused = true, newEpoch(), nil
 	close(l.up)
 }
 
@@ -164,6 +179,9 @@ func (l *Link) Request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unse
 	l.mu.Lock()
 	e := l.epoch
 	switch {
+	case e.Over() && l.refused != nil:
+		defer l.mu.Unlock()
+		return nil, true, l.refused
 	case e.Over():
 		defer l.mu.Unlock()
 		return nil, true, ErrDisconnected
