@@ -75,7 +75,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 
 // New returns a client of a region that is open already. Close closes the region.
 func New(r *region.Region, source string) *Client {
-	return &Client{region: r, reader: query.New(r.Name(), r.Store(), r.KV(), query.NewCopyHeads(r.Log(), r.Copy(), nil)), source: source}
+	return &Client{region: r, reader: query.New(r.Name(), r.Store(), r.KV(), query.NewCopyHeads(r.Log(), r.Copy(), r.Head())).Use(r.Signals()), source: source}
 }
 
 // Close ends the connections.

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -16,7 +17,9 @@ import (
 	"tidemark.dev/infra/forward"
 	"tidemark.dev/infra/natskv"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/natssignals"
 	"tidemark.dev/infra/replica"
+	"tidemark.dev/projections"
 )
 
 func user(t *testing.T, o *server.Options, name string) *server.User {
@@ -189,7 +192,7 @@ func TestTheServicesOfAMirrorMayDoWhatTheyMust(t *testing.T) {
 	defer stop()
 	at := forward.Config{Origin: origin, Region: leader, Leader: leader}
 	floors := replica.NewFloors(us, origin, leader)
-	s, err := forward.NewServer(us, at, log, floors, forward.ServerOptions{})
+	s, err := forward.NewServer(us, at, log, floors, forward.ServerOptions{Head: headOf{log}})
 	must(t, err)
 	running.Go(func() {
 		if err := s.Run(ctx); err != nil {
@@ -222,10 +225,55 @@ func TestTheServicesOfAMirrorMayDoWhatTheyMust(t *testing.T) {
 			all, err := ask.Floors(within(t))
 			return err == nil && slices.ContainsFunc(all, func(f events.Floor) bool { return f.Region == region && f.Connected && f.Sequence >= receipt.Last })
 		})
+		if head, err := ask.Head(within(t)); err != nil || head.IsZero() {
+			t.Errorf("%s is told the head %s, %v", region, head, err)
+		}
 		copied, err := natslog.Open(within(t), nc, natslog.Config{Origin: origin, Mirror: true}, natslog.Options{})
 		must(t, err)
 		defer copied.Close()
 		eventually(t, region+" has the event", func() bool { return history(t, copied) == i+1 })
+	}
+}
+
+// headOf is a Leader that asks a log.
+type headOf struct{ log events.Reader }
+
+func (h headOf) Head(ctx context.Context) (events.Position, error) {
+	info, err := h.log.Info(ctx)
+	return info.Head(), err
+}
+
+func TestTheServicesOfARegionSignalToEachOtherAndToNoOther(t *testing.T) {
+	m := startMesh(t)
+	defer m.refused.none(t)
+	heard := make(map[string]chan string)
+	all := make(map[string]*natssignals.Signals)
+	for _, region := range regions() {
+		for range 2 { // two processes
+			s, err := natssignals.Open(m.connect(region), region, natssignals.Options{})
+			must(t, err)
+			defer s.Close()
+			all[region] = s
+			heard[region] = make(chan string, 1_000)
+			defer s.Demands("airports", func(d projections.Demand) { heard[region] <- "demand " + d.Position.String() })()
+			defer s.Notices("airports", func(n projections.Notice) { heard[region] <- fmt.Sprint("notice ", n.Sequence) })()
+		}
+	}
+	for i, region := range regions() {
+		sequence := uint64(i + 1) //nolint:gosec // small
+		at := events.At(events.Point{Origin: "us", Lineage: "abcd", Term: 1, Sequence: sequence})
+		got := map[string]bool{}
+		eventually(t, region+" hears itself", func() bool {
+			all[region].Demand(projections.Demand{Projection: "airports", Position: at})
+			all[region].Notify(projections.Notice{Projection: "airports", Sequence: sequence})
+			for len(heard[region]) > 0 {
+				got[<-heard[region]] = true
+			}
+			return got["demand "+at.String()] && got[fmt.Sprint("notice ", sequence)]
+		})
+		if len(got) != 2 {
+			t.Errorf("%s heard %v", region, got)
+		}
 	}
 }
 

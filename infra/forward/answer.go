@@ -16,6 +16,7 @@ const (
 	answerExpired  = 'x' // the request came after its deadline; it was not begun
 	answerHello    = 'h'
 	answerFloors   = 'f'
+	answerHead     = 'p'
 )
 
 const (
@@ -31,10 +32,11 @@ type answer struct {
 	clock int64 // the writer's, in milliseconds since 1970, when it answered
 
 	receipt    events.Receipt
-	err        error          // of answerError (*events.Error) and answerConflict (*events.ConflictError)
-	leader     string         // of answerHello: the region that answers
-	maxPayload int64          // of answerHello: what a message may have there
-	floors     []events.Floor // of answerFloors
+	err        error           // of answerError (*events.Error) and answerConflict (*events.ConflictError)
+	leader     string          // of answerHello: the region that answers
+	maxPayload int64           // of answerHello: what a message may have there
+	floors     []events.Floor  // of answerFloors
+	position   events.Position // of answerHead: the log's last record
 }
 
 // failed returns the answer that carries an error.
@@ -76,6 +78,8 @@ func (a *answer) encode() []byte {
 		for _, f := range a.floors {
 			b = putFlag(putNumber(putText(b, f.Region), f.Sequence), f.Connected)
 		}
+	case answerHead:
+		b = putText(b, a.position.String())
 	}
 	return b
 }
@@ -122,6 +126,10 @@ func decodeAnswer(m []byte) (answer, error) {
 		}
 		if !slices.IsSortedFunc(a.floors, func(x, y events.Floor) int { return strings.Compare(x.Region, y.Region) }) {
 			s.fail("the floors are not sorted")
+		}
+	case answerHead:
+		if a.position = s.position(); a.position.IsZero() {
+			s.fail("a head is nowhere")
 		}
 	default:
 		s.fail("the answer %q is not known", a.what)

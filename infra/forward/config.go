@@ -17,7 +17,7 @@ const (
 // AppendSubject returns the subject of an origin's forwarded appends: tm.append.<origin>.
 func AppendSubject(origin string) string { return appendPrefix + origin }
 
-// FloorsSubject returns the subject on which a leader tells its floors: tm.floors.<origin>.
+// FloorsSubject returns the subject on which a leader tells its floors, and its head: tm.floors.<origin>.
 func FloorsSubject(origin string) string { return floorsPrefix + origin }
 
 // Config says what is forwarded where. All fields are required.
@@ -106,6 +106,8 @@ const (
 type ServerOptions struct {
 	// Logger receives changes of state. nil means none.
 	Logger *slog.Logger
+	// Head tells how far the leader's log is. nil means that nobody is told.
+	Head events.Leader
 	// MaxRequests bounds the appends at work. One more is answered events.ErrOverloaded at once. 0 means DefaultMaxRequests.
 	MaxRequests int
 	// MaxRequestBytes bounds their bytes together. 0 means DefaultMaxRequestBytes.

@@ -10,13 +10,16 @@ import (
 	"tidemark.dev/infra/internal/natsconn"
 )
 
-// Floors asks the leader how much each region has confirmed to hold. It is safe for concurrent use.
+// Floors asks the leader how much each region has confirmed to hold, and how far its log is. It is safe for concurrent use.
 type Floors struct {
 	cfg    Config
 	caller *caller
 }
 
-var _ events.Floors = (*Floors)(nil)
+var (
+	_ events.Floors = (*Floors)(nil)
+	_ events.Leader = (*Floors)(nil)
+)
 
 // NewFloors returns a Floors that asks the writers of cfg.Leader. It takes from nc only the options. Errors: those of NewAppender.
 func NewFloors(nc *nats.Conn, cfg Config, o Options) (*Floors, error) {
@@ -33,21 +36,33 @@ func NewFloors(nc *nats.Conn, cfg Config, o Options) (*Floors, error) {
 
 // Floors asks once. Errors: those of events.Floors, and ErrProtocol. What is not known is never answered with zero.
 func (f *Floors) Floors(ctx context.Context) ([]events.Floor, error) {
-	a, _, err := f.caller.ask(ctx, head(kindFloors))
+	a, err := f.ask(ctx, kindFloors, answerFloors, "what the regions hold is not known")
+	return a.floors, err
+}
+
+// Head asks once how far the leader's log is. Errors: those of events.Leader, and ErrProtocol, also from a leader of a version that does not know the question.
+func (f *Floors) Head(ctx context.Context) (events.Position, error) {
+	a, err := f.ask(ctx, kindHead, answerHead, "how far its log is, is not known")
+	return a.position, err
+}
+
+// ask asks a question and returns the answer if it is one to it.
+func (f *Floors) ask(ctx context.Context, question, wanted byte, not string) (answer, error) {
+	a, _, err := f.caller.ask(ctx, head(question))
 	switch {
-	case err == nil && a.what == answerFloors:
-		return a.floors, nil
+	case err == nil && a.what == wanted:
+		return a, nil
 	case err == nil && a.what == answerError:
-		return nil, a.err
+		return answer{}, a.err
 	case err == nil:
-		return nil, malformed("the leader's writer answered %q to a request for floors", a.what)
+		return answer{}, malformed("the leader's writer answered %q to the question %q", a.what, question)
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return answer{}, context.Cause(ctx)
 	}
 	if e, ok := errors.AsType[*events.Error](err); ok {
-		return nil, e
+		return answer{}, e
 	}
-	return nil, far(f.cfg.Leader, "what the regions hold is not known", err)
+	return answer{}, far(f.cfg.Leader, not, err)
 }
 
 // Close ends its use.

@@ -46,7 +46,7 @@ func TestTheRightsInTheReadmeSuffice(t *testing.T) {
 		"writer": {Publish: &server.SubjectPermission{Deny: []string{">"}}, Subscribe: allow("tm.append.us", "tm.floors.us"),
 			Response: &server.ResponsePermission{MaxMsgs: 1, Expires: answerWithin}},
 	})
-	w, err := NewServer(connect("writer"), atLeader, memory(t), known{}, ServerOptions{})
+	w, err := NewServer(connect("writer"), atLeader, memory(t), known{}, ServerOptions{Head: known{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +68,12 @@ func TestTheRightsInTheReadmeSuffice(t *testing.T) {
 		got, err := f.Floors(within(t))
 		return err == nil && fmt.Sprint(got) == fmt.Sprint(known{}.list())
 	})
+	if got, err := f.Head(within(t)); err != nil || !got.Equal(known{}.at()) {
+		t.Errorf("the head is %s, %v", got, err)
+	}
 }
 
-// known is a Floors that knows.
+// known is a Floors and a Leader that know.
 type known struct{}
 
 func (known) list() []events.Floor {
@@ -78,6 +81,12 @@ func (known) list() []events.Floor {
 }
 
 func (k known) Floors(context.Context) ([]events.Floor, error) { return k.list(), nil }
+
+func (known) at() events.Position {
+	return events.At(events.Point{Origin: "us", Lineage: "7f3a11d2", Term: 3, Sequence: 1042})
+}
+
+func (k known) Head(context.Context) (events.Position, error) { return k.at(), nil }
 
 func TestAMissingRightIsToldAtOnce(t *testing.T) {
 	t.Parallel()
@@ -104,6 +113,8 @@ func TestAMissingRightIsToldAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = f.Floors(within(t))
+		wantCode(t, err, events.ErrUnauthorized)
+		_, err = f.Head(within(t))
 		wantCode(t, err, events.ErrUnauthorized)
 		f.Close()
 		a.Close()

@@ -19,10 +19,10 @@ const (
 	// answerWithin is how long the log may take for one append before the answer is that its outcome is not known. A log needs half of its
 	// duplicate window at most.
 	answerWithin = 2 * time.Minute
-	// floorsWithin bounds how long floors are gathered.
-	floorsWithin = 5 * time.Second
-	// maxFloorRequests bounds how many are gathered at once.
-	maxFloorRequests = 32
+	// questionWithin bounds how long a question about the log may take.
+	questionWithin = 5 * time.Second
+	// maxQuestions bounds how many are answered at once.
+	maxQuestions = 32
 	// smallRequest is above the size of what is no append.
 	smallRequest = 1 << 10
 	// backlog and backlogBytes are how much may arrive before it is looked at, beyond what may be at work: mostly to be refused. What
@@ -57,7 +57,7 @@ func NewServer(nc *nats.Conn, cfg Config, log events.Appender, floors events.Flo
 	o.Logger = o.Logger.With("region", cfg.Region, "origin", cfg.Origin)
 	s := &Server{cfg: cfg, model: nc, log: log, floors: floors, options: o, now: time.Now}
 	s.appends = &limit{requests: o.MaxRequests, bytes: o.MaxRequestBytes}
-	s.asked = &limit{requests: maxFloorRequests, bytes: maxFloorRequests * smallRequest}
+	s.asked = &limit{requests: maxQuestions, bytes: maxQuestions * smallRequest}
 	return s, nil
 }
 
@@ -85,7 +85,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	floors, err := s.listen(FloorsSubject(s.cfg.Origin), func(m *nats.Msg) { s.hearFloors(working, m) })
+	floors, err := s.listen(FloorsSubject(s.cfg.Origin), func(m *nats.Msg) { s.hearQuestion(working, m) })
 	if err != nil {
 		return err
 	}
@@ -226,34 +226,49 @@ func (s *Server) store(ctx context.Context, request []byte) answer {
 	return answer{what: answerReceipt, receipt: r}
 }
 
-// hearFloors takes a request on the floors subject.
-func (s *Server) hearFloors(ctx context.Context, m *nats.Msg) {
+// hearQuestion takes a request on the floors subject.
+func (s *Server) hearQuestion(ctx context.Context, m *nats.Msg) {
 	kind, err := kindOf(m.Data)
 	switch {
 	case err != nil:
 		s.answer(m, failed(err))
-	case kind != kindFloors || len(m.Data) != headBytes:
-		s.answer(m, failed(malformed("the message of kind %q and %d bytes asks for no floors", kind, len(m.Data))))
-	case s.floors == nil || s.cfg.Region != s.cfg.Leader:
+	case kind != kindFloors && kind != kindHead || len(m.Data) != headBytes:
+		s.answer(m, failed(malformed("the message of kind %q and %d bytes asks for neither floors nor the head", kind, len(m.Data))))
+	case s.cfg.Region != s.cfg.Leader:
+		s.answer(m, failed(events.Errorf(events.ErrNoLog, "region %s does not lead origin %s, region %s does", s.cfg.Region, s.cfg.Origin, s.cfg.Leader)))
+	case kind == kindFloors && s.floors == nil:
 		s.answer(m, failed(events.Errorf(events.ErrNoLog, "region %s does not know what other regions hold of origin %s", s.cfg.Region, s.cfg.Origin)))
+	case kind == kindHead && s.options.Head == nil:
+		s.answer(m, failed(events.Errorf(events.ErrNoLog, "this writer of region %s does not tell how far the log of origin %s is", s.cfg.Region, s.cfg.Origin)))
 	case !s.asked.take(len(m.Data)):
-		s.answer(m, failed(events.Errorf(events.ErrUnreachable, "the writer in region %s is asked for its floors too often", s.cfg.Region)))
+		s.answer(m, failed(events.Errorf(events.ErrUnreachable, "the writer in region %s is asked about its log too often", s.cfg.Region)))
 	default:
 		s.work.Go(func() {
 			defer s.asked.leave(len(m.Data))
-			ctx, stop := context.WithTimeout(ctx, floorsWithin)
+			ctx, stop := context.WithTimeout(ctx, questionWithin)
 			defer stop()
-			floors, err := s.floors.Floors(ctx)
-			switch {
-			case err == nil:
-				s.answer(m, answer{what: answerFloors, floors: floors})
-			case ctx.Err() != nil:
-				s.answer(m, failed(events.Errorf(events.ErrUnreachable, "region %s could not gather its floors in time", s.cfg.Region)))
-			default:
-				s.answer(m, failed(err))
-			}
+			s.answer(m, s.tell(ctx, kind))
 		})
 	}
+}
+
+// tell answers a question about the log.
+func (s *Server) tell(ctx context.Context, kind byte) (a answer) {
+	var err error
+	if kind == kindFloors {
+		a.what = answerFloors
+		a.floors, err = s.floors.Floors(ctx)
+	} else {
+		a.what = answerHead
+		a.position, err = s.options.Head.Head(ctx)
+	}
+	switch {
+	case err == nil:
+		return a
+	case ctx.Err() != nil:
+		return failed(events.Errorf(events.ErrUnreachable, "region %s could not find out about its log in time", s.cfg.Region))
+	}
+	return failed(err)
 }
 
 func (s *Server) answer(m *nats.Msg, a answer) {

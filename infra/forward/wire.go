@@ -16,6 +16,7 @@ const (
 	kindHello  = 'H' // to a writer: who are you?
 	kindAppend = 'A' // to a writer: store this
 	kindFloors = 'F' // to a writer: how much does each region hold?
+	kindHead   = 'P' // to a writer: how far is the log?
 	kindAnswer = 'R' // back
 	mark       = 'T'
 

@@ -83,6 +83,7 @@ func TestAnAnswerComesBackWhole(t *testing.T) {
 		{what: answerExpired, clock: 5},
 		{what: answerHello, leader: "us", maxPayload: 2 << 20},
 		{what: answerFloors, floors: []events.Floor{{Region: "ap", Sequence: 1}, {Region: "us", Sequence: 2, Connected: true}}},
+		{what: answerHead, clock: 7, position: position},
 	} {
 		got, err := decodeAnswer(want.encode())
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -233,6 +234,7 @@ func FuzzDecodeAnswer(f *testing.F) {
 		{what: answerReceipt, receipt: events.Receipt{First: 8, Last: 9}}, {what: answerError, err: &events.Error{Code: "x"}},
 		{what: answerConflict, err: &events.ConflictError{Control: "c"}}, {what: answerExpired}, {what: answerHello, leader: "us"},
 		{what: answerFloors, floors: []events.Floor{{Region: "ap"}}},
+		{what: answerHead, position: events.At(events.Point{Origin: "us", Lineage: "7f3a", Term: 1, Sequence: 9})},
 	} {
 		f.Add(a.encode())
 	}

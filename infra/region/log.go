@@ -46,7 +46,7 @@ func (r *Region) lead(ctx context.Context) error {
 	}
 	floors := shareFloors(replica.NewFloors(r.nats, c.Origin, c.Leader))
 	r.floors = floors
-	server, err := forward.NewServer(r.nats, c.forwarding(), log, floors, forward.ServerOptions{Logger: c.Logger})
+	server, err := forward.NewServer(r.nats, c.forwarding(), log, floors, forward.ServerOptions{Logger: c.Logger, Head: headOf{log}})
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,19 @@ func (c Config) forwarding() forward.Config {
 	return forward.Config{Origin: c.Origin, Region: c.Name, Leader: c.Leader}
 }
 
-// askFloors lets the floors be asked of the leader's writer.
+// headOf tells how far a log is that is the leader's own.
+type headOf struct{ log events.Reader }
+
+// Head asks the log.
+func (h headOf) Head(ctx context.Context) (events.Position, error) {
+	info, err := h.log.Info(ctx)
+	if err != nil {
+		return events.Position{}, err
+	}
+	return info.Head(), nil
+}
+
+// askFloors lets the floors, and the leader's head, be asked of the leader's writer.
 func (r *Region) askFloors() error {
 	floors, err := forward.NewFloors(r.nats, r.config.forwarding(), forward.Options{Logger: r.config.Logger})
 	if err != nil {
@@ -66,6 +78,9 @@ func (r *Region) askFloors() error {
 	}
 	r.onClose(floors.Close)
 	r.floors = shareFloors(floors)
+	if !r.config.leads() {
+		r.head = floors
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/natskv"
+	"tidemark.dev/infra/natssignals"
 	"tidemark.dev/infra/redisstore"
 	"tidemark.dev/projections"
 )
@@ -84,6 +85,14 @@ func open(ctx context.Context, c Config) (*Region, error) {
 	}
 	if err := r.openLog(ctx); err != nil || c.Role == Publisher {
 		return r, err
+	}
+	if c.Role != Writer {
+		signals, err := natssignals.Open(r.nats, c.Name, natssignals.Options{Logger: c.Logger})
+		if err != nil {
+			return r, err
+		}
+		r.onClose(signals.Close)
+		r.signals = signals
 	}
 	return r, r.openState(ctx)
 }

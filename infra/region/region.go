@@ -21,6 +21,8 @@ type Region struct {
 	log       events.Log
 	copy      events.Copy
 	floors    events.Floors
+	head      events.Leader // nil where the region leads
+	signals   projections.Signals
 	store     *redisstore.Store // nil for a role that does not read
 	redis     redis.UniversalClient
 	nats      *nats.Conn
@@ -54,6 +56,12 @@ func (r *Region) Copy() events.Copy { return r.copy }
 
 // Floors tells how much of the log each region has confirmed to hold.
 func (r *Region) Floors() events.Floors { return r.floors }
+
+// Head asks the leader how far its log is. It is nil where the region leads: the log itself tells.
+func (r *Region) Head() events.Leader { return r.head }
+
+// Signals carry hints between the region's readers and projectors; nil for a writer.
+func (r *Region) Signals() projections.Signals { return r.signals }
 
 // Store returns the region's read models.
 func (r *Region) Store() projections.Store { return r.store }

@@ -77,7 +77,7 @@ func somePartitions(numbers ...int) (s projections.PartitionSet) {
 func testDemand(t *testing.T, a, b projections.Signals) {
 	for i, want := range []projections.Demand{
 		{Projection: "airports", Partitions: somePartitions(0), Position: position(7)},
-		{Projection: "airports", Partitions: projections.AllPartitions(projections.MaxPartitions), Position: position(math.MaxUint64)},
+		{Projection: "routes", Partitions: projections.AllPartitions(projections.MaxPartitions), Position: position(math.MaxUint64)},
 		{Projection: "a-b-9", Partitions: somePartitions(63, 64, 255), Position: events.At(
 			events.Point{Origin: "us", Lineage: "7f3a", Term: 2, Sequence: 9}, events.Point{Origin: "eu-west-1", Lineage: "09c1aabb", Term: 1, Sequence: 0})},
 	} {

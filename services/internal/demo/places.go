@@ -53,7 +53,7 @@ func (d *demo) open(ctx context.Context, dir string, o Options) error {
 		if err != nil {
 			return err
 		}
-		p.Region, p.reader = r, query.New(name, r.Store(), r.KV(), query.NewCopyHeads(r.Log(), r.Copy(), nil))
+		p.Region, p.reader = r, query.New(name, r.Store(), r.KV(), query.NewCopyHeads(r.Log(), r.Copy(), r.Head())).Use(r.Signals())
 	}
 	d.summary.Regions = names
 	step.done("us leads, with fsync before every acknowledgement; eu and ap mirror it over links that no event subject crosses")

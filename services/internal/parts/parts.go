@@ -111,11 +111,13 @@ func NewNames(all []projections.Projection) Names {
 }
 
 // NewHeads returns how far the region's log has come, and the leader's.
-func NewHeads(r *region.Region) *query.Heads { return query.NewCopyHeads(r.Log(), r.Copy(), nil) }
+func NewHeads(r *region.Region) *query.Heads {
+	return query.NewCopyHeads(r.Log(), r.Copy(), r.Head())
+}
 
 // NewReader returns the region's queries.
 func NewReader(r *region.Region, heads *query.Heads) *query.Reader {
-	return query.New(r.Name(), r.Store(), r.KV(), heads)
+	return query.New(r.Name(), r.Store(), r.KV(), heads).Use(r.Signals())
 }
 
 // NewOptions returns what every API of the region has.

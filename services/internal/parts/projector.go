@@ -31,7 +31,7 @@ func NewProjectors(
 ) (*Projectors, error) {
 	p := &Projectors{region: r, reader: reader, names: names}
 	o := c.Projector
-	o.Holder, o.Logger, o.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
+	o.Holder, o.Logger, o.Observer, o.Signals = r.Holder(), logger.With("region", r.Name()), seen.Projector(), r.Signals()
 	for _, one := range all {
 		worker, err := projector.New(one, log, r.Store(), r.KV(), r.Leases(), o)
 		if err != nil {
