@@ -32,6 +32,9 @@ type Config struct {
 	// without an address is asked over the links that the servers of the others have to it. Of the first also what publishing needs: Origin, Leader, GroupCommit.
 	// Running and InTopology make such a list.
 	Regions []region.Config
+	// Inbox is what the subjects begin with on which answers are heard, below _INBOX. so that other regions' answers come through; default _INBOX. A user with few rights has one
+	// of his own.
+	Inbox string
 	// Source is given to published events that name none, for example urn:shop:checkout.
 	Source string
 	// Session says what is remembered from read to read.
@@ -76,6 +79,12 @@ type place struct {
 func Dial(ctx context.Context, c Config) (*Regions, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
+	}
+	c.Regions = slices.Clone(c.Regions)
+	for i := range c.Regions {
+		if at := &c.Regions[i]; c.Inbox != "" {
+			at.NATSOptions = append(slices.Clone(at.NATSOptions), nats.CustomInboxPrefix(c.Inbox))
+		}
 	}
 	c.Patience, c.AttemptTimeout = cmp.Or(c.Patience, DefaultPatience), cmp.Or(max(c.AttemptTimeout, 0), DefaultAttemptTimeout)
 	r := &Regions{config: c, logger: c.Logger, session: newSession(c.Session), health: newHealth()}

@@ -61,5 +61,5 @@ func crossing(from, to string, origins []string) []string {
 			natslog.MirrorSubject(to, origin),
 		)
 	}
-	return append(append(out, "_INBOX.>", "tm.append.>", "tm.floors.>"), queryservice.Crossing()...)
+	return append(append(out, "_INBOX.>", "tm.append.>", "tm.floors.>"), queryservice.Crossing(to)...)
 }

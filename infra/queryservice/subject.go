@@ -39,5 +39,6 @@ func ReaderRights(inbox string) (publish, subscribe []string) {
 	return append(discovery(), subjectPrefix+">"), []string{inbox + ".>"}
 }
 
-// Crossing returns the subjects that go from one region to another over their link, beside the answers: the questions, and looking for who answers them.
-func Crossing() []string { return append(discovery(), subjectPrefix+">") }
+// Crossing returns what goes over a link to a region, beside answers: the questions that are for it. Not those for others: a message that two regions may hand on to
+// each other, and that somebody in each of three hears, would go round for ever. That is also why looking for services ($SRV) stays in a region: every one of them hears it.
+func Crossing(to string) []string { return []string{Subject(to, "*")} }
