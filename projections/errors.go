@@ -30,6 +30,8 @@ const (
 	ErrResync = events.Code("resync")
 	// ErrInvalidQuery: a limit or another parameter out of bounds.
 	ErrInvalidQuery = events.Code("invalid-query")
+	// ErrUnknownIndex: the projection has no index of that name.
+	ErrUnknownIndex = events.Code("unknown-index")
 	// ErrReplayRunning: a replay of the projection is running already.
 	ErrReplayRunning = events.Code("replay-running")
 	// ErrWrongType: a key of the read model holds a value of another type; nothing was written.
@@ -50,7 +52,7 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
-		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrReplayRunning, ErrWrongType,
+		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrWrongType,
 		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

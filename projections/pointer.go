@@ -17,6 +17,8 @@ type Pointer struct {
 	Definition string `json:"definition"` // fingerprint of that definition
 	// Fields of the live generation's documents: a reader needs no code of the projection.
 	Fields []Field `json:"fields"`
+	// Indexes of the live generation.
+	Indexes []Index `json:"indexes,omitempty"`
 	// Highest is the largest generation number given out, so that no number is used twice.
 	Highest uint32 `json:"highest"`
 	// Retired are generations that wait to be dropped.

@@ -108,6 +108,7 @@ type Definition struct {
 	Version int       `json:"version"` // from 1; raised at every change of meaning
 	Fields  []Field   `json:"fields"`  // in the order in which documents show them
 	Handles []Handles `json:"handles"`
+	Indexes []Index   `json:"indexes,omitempty"`
 	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
 	Meaning string `json:"meaning,omitempty"`
 }
@@ -139,7 +140,7 @@ func (d *Definition) Validate() error {
 		}
 		seen[f.Name] = true
 	}
-	return nil
+	return d.validateIndexes(bad)
 }
 
 // Fingerprint identifies the definition: 16 hexadecimal digits of the SHA-256 of its JSON. What a Go function does cannot be seen

@@ -76,9 +76,15 @@ type Write struct {
 	Create bool
 	// Remove says that the document is to go.
 	Remove bool
+	// Unindex are the entries of indexes that the document is to leave, and Index those that it is to get. Entries that it keeps are in neither. Entries of
+	// Unindex go first, and one that is not there is no error.
+	Unindex, Index []IndexEntry
 }
 
 // Commit is one atomic step on one partition: nothing of it takes effect unless the stored owner and checkpoint are the expected ones.
+//
+// A commit that leaves the partition live is also written into its change log: the keys of its writes, removed ones too, under the sequence
+// of Next.Checkpoint. Without writes there is no entry.
 type Commit struct {
 	Partition int
 	// Expect is the checkpoint that must be stored now; Next.Owner is the owner that must be.
@@ -88,6 +94,10 @@ type Commit struct {
 }
 
 // Store keeps read models of one region. Every adapter passes the suite in storetest.
+//
+// A partition has documents, a list of their keys, indexes, and a change log. The change log begins when the partition becomes live, by whichever method, with an
+// entry that has no keys, under the sequence of its checkpoint then; whatever was in it before is removed. While the partition is not live nothing
+// is logged, so a replay does not pay for it.
 //
 // Beside the named errors every method may return ErrStoreUnreachable (nothing can be said about the outcome of a write) and
 // ErrWrongType.
@@ -99,7 +109,7 @@ type Store interface {
 	// It returns ErrFenced, and changes nothing from there on, when a partition has a larger owner.
 	Claim(ctx context.Context, g Generation, owner uint64) ([]Header, error)
 
-	// Create makes an absent partition with this header and no documents. Left-over documents and index entries of the partition are removed first.
+	// Create makes an absent partition with this header and no documents. Left-over documents, index entries and changes of the partition are removed first.
 	// It returns ErrFenced when the partition exists.
 	Create(ctx context.Context, g Generation, h Header) error
 
@@ -109,7 +119,8 @@ type Store interface {
 
 	// Apply executes the commits, each atomically, and returns one error for each, nil for success:
 	// ErrFenced (another owner), ErrMoved (another checkpoint, or the partition is absent), ErrWrongType, ErrStoreUnreachable (may or may not have taken effect).
-	// Everything is checked before the first write of a commit. Writes are absolute: executing one again changes nothing.
+	// Everything is checked before the first write of a commit. Writes are absolute: executing one again changes nothing, but that the change log has its keys once more.
+	// def tells which fields and indexes there are; a commit with an entry of an index that is not there is refused with ErrUnknownIndex.
 	Apply(ctx context.Context, g Generation, def *Definition, commits []Commit) []error
 
 	// SetState changes the state of every partition that exists and whose owner is owner. It returns ErrFenced.
@@ -126,6 +137,35 @@ type Store interface {
 	// Page returns, for one partition, its header and up to limit documents with keys above after, in byte order of keys. Header and
 	// keys come from one atomic step; each document is at least as new as the header.
 	Page(ctx context.Context, g Generation, def *Definition, partition int, after string, limit int) (Header, []Document, error)
+
+	// Find returns, for one partition, its header and up to q.Limit entries of an index with their documents, in the byte order of value and then key, or from the
+	// last to the first with q.Reverse. It returns fewer only at the end of the range. Header and entries come from one atomic step; each document is at
+	// least as new as the header. So a document may have got another value since, or may be under a value that somebody wrote into the index by hand: whoever asks
+	// compares Found.Value with Definition.IndexValue and leaves out what differs. A document that is in the index and was removed behind the store's back is returned with
+	// Values nil. From an absent partition comes the header alone. It returns ErrUnknownIndex, and ErrDocumentDamaged when an entry cannot be read.
+	Find(ctx context.Context, g Generation, def *Definition, partition int, q IndexQuery) (Header, []Found, error)
+
+	// Count returns, for one partition, its header and the number of entries of an index from one encoded value up to another, the second one not counted, as in
+	// IndexQuery; from one atomic step. An empty index counts all documents, as the header does, whatever the range.
+	// It counts entries and does not look at documents, so it is as right as the index: see Find. It returns ErrUnknownIndex.
+	Count(ctx context.Context, g Generation, def *Definition, partition int, index, from, to string) (Header, uint64, error)
+
+	// Changes returns, for one partition, its header, the keys that were changed after a sequence, oldest first, and the log's floor, all from one atomic step or as if it
+	// were one. A key is there once for each commit that wrote it. Only whole commits are returned: as many as it takes to have at least limit keys, so
+	// the sequence of the last one is where to go on. Fewer than limit keys are all there are up to the header's checkpoint.
+	//
+	// What a reader may rely on: when after is at or above floor, every document that differs between the states at after and at the header's checkpoint is in the list
+	// or behind it. Documents that do not differ may be there too. When after is below floor, the log does not reach back so far: it was cut off at its older end, or the partition became live
+	// later, or the log was lost. Then the list is no use, and the reader goes through all documents and begins at the header's checkpoint of before. The floor
+	// is the sequence of the oldest entry, and the checkpoint's when there is none.
+	//
+	// A sequence is the log's and means the same in every copy of the read model that was folded from the same history with the same definition. So a reader goes on
+	// with its sequence after the store was emptied, restored or failed over, and in the generation that a replay made; when the checkpoint is below its sequence, the
+	// partition went back, and the reader waits until it has come back. That holds for live partitions; of any other only the header means something, and
+	// an absent one answers with the header alone.
+	//
+	// An entry that somebody deletes from the middle of the log by hand is not missed.
+	Changes(ctx context.Context, g Generation, partition int, after uint64, limit int) (h Header, list []Change, floor uint64, err error)
 
 	// Drop removes a generation in bounded steps. Dropping what is not there is no error.
 	Drop(ctx context.Context, g Generation) error

@@ -116,6 +116,13 @@ func New[D any](name string, version int, handlers ...Handler[D]) (*Typed[D], er
 	return t, t.definition.Validate()
 }
 
+// Indexed returns the projection with these indexes in addition. It returns ErrInvalidProjection.
+func (t *Typed[D]) Indexed(indexes ...Index) (*Typed[D], error) {
+	more := *t
+	more.definition.Indexes = slices.Concat(t.definition.Indexes, indexes)
+	return &more, more.definition.Validate()
+}
+
 // Definition describes the projection.
 func (t *Typed[D]) Definition() *Definition { return &t.definition }
 

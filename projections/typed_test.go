@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -210,5 +211,23 @@ func TestTheFingerprintChangesWithTheDefinition(t *testing.T) {
 	const frozen = "c7dfe4ac5e76648d"
 	if got := airports.Definition().Fingerprint(); got != frozen {
 		t.Errorf("the fingerprint of airports version 1 is %s, frozen as %s: raise the version", got, frozen)
+	}
+}
+
+func TestAProjectionInGoHasIndexes(t *testing.T) {
+	plain, err := projections.New("counts", 1, projections.On("", "counted", func(d struct{ N int }, _ projections.Event[struct{}]) (struct{ N int }, error) { return d, nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	byN := projections.Index{Name: "by_n", Fields: []string{"n"}}
+	p, err := plain.Indexed(byN)
+	if err != nil || !slices.EqualFunc(p.Definition().Indexes, []projections.Index{byN}, func(a, b projections.Index) bool { return a.Name == b.Name }) {
+		t.Fatalf("the indexes are %v, %v", p.Definition().Indexes, err)
+	}
+	if plain.Definition().Indexes != nil || p.Definition().Fingerprint() == plain.Definition().Fingerprint() {
+		t.Error("the projection without indexes was changed")
+	}
+	if _, err := p.Indexed(projections.Index{Name: "by_m", Fields: []string{"m"}}); !errors.Is(err, projections.ErrInvalidProjection) {
+		t.Errorf("an index of no field returned %v", err)
 	}
 }

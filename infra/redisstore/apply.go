@@ -20,13 +20,15 @@ func (s *Store) Apply(ctx context.Context, g projections.Generation, def *projec
 	x, names := s.scripts.applyTo(def), s.names.of(g)
 	calls := make([]*call, 0, len(commits))
 	mine := make([]*call, len(commits))
-	buf.reserve(names, commits)
 	for i := range commits {
-		c := &commits[i]
-		if errs[i] = checkCommit(def, c); errs[i] != nil {
+		errs[i] = checkCommit(def, &commits[i])
+	}
+	buf.reserve(names, commits, errs)
+	for i := range commits {
+		if errs[i] != nil {
 			continue
 		}
-		mine[i] = newRawCall(ctx, x, buf.encode(names.at(c.Partition), def, c))
+		mine[i] = newRawCall(ctx, x, buf.encode(names.at(commits[i].Partition), def, &commits[i]))
 		calls = append(calls, mine[i])
 	}
 	s.execute(ctx, calls)
@@ -44,7 +46,15 @@ func checkCommit(def *projections.Definition, c *projections.Commit) error {
 	if n == 0 || n > maxFields {
 		return events.Errorf(projections.ErrInvalidProjection, "the projection %q has %d fields; a document has 1 to %d", def.Name, n, maxFields)
 	}
-	if size := len(c.Writes) * (n + ownFields + 1); size > maxArguments-maxFields-headerAt-headerFields {
+	size := len(c.Writes) * (n + ownFields + 1)
+	for i := range c.Writes {
+		w := &c.Writes[i]
+		size += len(w.Unindex) + 2*len(w.Index)
+		if err := checkEntries(def, w); err != nil {
+			return err
+		}
+	}
+	if size > maxArguments-maxFields-headerAt-headerFields-entriesOf(c) {
 		return events.Errorf(events.ErrTooLarge, "a commit of %d documents is too large for one step; nothing was written", len(c.Writes)).
 			Hint("Apply at most %d documents of a partition at once.", maxArguments/(2*maxFields))
 	}
@@ -55,6 +65,26 @@ func checkCommit(def *projections.Definition, c *projections.Commit) error {
 		}
 	}
 	return nil
+}
+
+// checkEntries refuses entries of indexes that are not there.
+func checkEntries(def *projections.Definition, w *projections.Write) error {
+	for _, list := range [...][]projections.IndexEntry{w.Unindex, w.Index} {
+		for _, e := range list {
+			if e.Index != projections.ParkedIndex && (e.Index < 0 || e.Index >= len(def.Indexes) || e.Index >= projections.MaxIndexes) {
+				return events.Errorf(projections.ErrUnknownIndex, "the projection %q has no index %d; nothing was written", def.Name, e.Index)
+			}
+		}
+	}
+	return nil
+}
+
+// entriesOf returns how many entries the change log may get from a commit: one also when it only becomes live.
+func entriesOf(c *projections.Commit) int {
+	if c.Next.State != projections.Live {
+		return 0
+	}
+	return max((len(c.Writes)+projections.ChangeKeys-1)/projections.ChangeKeys, 1)
 }
 
 // outcome says what became of a commit.
@@ -101,24 +131,34 @@ func (c *call) keyAt(i int64) string {
 // own where they have them, otherwise those in texts, which must not grow while anybody points into it.
 type applyBuffer struct {
 	arena []byte
-	joint string // the arena as a string: all document keys, one behind the other
+	joint string // the arena as a string: names of documents and entries of indexes, one behind the other
 	used  int    // how much of joint was given out
 	texts []string
 	args  []any
 }
 
-// reserve makes room for everything that encode makes of the commits.
-func (b *applyBuffer) reserve(names *generationNames, commits []projections.Commit) {
+// reserve makes room for everything that encode makes of the commits that have no error.
+func (b *applyBuffer) reserve(names *generationNames, commits []projections.Commit, errs []error) {
 	texts, args := 0, 0
 	b.arena = b.arena[:0]
 	for i := range commits {
+		if errs[i] != nil {
+			continue
+		}
 		c := &commits[i]
 		prefix := names.at(c.Partition).doc
 		eachInOrder(c, func(w *projections.Write) { b.arena = append(append(b.arena, prefix...), w.Key...) })
-		texts += commitTexts + 3*len(c.Writes)
-		args += firstKey + 2 + headerAt + headerFields + maxFields + ownFields
+		texts += commitTexts + 3*len(c.Writes) + entriesOf(c)
+		args += firstKey + 3 + headerAt + headerFields + maxFields + ownFields + entriesOf(c)
 		for j := range c.Writes {
 			args += 1 + ownFields + 2 + len(c.Writes[j].Values)
+		}
+		t := touchedBy(c)
+		for _, x := range t.list {
+			eachEntry(c, x.index, func(value, key string) { b.arena = append(append(b.arena, value...), key...) }, nil)
+			eachEntry(c, x.index, nil, func(value, key string) { b.arena = append(append(b.arena, value...), key...) })
+			texts += 1 + x.gone + x.come
+			args += 3 + x.gone + 2*x.come
 		}
 	}
 	b.joint, b.used = string(b.arena), 0
@@ -130,8 +170,8 @@ func (b *applyBuffer) reserve(names *generationNames, commits []projections.Comm
 	}
 }
 
-// commitTexts is how many texts encode makes for a commit, beside those for its documents.
-const commitTexts = 2 + headerAt + headerFields
+// commitTexts is how many texts encode makes for a commit, beside those for its documents, indexes and changes.
+const commitTexts = 3 + headerAt + headerFields
 
 // reset forgets what the buffer points to and keeps its memory.
 func (b *applyBuffer) reset() {
@@ -144,17 +184,18 @@ func (b *applyBuffer) reset() {
 func (b *applyBuffer) encode(names *partitionNames, def *projections.Definition, c *projections.Commit) []any {
 	start := len(b.args)
 	created, written, parked := count(c)
-	b.args = append(b.args, nil, nil, len(c.Writes)+2)
+	indexes := touchedBy(c)
+	b.args = append(b.args, nil, nil, 3+len(c.Writes)+len(indexes.list))
 	b.text(names.head)
-	b.text(names.index)
-	eachInOrder(c, func(w *projections.Write) {
-		n := len(names.doc) + len(w.Key)
-		b.text(b.joint[b.used : b.used+n])
-		b.used += n
-	})
+	b.text(names.keys)
+	b.text(names.changes)
+	eachInOrder(c, func(w *projections.Write) { b.cut(len(names.doc) + len(w.Key)) })
+	for _, x := range indexes.list {
+		b.text(names.index + indexName(def, x.index))
+	}
 	b.text(decimal(c.Next.Owner))
 	b.text(c.Expect.String())
-	b.args = append(b.args, written, created, len(names.doc), parked)
+	b.args = append(b.args, written, created, len(names.doc), len(c.Writes), parked, entriesOf(c))
 	first := len(b.texts)
 	b.texts = appendHeader(b.texts, &c.Next)
 	for i := first; i < len(b.texts); i++ {
@@ -164,6 +205,16 @@ func (b *applyBuffer) encode(names *partitionNames, def *projections.Definition,
 		b.args = append(b.args, &def.Fields[i].Name)
 	}
 	b.args = append(b.args, fieldAt, fieldDigest)
+	b.documents(c)
+	b.entries(c, &indexes)
+	for i := range entriesOf(c) {
+		b.text(changeID(&c.Next, i))
+	}
+	return b.args[start:len(b.args):len(b.args)]
+}
+
+// documents appends the values of the documents to write, and the reasons of those that are parked.
+func (b *applyBuffer) documents(c *projections.Commit) {
 	eachInOrder(c, func(w *projections.Write) {
 		if w.Remove {
 			return
@@ -174,13 +225,33 @@ func (b *applyBuffer) encode(names *partitionNames, def *projections.Definition,
 		b.args = append(b.args, &w.At)
 		b.text(w.Digest.String())
 	})
-	at := 2
+	at := firstDocument - 1
 	eachInOrder(c, func(w *projections.Write) {
 		if at++; !w.Remove && w.Parked != "" {
 			b.args = append(b.args, at, &w.Parked)
 		}
 	})
-	return b.args[start:len(b.args):len(b.args)]
+}
+
+// firstDocument is the index of the first document in the apply script's KEYS.
+const firstDocument = 4
+
+// entries appends what happens to the indexes.
+func (b *applyBuffer) entries(c *projections.Commit, indexes *touched) {
+	for _, x := range indexes.list {
+		b.args = append(b.args, x.gone, x.come)
+		eachEntry(c, x.index, func(value, key string) { b.cut(len(value) + len(key)) }, nil)
+		eachEntry(c, x.index, nil, func(value, key string) {
+			b.args = append(b.args, score)
+			b.cut(len(value) + len(key))
+		})
+	}
+}
+
+// cut appends the next n bytes of joint.
+func (b *applyBuffer) cut(n int) {
+	b.text(b.joint[b.used : b.used+n])
+	b.used += n
 }
 
 func (b *applyBuffer) text(s string) {

@@ -44,7 +44,7 @@ func (s *Store) absent(
 	head, doc := redis.NewRawCmd(ctx, "hgetall", names.head), redis.NewRawCmd(ctx, "hgetall", names.doc+ref.Key)
 	_ = p.Process(ctx, head) // only queues
 	_ = p.Process(ctx, doc)
-	count, listed := p.ZCard(ctx, names.index), p.ZScore(ctx, names.index, ref.Key)
+	count, listed := p.ZCard(ctx, names.keys), p.ZScore(ctx, names.keys, ref.Key)
 	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return projections.Header{}, nil, whyAborted([]*redis.RawCmd{head, doc}, err)
 	}

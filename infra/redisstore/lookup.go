@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"strconv"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -149,9 +148,9 @@ func (x *lookup) readAbsent(ctx context.Context) error {
 	cmds := make([][]*redis.RawCmd, len(groups))
 	for n, of := range groups {
 		names := x.names.at(x.refs[of[0]].Partition)
-		cmds[n] = append(cmds[n], redis.NewRawCmd(ctx, "hgetall", names.head), redis.NewRawCmd(ctx, "zcard", names.index))
+		cmds[n] = append(cmds[n], redis.NewRawCmd(ctx, "hgetall", names.head), redis.NewRawCmd(ctx, "zcard", names.keys))
 		for _, i := range of {
-			cmds[n] = append(cmds[n], redis.NewRawCmd(ctx, "hgetall", names.doc+x.refs[i].Key), redis.NewRawCmd(ctx, "zscore", names.index, x.refs[i].Key))
+			cmds[n] = append(cmds[n], redis.NewRawCmd(ctx, "hgetall", names.doc+x.refs[i].Key), redis.NewRawCmd(ctx, "zscore", names.keys, x.refs[i].Key))
 		}
 	}
 	if err := x.store.transactEach(ctx, cmds); err != nil {
@@ -162,7 +161,7 @@ func (x *lookup) readAbsent(ctx context.Context) error {
 		if err != nil {
 			return failure(ctx, lookupOp, err)
 		}
-		listed, err := parseCount(cmds[n][1].Val())
+		listed, err := parseNumber(cmds[n][1].Val())
 		if err != nil {
 			return failure(ctx, lookupOp, err)
 		}
@@ -199,17 +198,4 @@ func (s *Store) transactEach(ctx context.Context, groups [][]*redis.RawCmd) erro
 		}
 	}
 	return nil
-}
-
-// parseCount reads a raw reply that is a number.
-func parseCount(raw []byte) (uint64, error) {
-	kind, line, _, ok := cutLine(string(raw))
-	if ok && kind == '-' {
-		return 0, replyError(line)
-	}
-	n, err := strconv.ParseUint(line, 10, 64)
-	if !ok || kind != ':' || err != nil {
-		return 0, errReply
-	}
-	return n, nil
 }

@@ -10,16 +10,20 @@ import (
 
 // The endings of a partition's keys. The braces before them are a hash tag: a Redis Cluster keeps a partition in one slot.
 const (
-	headSuffix  = ":head"
-	indexSuffix = ":keys"
-	docInfix    = ":doc:"
+	headSuffix    = ":head"
+	keysSuffix    = ":keys"
+	changesSuffix = ":changes"
+	indexInfix    = ":idx:"
+	docInfix      = ":doc:"
 )
 
 // partitionNames are the keys of one partition.
 type partitionNames struct {
-	head  string // a hash: the header
-	index string // a sorted set with score 0: the keys of the documents
-	doc   string // a document's key goes behind it
+	head    string // a hash: the header
+	keys    string // a sorted set with score 0: the keys of the documents
+	changes string // a stream: the change log
+	index   string // the name of an index goes behind it; a sorted set with score 0: its entries, each a value and a document's key
+	doc     string // a document's key goes behind it
 }
 
 // generationTag begins all keys of a generation.
@@ -33,10 +37,12 @@ func namePartition(tag string, partition int) partitionNames {
 		n = "0" + n
 	}
 	base := tag + n + "}"
-	return partitionNames{head: base + headSuffix, index: base + indexSuffix, doc: base + docInfix}
+	return partitionNames{
+		head: base + headSuffix, keys: base + keysSuffix, changes: base + changesSuffix, index: base + indexInfix, doc: base + docInfix,
+	}
 }
 
-// cutName takes a key of the generation apart: its partition, and its document key unless it is the head or the index.
+// cutName takes a key of the generation apart: its partition, and what follows.
 func cutName(tag, name string) (partition int, suffix string, ok bool) {
 	rest, ok := strings.CutPrefix(name, tag)
 	if !ok {

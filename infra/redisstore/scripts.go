@@ -32,41 +32,72 @@ const (
 	codeLeftover  = 5 // something of an earlier partition is in the way
 )
 
-// The head of the apply script. KEYS: header, index, then the documents to write, those to create first, then those to remove.
-// ARGV: 1 owner, 2 checkpoint, 3 how many to write, 4 how many of them to create, 5 length of what stands before a document's key,
-// 6 how many are parked, 7 to 18 the new header, then the names of the fields, then their values, document by document, then for each
-// parked document its index in KEYS and the reason.
+// The head of the apply script. KEYS: header, list of keys, change log, then the documents to write, those to create first, then those to remove, then
+// the indexes that change. ARGV: 1 owner, 2 checkpoint, 3 how many documents to write, 4 how many of them to create, 5 length of what stands before a
+// document's key, 6 how many documents there are, removed ones too, 7 how many are parked, 8 how many entries the change log may get, 9 to 20 the new
+// header, then the names of the fields, then their values, document by document; then for each parked document its index in KEYS and the reason; then for
+// each index how many entries go and how many come, those that go, and those that come, each behind its score; at last the ids of the change log's entries.
 //
 // HLEN is the cheapest command that fails on a key of another type, and it tells an absent document from a present one.
-const applyCheckText = `
+const applyCheckText = refuseText + `
 local keys, argv = KEYS, ARGV
-local call, pcall, sub, unpack = redis.call, redis.pcall, string.sub, unpack
-local function refuse(err, i)
-  if sub(err, 1, 9) == 'WRONGTYPE' then return {4, i} end
-  return {err = err}
-end
-local was = pcall('HMGET', keys[1], 'owner', 'at')
+local call, pcall, unpack = redis.call, redis.pcall, unpack
+local was = pcall('HMGET', keys[1], 'owner', 'at', 'state')
 if was.err then return refuse(was.err, 1) end
 if not was[1] then return {1} end
 if was[1] ~= argv[1] then return {2, was[1]} end
 if was[2] ~= argv[2] then return {3, was[2] or ''} end
 local n = pcall('ZCARD', keys[2])
 if type(n) ~= 'number' then return refuse(n.err, 2) end
+local last, new, docs, plen = 3 + argv[3], 3 + argv[4], 3 + argv[6], argv[5] + 1
 local sizes = {}
-for i = 3, #keys do
+for i = 4, docs do
   n = pcall('HLEN', keys[i])
   if type(n) ~= 'number' then return refuse(n.err, i) end
   sizes[i] = n
 end
-local last, new, plen = 2 + argv[3], 2 + argv[4], argv[5] + 1
+for i = docs + 1, #keys do
+  n = pcall('ZCARD', keys[i])
+  if type(n) ~= 'number' then return refuse(n.err, i) end
+end
+`
+
+// What the apply script does about the change log. Its first write is the first of all, so what is wrong with the log refuses the commit before
+// anything was written: then it is of another type, or Redis takes no writes. A log that is not behind the new checkpoint was not written by its partition:
+// it begins anew. So does that of a partition that becomes live, by cutting off all but its first entry.
+const applyLogText = `
+local id = #argv - argv[8]
+if id < #argv and was[3] ~= 'live' then
+  n = pcall('XADD', keys[3], 'MAXLEN', '1', argv[id + 1], 'live', '')
+  if type(n) == 'table' then
+    if sub(n.err, 1, 10) ~= 'ERR The ID' then return refuse(n.err, 3) end
+    call('UNLINK', keys[3])
+    call('XADD', keys[3], argv[id + 1], 'live', '')
+  end
+elseif id < #argv then
+  for i = 4, docs, %k do
+    local entry = {}
+    for j = i, math.min(i + %k - 1, docs) do
+      entry[#entry + 1] = 'k'
+      entry[#entry + 1] = sub(keys[j], plen)
+    end
+    id = id + 1
+    n = pcall('XADD', keys[3], 'MAXLEN', '~', '%m', argv[id], unpack(entry))
+    if type(n) == 'table' then
+      if sub(n.err, 1, 10) ~= 'ERR The ID' then return refuse(n.err, 3) end
+      call('UNLINK', keys[3])
+      call('XADD', keys[3], argv[id], unpack(entry))
+    end
+  end
+end
 `
 
 // The middle of the apply script, for documents of %n fields: the calls are written out, because a table for the arguments of each
 // document costs a tenth of the speed. A document that has other fields than it should is written anew.
 const applyWriteText = `
-local a, listed = 18 + %n, {}
+local a, listed = %b + %n, {}
 local %f = %v
-for i = 3, last do
+for i = 4, last do
   local have = sizes[i]
   if have + call('HSET', keys[i], %a) ~= %n then
     call('UNLINK', keys[i])
@@ -82,9 +113,9 @@ end
 
 // The middle for documents of so many fields that Lua runs out of room for calls that are written out.
 const applyTableText = `
-local a, listed, pairs = 18 + %n, {}, {}
-for j = 1, %n do pairs[2 * j - 1] = argv[18 + j] end
-for i = 3, last do
+local a, listed, pairs = %b + %n, {}, {}
+for j = 1, %n do pairs[2 * j - 1] = argv[%b + j] end
+for i = 4, last do
   local have = sizes[i]
   for j = 1, %n do pairs[2 * j] = argv[a + j] end
   if have + call('HSET', keys[i], unpack(pairs)) ~= %n then
@@ -104,20 +135,30 @@ const maxWritten = 32
 
 // The tail of the apply script. Redis passes at most about 8,000 values from a table to a call, hence the steps. The header comes last.
 const applyFinishText = `
-for i = a + 1, #argv, 2 do call('HSET', keys[tonumber(argv[i])], '_parked', argv[i + 1]) end
-for i = 1, #listed, 2000 do call('ZADD', keys[2], unpack(listed, i, math.min(i + 1999, #listed))) end
-for i = last + 1, #keys, 1000 do
-  local upto, gone = math.min(i + 999, #keys), {}
+for i = 1, 0 + argv[7] do
+  call('HSET', keys[tonumber(argv[a + 1])], '_parked', argv[a + 2])
+  a = a + 2
+end
+for i = 1, #listed, 4000 do call('ZADD', keys[2], unpack(listed, i, math.min(i + 3999, #listed))) end
+for i = last + 1, docs, 1000 do
+  local upto, gone = math.min(i + 999, docs), {}
   for j = i, upto do gone[#gone + 1] = sub(keys[j], plen) end
   call('UNLINK', unpack(keys, i, upto))
   call('ZREM', keys[2], unpack(gone))
+end
+for i = docs + 1, #keys do
+  local gone = a + 2 + argv[a + 1]
+  local come = gone + 2 * argv[a + 2]
+  for j = a + 3, gone, 4000 do call('ZREM', keys[i], unpack(argv, j, math.min(j + 3999, gone))) end
+  for j = gone + 1, come, 4000 do call('ZADD', keys[i], unpack(argv, j, math.min(j + 3999, come))) end
+  a = come
 end
 %h
 return 0
 `
 
 // headerAt is where the header begins in the apply script's ARGV.
-const headerAt = 7
+const headerAt = 9
 
 // headerText writes a whole header from ARGV, beginning at first.
 func headerText(first int) string {
@@ -139,6 +180,7 @@ func applyText(n int) string {
 		calls[i] = "f" + no + ", argv[a + " + no + "]"
 	}
 	write := strings.NewReplacer(
+		"%b", strconv.Itoa(headerAt-1+headerFields), "%k", strconv.Itoa(projections.ChangeKeys), "%m", strconv.Itoa(projections.ChangeEntries),
 		"%n", strconv.Itoa(n), "%f", strings.Join(vars, ", "), "%v", strings.Join(args, ", "), "%a", strings.Join(calls, ", "),
 		"%h", headerText(headerAt),
 	)
@@ -146,13 +188,14 @@ func applyText(n int) string {
 	if n > maxWritten {
 		middle = applyTableText
 	}
-	return write.Replace(applyCheckText + middle + applyFinishText)
+	return write.Replace(applyCheckText + applyLogText + middle + applyFinishText)
 }
 
-// createText makes a partition. KEYS: header, index. ARGV: the header.
+// createText makes a partition. KEYS: header, list of keys, change log. ARGV: the header, and if it is live the id of the change log's first entry.
 const createText = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return {2, redis.call('HGET', KEYS[1], 'owner') or ''} end
-if redis.call('EXISTS', KEYS[2]) == 1 then return {5} end
+if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('EXISTS', KEYS[3]) == 1 then return {5} end
+if #ARGV > %n then redis.call('XADD', KEYS[3], ARGV[#ARGV], 'live', '') end
 %h
 return 0
 `
@@ -176,8 +219,32 @@ redis.call('HSET', KEYS[1], 'state', ARGV[2])
 return 0
 `
 
-// sweepText removes some keys of a partition that has no header. KEYS: header, index, then documents, at most a thousand. ARGV: the
-// documents' keys, or nothing when the index is to go as well; an index of another type lists nothing.
+// refuseText answers an error of a command on a key with an index in KEYS.
+const refuseText = `
+local sub = string.sub
+local function refuse(err, i)
+  if sub(err, 1, 9) == 'WRONGTYPE' then return {4, i} end
+  return {err = err}
+end
+`
+
+// liveText makes a partition live. KEYS: header, change log. ARGV: owner, checkpoint, state, id of the change log's first entry.
+const liveText = refuseText + `
+if redis.call('EXISTS', KEYS[1]) == 0 then return {1} end
+local was = redis.call('HMGET', KEYS[1], 'owner', 'at', 'state')
+if was[1] ~= ARGV[1] then return {2, was[1] or ''} end
+if was[2] ~= ARGV[2] then return {3, was[2] or ''} end
+if was[3] == ARGV[3] then return 0 end
+local n = redis.pcall('XLEN', KEYS[2])
+if type(n) ~= 'number' then return refuse(n.err, 2) end
+redis.call('UNLINK', KEYS[2])
+redis.call('XADD', KEYS[2], ARGV[4], 'live', '')
+redis.call('HSET', KEYS[1], 'state', ARGV[3])
+return 0
+`
+
+// sweepText removes some keys of a partition that has no header. KEYS: header, list of keys, then others of the partition, at most a thousand. ARGV: the
+// keys of the documents among them, or nothing when the list of keys is to go as well; a list of another type lists nothing.
 const sweepText = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return {2, redis.call('HGET', KEYS[1], 'owner') or ''} end
 if #KEYS > 2 then redis.call('UNLINK', unpack(KEYS, 3)) end
@@ -190,14 +257,14 @@ const maxFields = 64
 
 // scripts are the scripts of one Store.
 type scripts struct {
-	create, claim, state, sweep script
-	apply                       [maxFields + ownFields + 1]script // by the number of stored fields
+	create, claim, state, live, sweep script
+	apply                             [maxFields + ownFields + 1]script // by the number of stored fields
 }
 
 func newScripts() *scripts {
 	s := &scripts{
-		create: newScript(strings.ReplaceAll(createText, "%h", headerText(1))),
-		claim:  newScript(claimText), state: newScript(stateText), sweep: newScript(sweepText),
+		create: newScript(strings.NewReplacer("%n", strconv.Itoa(headerFields), "%h", headerText(1)).Replace(createText)),
+		claim:  newScript(claimText), state: newScript(stateText), live: newScript(liveText), sweep: newScript(sweepText),
 	}
 	for n := ownFields + 1; n < len(s.apply); n++ {
 		s.apply[n] = newScript(applyText(n))

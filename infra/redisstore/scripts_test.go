@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ import (
 
 func allScripts() map[string]script {
 	s := newScripts()
-	all := map[string]script{"create": s.create, "claim": s.claim, "state": s.state, "sweep": s.sweep}
+	all := map[string]script{"create": s.create, "claim": s.claim, "state": s.state, "live": s.live, "sweep": s.sweep}
 	for n, x := range s.apply {
 		if x.text != "" {
 			all[fmt.Sprint("apply ", n)] = x
@@ -30,6 +31,7 @@ func allScripts() map[string]script {
 func violations(text string) (found []string) {
 	allowed := []string{
 		"HMGET", "ZCARD", "HLEN", "HSET", "UNLINK", "ZADD", "ZREM", "EXISTS", "HGET", "HGETALL", "WRONGTYPE", "number", "", "0", fieldParked,
+		"XADD", "XLEN", "MAXLEN", "~", "1", strconv.Itoa(projections.ChangeEntries), changeKey, "live", "table", "ERR The ID",
 	}
 	for _, name := range headerNames() {
 		allowed = append(allowed, name)
@@ -39,7 +41,7 @@ func violations(text string) (found []string) {
 			found = append(found, "says "+m[1])
 		}
 	}
-	key := regexp.MustCompile(`^(keys|KEYS)\[[0-9ij]+\]$|^keys\[tonumber\(argv\[i\]$|^unpack\((keys|KEYS)$`)
+	key := regexp.MustCompile(`^(keys|KEYS)\[[0-9ij]+\]$|^keys\[tonumber\(argv\[a \+ 1\]$|^unpack\((keys|KEYS)$`)
 	named := regexp.MustCompile(`\bp?call\('[A-Z]+', ([^,)]*)`).FindAllStringSubmatch(text, -1)
 	if len(named) == 0 || len(named) != strings.Count(text, "call(") {
 		found = append(found, "calls something without a name")
@@ -100,7 +102,7 @@ func eachRaw(t *testing.T, test func(r *raw)) {
 }
 
 func (r *raw) keys(docs ...string) []string {
-	keys := []string{r.names.head, r.names.index}
+	keys := []string{r.names.head, r.names.keys, r.names.changes}
 	for _, d := range docs {
 		keys = append(keys, r.names.doc+d)
 	}
@@ -127,6 +129,8 @@ func (r *raw) stored() map[string]string {
 			out[k] = fmt.Sprint(r.client.HGetAll(r.t.Context(), k).Val())
 		case "zset":
 			out[k] = fmt.Sprint(r.client.ZRange(r.t.Context(), k, 0, -1).Val())
+		case "stream":
+			out[k] = fmt.Sprint(r.client.XRange(r.t.Context(), k, "-", "+").Val())
 		default:
 			out[k] = kind
 		}
@@ -153,11 +157,13 @@ func (r *raw) refused(x script, keys []string, argv []string, code int64, found 
 	}
 }
 
-// applyArgs writes one document with one field, and removes one.
+// applyArgs writes one document with one field, and removes one; both leave an index and the first gets into it.
 func (r *raw) applyArgs(owner, at string) (keys, argv []string) {
-	argv = []string{owner, at, "1", "1", fmt.Sprint(len(r.names.doc)), "0"}
+	argv = []string{owner, at, "1", "1", fmt.Sprint(len(r.names.doc)), "2", "0", "1"}
 	argv = append(argv, appendHeader(nil, &projections.Header{State: projections.Live, Owner: 7})...)
-	return r.keys("a", "gone"), append(argv, "n", fieldAt, fieldDigest, "1", "us.7f3a@1:1", "00")
+	argv = append(argv, "n", fieldAt, fieldDigest, "1", "us.7f3a@1:1", "00")
+	argv = append(argv, "2", "1", "old a", "old gone", score, "new a", "1-1")
+	return append(r.keys("a", "gone"), r.names.index+"by_n"), argv
 }
 
 func TestApplyScriptRefuses(t *testing.T) {
@@ -192,7 +198,10 @@ func TestApplyScriptRefuses(t *testing.T) {
 func TestCreateScriptRefuses(t *testing.T) {
 	eachRaw(t, func(r *raw) {
 		argv := appendHeader(nil, &projections.Header{State: projections.Building})
-		r.client.ZAdd(t.Context(), r.names.index, redis.Z{Member: "left over"})
+		r.client.ZAdd(t.Context(), r.names.keys, redis.Z{Member: "left over"})
+		r.refused(r.scripts.create, r.keys(), argv, codeLeftover, nil)
+		r.client.Del(t.Context(), r.names.keys)
+		r.client.XAdd(t.Context(), &redis.XAddArgs{Stream: r.names.changes, ID: "1-1", Values: []string{changeKey, "left over"}})
 		r.refused(r.scripts.create, r.keys(), argv, codeLeftover, nil)
 		r.seed("8", "")
 		r.refused(r.scripts.create, r.keys(), argv, codeOwner, "8")
@@ -219,11 +228,26 @@ func TestStateScriptRefuses(t *testing.T) {
 	})
 }
 
+func TestLiveScriptRefuses(t *testing.T) {
+	eachRaw(t, func(r *raw) {
+		keys, argv := []string{r.names.head, r.names.changes}, []string{"7", "us.7f3a@1:1", "live", "1-1"}
+		r.refused(r.scripts.live, keys, argv, codeAbsent, nil)
+		r.seed("8", "us.7f3a@1:1")
+		r.client.HSet(t.Context(), r.names.head, "state", "building")
+		r.refused(r.scripts.live, keys, argv, codeOwner, "8")
+		r.client.HSet(t.Context(), r.names.head, "owner", "7", "at", "us.7f3a@1:2")
+		r.refused(r.scripts.live, keys, argv, codeMoved, "us.7f3a@1:2")
+		r.client.HSet(t.Context(), r.names.head, "at", "us.7f3a@1:1")
+		r.client.Set(t.Context(), r.names.changes, "x", 0)
+		r.refused(r.scripts.live, keys, argv, codeWrongType, int64(2))
+	})
+}
+
 func TestSweepScriptRefuses(t *testing.T) {
 	eachRaw(t, func(r *raw) {
 		r.seed("8", "")
 		r.client.HSet(t.Context(), r.names.doc+"a", "n", "1")
-		r.client.ZAdd(t.Context(), r.names.index, redis.Z{Member: "a"})
+		r.client.ZAdd(t.Context(), r.names.keys, redis.Z{Member: "a"})
 		r.refused(r.scripts.sweep, r.keys("a"), []string{"a"}, codeOwner, "8")
 		r.refused(r.scripts.sweep, r.keys(), nil, codeOwner, "8")
 	})

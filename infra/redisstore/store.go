@@ -123,22 +123,62 @@ func (s *Store) Claim(ctx context.Context, g projections.Generation, owner uint6
 // SetState changes the state of every partition that owner owns.
 func (s *Store) SetState(ctx context.Context, g projections.Generation, owner uint64, state projections.PartitionState) error {
 	const op = "change the state"
+	if state == projections.Live {
+		return s.makeLive(ctx, g, owner)
+	}
 	names := s.names.of(g)
 	calls := make([]*call, g.Partitions)
 	for i := range calls {
 		calls[i] = newCall(ctx, s.scripts.state, []string{names.at(i).head}, decimal(owner), string(state))
 	}
 	s.execute(ctx, calls)
-	var fenced error
+	_, err := s.stateChanged(ctx, g, owner, op, calls)
+	return err
+}
+
+// liveTries bounds how often makeLive looks again at partitions that moved on meanwhile.
+const liveTries = 3
+
+// makeLive makes every partition live that owner owns. Where its change log begins is the checkpoint, which is read before and compared.
+func (s *Store) makeLive(ctx context.Context, g projections.Generation, owner uint64) error {
+	const op = "make the partitions live"
+	names := s.names.of(g)
+	for range liveTries {
+		headers, err := s.Headers(ctx, g)
+		if err != nil {
+			return err
+		}
+		calls := make([]*call, g.Partitions)
+		for i := range calls {
+			n := names.at(i)
+			calls[i] = newCall(ctx, s.scripts.live, []string{n.head, n.changes},
+				decimal(owner), headers[i].Checkpoint.String(), string(projections.Live), changeID(&headers[i], 0))
+		}
+		s.execute(ctx, calls)
+		moved, err := s.stateChanged(ctx, g, owner, op, calls)
+		if err != nil || !moved {
+			return err
+		}
+	}
+	return events.Errorf(projections.ErrMoved, "%s generation %d is being written; not all of it was made live", g.Projection, g.Number)
+}
+
+// stateChanged reads the answers of scripts that change the state, and reports whether one found another checkpoint.
+func (s *Store) stateChanged(ctx context.Context, g projections.Generation, owner uint64, op string, calls []*call) (moved bool, fenced error) {
 	for i, c := range calls {
 		answer, err := c.answer()
 		if err != nil {
-			return failure(ctx, op, err)
+			return moved, failure(ctx, op, err)
 		}
-		if answer.code == codeOwner {
+		switch answer.code {
+		case codeMoved:
+			moved = true
+		case codeWrongType:
+			return moved, wrongType(op, c.keyAt(answer.number()))
+		case codeOwner:
 			fenced = events.Errorf(projections.ErrFenced, "partition %d of %s generation %d is owned by %s, not by %d; its state was not changed",
 				i, g.Projection, g.Number, answer.text(), owner)
 		}
 	}
-	return fenced
+	return moved, fenced
 }

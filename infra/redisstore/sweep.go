@@ -24,17 +24,20 @@ const (
 	sweptFor = time.Minute
 )
 
-// Create makes an absent partition, after it has removed what is left over of an earlier one. What the index lists goes first; then, once
-// for all partitions of a generation, a walk through all keys of the server finds documents that no index lists.
+// Create makes an absent partition, after it has removed what is left over of an earlier one. The documents that the list of keys names go first; then, once
+// for all partitions of a generation, a walk through all keys of the server finds documents that it does not name, and indexes.
 func (s *Store) Create(ctx context.Context, g projections.Generation, h projections.Header) error {
 	const op = "create a partition"
 	names := s.names.of(g).at(h.Partition)
-	values := appendHeader(make([]string, 0, headerFields), &h)
+	values := appendHeader(make([]string, 0, headerFields+1), &h)
+	if h.State == projections.Live {
+		values = append(values, changeID(&h, 0))
+	}
 	for range createTries {
 		if err := s.removeLeftovers(ctx, g, h.Partition); err != nil {
 			return failure(ctx, op, err)
 		}
-		a, err := s.run(ctx, s.scripts.create, []string{names.head, names.index}, values...)
+		a, err := s.run(ctx, s.scripts.create, []string{names.head, names.keys, names.changes}, values...)
 		switch {
 		case err != nil:
 			return failure(ctx, op, err)
@@ -54,7 +57,7 @@ func exists(g projections.Generation, partition int, a answer) error {
 }
 
 func (s *Store) removeLeftovers(ctx context.Context, g projections.Generation, partition int) error {
-	if err := s.sweepIndex(ctx, g, partition); err != nil {
+	if err := s.sweepListed(ctx, g, partition); err != nil {
 		return err
 	}
 	if s.swept.use(g, partition) {
@@ -69,7 +72,7 @@ func (s *Store) removeLeftovers(ctx context.Context, g projections.Generation, p
 }
 
 // Drop removes a generation in bounded steps: each partition's header first, so that nobody takes the rest for a read model, then what its
-// index lists, then whatever else a walk through all keys finds. It can be repeated after an interruption.
+// list of keys names, then whatever else a walk through all keys finds. It can be repeated after an interruption.
 func (s *Store) Drop(ctx context.Context, g projections.Generation) error {
 	const op = "drop a generation"
 	s.swept.forget(g)
@@ -78,7 +81,7 @@ func (s *Store) Drop(ctx context.Context, g projections.Generation) error {
 		if err := s.unlink(ctx, names.at(i).head); err != nil {
 			return failure(ctx, op, err)
 		}
-		if err := s.sweepIndex(ctx, g, i); err != nil {
+		if err := s.sweepListed(ctx, g, i); err != nil {
 			return failure(ctx, op, err)
 		}
 	}
@@ -93,33 +96,46 @@ func (s *Store) unlink(ctx context.Context, key string) error {
 	return s.client.Unlink(ctx, key).Err()
 }
 
-// sweepIndex removes the documents that the index of a partition without a header lists, and the index.
-func (s *Store) sweepIndex(ctx context.Context, g projections.Generation, partition int) error {
+// sweepListed removes the documents that a partition without a header lists, the list, the change log, and the index of parked documents.
+func (s *Store) sweepListed(ctx context.Context, g projections.Generation, partition int) error {
 	names := s.names.of(g).at(partition)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		members, err := s.client.ZRange(ctx, names.index, 0, sweepStep-1).Result()
+		members, err := s.client.ZRange(ctx, names.keys, 0, sweepStep-1).Result()
 		if err != nil && redis.HasErrorPrefix(err, "WRONGTYPE") {
 			members, err = nil, nil // then it lists nothing, and goes
 		}
 		if err != nil {
 			return err
 		}
-		if err := s.sweep(ctx, g, partition, members); err != nil || len(members) == 0 {
+		if len(members) == 0 {
+			return s.sweepOthers(ctx, g, partition, names.changes, names.index+projections.ParkedIndexName)
+		}
+		if err := s.sweepDocuments(ctx, g, partition, members); err != nil {
 			return err
 		}
 	}
 }
 
-// sweep removes documents and their entries in the index; without any, the index.
-func (s *Store) sweep(ctx context.Context, g projections.Generation, partition int, members []string) error {
+// sweepDocuments removes documents and their entries in the list of keys.
+func (s *Store) sweepDocuments(ctx context.Context, g projections.Generation, partition int, members []string) error {
 	names := s.names.of(g).at(partition)
-	keys := append(make([]string, 0, 2+len(members)), names.head, names.index)
+	keys := append(make([]string, 0, 2+len(members)), names.head, names.keys)
 	for _, m := range members {
 		keys = append(keys, names.doc+m)
 	}
+	return s.sweep(ctx, g, partition, keys, members)
+}
+
+// sweepOthers removes other keys of a partition, and its list of keys.
+func (s *Store) sweepOthers(ctx context.Context, g projections.Generation, partition int, others ...string) error {
+	names := s.names.of(g).at(partition)
+	return s.sweep(ctx, g, partition, append([]string{names.head, names.keys}, others...), nil)
+}
+
+func (s *Store) sweep(ctx context.Context, g projections.Generation, partition int, keys, members []string) error {
 	a, err := s.run(ctx, s.scripts.sweep, keys, members...)
 	if err == nil && a.code == codeOwner {
 		err = exists(g, partition, a)
@@ -171,18 +187,30 @@ func (w *walk) node(ctx context.Context, node redis.Cmdable) error {
 	}
 }
 
+// leftovers are what a step of the walk found of one partition.
+type leftovers struct {
+	documents []string // their keys
+	others    []string // names of keys
+}
+
 // remove removes what belongs to the generation among names.
 func (w *walk) remove(ctx context.Context, names []string) error {
-	members := make(map[int][]string)
+	found := make(map[int]*leftovers)
 	for _, name := range names {
 		partition, suffix, ok := cutName(w.tag, name)
+		if !ok {
+			continue
+		}
+		if found[partition] == nil {
+			found[partition] = new(leftovers)
+		}
+		here := found[partition]
 		member, isDoc := strings.CutPrefix(suffix, docInfix)
 		switch {
-		case !ok:
 		case isDoc:
-			members[partition] = append(members[partition], member)
-		case suffix == indexSuffix:
-			members[partition] = append(members[partition], nil...)
+			here.documents = append(here.documents, member)
+		case suffix == keysSuffix, suffix == changesSuffix, strings.HasPrefix(suffix, indexInfix):
+			here.others = append(here.others, name)
 		case suffix == headSuffix && w.headers:
 			if err := w.store.unlink(ctx, name); err != nil {
 				return err
@@ -191,26 +219,32 @@ func (w *walk) remove(ctx context.Context, names []string) error {
 			w.occupied[partition] = true
 		}
 	}
-	for partition, list := range members {
-		if err := w.sweep(ctx, partition, list); err != nil {
+	for partition, here := range found {
+		if err := w.sweep(ctx, partition, here); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *walk) sweep(ctx context.Context, partition int, members []string) error {
-	for {
-		step := members[:min(len(members), sweepStep)]
-		err := w.store.sweep(ctx, w.g, partition, step)
-		if errors.Is(err, projections.ErrFenced) {
-			w.occupied[partition] = true
-			return nil
-		}
-		if members = members[len(step):]; err != nil || len(members) == 0 {
-			return err
-		}
+// sweep removes what was found of a partition, unless it has a header.
+func (w *walk) sweep(ctx context.Context, partition int, here *leftovers) error {
+	var err error
+	for list := here.documents; len(list) > 0 && err == nil; {
+		step := list[:min(len(list), sweepStep)]
+		err = w.store.sweepDocuments(ctx, w.g, partition, step)
+		list = list[len(step):]
 	}
+	for list := here.others; len(list) > 0 && err == nil; {
+		step := list[:min(len(list), sweepStep)]
+		err = w.store.sweepOthers(ctx, w.g, partition, step...)
+		list = list[len(step):]
+	}
+	if errors.Is(err, projections.ErrFenced) {
+		w.occupied[partition] = true
+		return nil
+	}
+	return err
 }
 
 // sweptPartitions remembers for which absent partitions a walk through all keys was made a moment ago, so that creating the partitions of

@@ -72,6 +72,39 @@ func (x tamper) LoseHeader(t testing.TB, g projections.Generation, partition int
 	must(t, x.client.Del(context.Background(), base(g, partition)+":keys").Err())
 }
 
+func (x tamper) PutEntry(t testing.TB, g projections.Generation, partition int, index, entry string) {
+	t.Helper()
+	must(t, x.client.ZAdd(context.Background(), base(g, partition)+":idx:"+index, redis.Z{Member: entry}).Err())
+}
+
+func (x tamper) DropEntry(t testing.TB, g projections.Generation, partition int, index, entry string) {
+	t.Helper()
+	n, err := x.client.ZRem(context.Background(), base(g, partition)+":idx:"+index, entry).Result()
+	changed(t, n, err)
+}
+
+func (x tamper) SpoilIndex(t testing.TB, g projections.Generation, partition int, index string) {
+	t.Helper()
+	must(t, x.client.Set(context.Background(), base(g, partition)+":idx:"+index, "no sorted set", 0).Err())
+}
+
+func (x tamper) SpoilChanges(t testing.TB, g projections.Generation, partition int) {
+	t.Helper()
+	must(t, x.client.Set(context.Background(), base(g, partition)+":changes", "no stream", 0).Err())
+}
+
+func (x tamper) TrimChanges(t testing.TB, g projections.Generation, partition, stay int) {
+	t.Helper()
+	n, err := x.client.XTrimMaxLen(context.Background(), base(g, partition)+":changes", int64(stay)).Result()
+	changed(t, n, err)
+}
+
+func (x tamper) PutChange(t testing.TB, g projections.Generation, partition int, c projections.Change) {
+	t.Helper()
+	id := fmt.Sprintf("%d-1", c.Sequence)
+	must(t, x.client.XAdd(context.Background(), &redis.XAddArgs{Stream: base(g, partition) + ":changes", ID: id, Values: []string{"k", c.Key}}).Err())
+}
+
 // dump returns everything that is stored under a prefix, readable.
 func dump(t testing.TB, client redis.UniversalClient) map[string]string {
 	t.Helper()
@@ -85,6 +118,8 @@ func dump(t testing.TB, client redis.UniversalClient) map[string]string {
 			out[k] = fmt.Sprint(client.HGetAll(ctx, k).Val())
 		case "zset":
 			out[k] = strings.Join(client.ZRange(ctx, k, 0, -1).Val(), " ")
+		case "stream":
+			out[k] = fmt.Sprint(client.XRange(ctx, k, "-", "+").Val())
 		default:
 			out[k] = kind
 		}

@@ -23,6 +23,9 @@ const (
 	OpGet      Op = "get"
 	OpLookup   Op = "lookup"
 	OpPage     Op = "page"
+	OpFind     Op = "find"
+	OpCount    Op = "count"
+	OpChanges  Op = "changes"
 	OpDrop     Op = "drop"
 
 	OpKVGet    Op = "kv-get"

@@ -49,6 +49,36 @@ func (x tamper) LoseHeader(_ testing.TB, g projections.Generation, partition int
 	x.s.LoseHeader(g, partition)
 }
 
+func (x tamper) PutEntry(_ testing.TB, g projections.Generation, partition int, index, entry string) {
+	x.s.PutEntry(g, partition, index, entry)
+}
+
+func (x tamper) DropEntry(t testing.TB, g projections.Generation, partition int, index, entry string) {
+	t.Helper()
+	if !x.s.DropEntry(g, partition, index, entry) {
+		t.Fatalf("the index %s has no entry %q", index, entry)
+	}
+}
+
+func (x tamper) SpoilIndex(_ testing.TB, g projections.Generation, partition int, index string) {
+	x.s.SpoilIndex(g, partition, index)
+}
+
+func (x tamper) SpoilChanges(_ testing.TB, g projections.Generation, partition int) {
+	x.s.SpoilChanges(g, partition)
+}
+
+func (x tamper) TrimChanges(t testing.TB, g projections.Generation, partition, stay int) {
+	t.Helper()
+	if x.s.TrimChanges(g, partition, stay) == 0 {
+		t.Fatal("there was nothing to trim")
+	}
+}
+
+func (x tamper) PutChange(_ testing.TB, g projections.Generation, partition int, c projections.Change) {
+	x.s.PutChange(g, partition, c)
+}
+
 func TestKV(t *testing.T) {
 	storetest.RunKV(t, func(*testing.T) projections.KV { return memstore.NewKV() })
 }

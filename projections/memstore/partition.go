@@ -37,21 +37,37 @@ type partition struct {
 	header    projections.Header
 	documents map[string]map[string]string
 	foreign   map[string]bool // keys that hold something else than a document
-	index     map[string]bool
-	sorted    []string // the index in order; nil after a change
+	keys      *sortedSet
+	indexes   map[string]*sortedSet // by name; an entry is value and key
+	changes   changeLog
 }
 
 func newPartition() *partition {
-	return &partition{documents: map[string]map[string]string{}, foreign: map[string]bool{}, index: map[string]bool{}}
+	return &partition{
+		documents: map[string]map[string]string{}, foreign: map[string]bool{}, keys: newSortedSet(), indexes: map[string]*sortedSet{},
+	}
 }
 
 func (p *partition) clone() *partition {
-	q := &partition{exists: p.exists, header: p.header, foreign: maps.Clone(p.foreign), index: maps.Clone(p.index)}
-	q.documents = make(map[string]map[string]string, len(p.documents))
+	q := newPartition()
+	q.exists, q.header, q.foreign, q.keys, q.changes = p.exists, p.header, maps.Clone(p.foreign), p.keys.clone(), p.changes.clone()
 	for k, d := range p.documents {
 		q.documents[k] = maps.Clone(d)
 	}
+	for name, x := range p.indexes {
+		q.indexes[name] = x.clone()
+	}
 	return q
+}
+
+// index returns the index of a name, which may be empty.
+func (p *partition) index(name string) *sortedSet {
+	x := p.indexes[name]
+	if x == nil {
+		x = newSortedSet()
+		p.indexes[name] = x
+	}
+	return x
 }
 
 // read returns the header, which says Absent when there is no partition.
@@ -65,7 +81,7 @@ func (p *partition) read(number int) projections.Header {
 }
 
 // check says whether the commit may take effect.
-func (p *partition) check(a address, c *projections.Commit) error {
+func (p *partition) check(a address, def *projections.Definition, c *projections.Commit) error {
 	h := p.read(a.partition)
 	switch {
 	case h.State == projections.Absent:
@@ -76,11 +92,34 @@ func (p *partition) check(a address, c *projections.Commit) error {
 		return events.Errorf(projections.ErrMoved, "%s is at %q, expected %q; nothing was written", a, h.Checkpoint, c.Expect)
 	}
 	for i := range c.Writes {
-		if err := p.checkType(a, c.Writes[i].Key); err != nil {
+		w := &c.Writes[i]
+		if err := p.checkType(a, w.Key); err != nil {
 			return err
 		}
+		for _, e := range slices.Concat(w.Unindex, w.Index) {
+			name, err := indexName(def, e.Index)
+			if err == nil {
+				err = p.checkIndex(a, name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	if c.Next.State == projections.Live {
+		return p.checkChanges(a)
 	}
 	return nil
+}
+
+func indexName(def *projections.Definition, index int) (string, error) {
+	switch {
+	case index == projections.ParkedIndex:
+		return projections.ParkedIndexName, nil
+	case index >= 0 && index < len(def.Indexes):
+		return def.Indexes[index].Name, nil
+	}
+	return "", events.Errorf(projections.ErrUnknownIndex, "%s has no index %d; nothing was written", def.Name, index)
 }
 
 func (p *partition) checkType(a address, key string) error {
@@ -90,46 +129,75 @@ func (p *partition) checkType(a address, key string) error {
 	return nil
 }
 
+func (p *partition) checkIndex(a address, name string) error {
+	if x := p.indexes[name]; x != nil && x.foreign {
+		return events.Errorf(projections.ErrWrongType, "the index %s of %s holds something else", name, a)
+	}
+	return nil
+}
+
+func (p *partition) checkChanges(a address) error {
+	if p.changes.foreign {
+		return events.Errorf(projections.ErrWrongType, "the change log of %s holds something else", a)
+	}
+	return nil
+}
+
 // commit makes the commit take effect. It was checked.
 func (p *partition) commit(def *projections.Definition, c *projections.Commit) {
 	for i := range c.Writes {
 		w := &c.Writes[i]
+		for _, e := range w.Unindex {
+			name, _ := indexName(def, e.Index)
+			p.index(name).remove(e.Value + w.Key)
+		}
+		for _, e := range w.Index {
+			name, _ := indexName(def, e.Index)
+			p.index(name).add(e.Value + w.Key)
+		}
 		if w.Remove {
 			delete(p.documents, w.Key)
-			p.unlist(w.Key)
+			p.keys.remove(w.Key)
 			continue
 		}
 		if _, known := p.documents[w.Key]; w.Create || !known {
-			p.list(w.Key)
+			p.keys.add(w.Key)
 		}
 		p.documents[w.Key] = encode(def, &w.Document)
+	}
+	switch sequence := projections.SequenceOf(c.Next.Checkpoint); {
+	case c.Next.State != projections.Live:
+	case p.header.State != projections.Live:
+		p.changes.begin(sequence)
+	default:
+		p.changes.add(sequence, c.Writes)
 	}
 	p.header = c.Next
 }
 
-func (p *partition) list(key string) {
-	if !p.index[key] {
-		p.index[key], p.sorted = true, nil
+// setState changes the state.
+func (p *partition) setState(a address, owner uint64, state projections.PartitionState) error {
+	if p.header.Owner != owner {
+		return events.Errorf(projections.ErrFenced, "%s is owned by %d, not by %d; its state was not changed", a, p.header.Owner, owner)
 	}
+	if state == projections.Live && p.header.State != projections.Live {
+		if err := p.checkChanges(a); err != nil {
+			return err
+		}
+		p.changes.begin(projections.SequenceOf(p.header.Checkpoint))
+	}
+	p.header.State = state
+	return nil
 }
 
-func (p *partition) unlist(key string) {
-	if p.index[key] {
-		delete(p.index, key)
-		p.sorted = nil
-	}
-}
-
-// keysAfter returns up to limit keys of the index above after, in order.
+// keysAfter returns up to limit keys above after, in order.
 func (p *partition) keysAfter(after string, limit int) []string {
-	if p.sorted == nil {
-		p.sorted = slices.Sorted(maps.Keys(p.index))
+	from := ""
+	if after != "" {
+		from = after + "\x00" // the first text behind it
 	}
-	i, found := slices.BinarySearch(p.sorted, after)
-	if found {
-		i++
-	}
-	return p.sorted[i:min(i+max(limit, 0), len(p.sorted))]
+	list := p.keys.between(from, "")
+	return list[:min(max(limit, 0), len(list))]
 }
 
 func encode(def *projections.Definition, d *projections.Document) map[string]string {

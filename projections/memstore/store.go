@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -75,6 +76,9 @@ func (s *Store) Create(ctx context.Context, g projections.Generation, h projecti
 	}
 	p := newPartition()
 	p.exists, p.header = true, h
+	if h.State == projections.Live {
+		p.changes.begin(projections.SequenceOf(h.Checkpoint))
+	}
 	s.partitions[a] = p
 	return after
 }
@@ -141,7 +145,7 @@ func (s *Store) apply(ctx context.Context, g projections.Generation, def *projec
 	defer s.mu.Unlock()
 	a := at(g, c.Partition)
 	p := s.partitions[a]
-	if err := p.check(a, c); err != nil {
+	if err := p.check(a, def, c); err != nil {
 		return err
 	}
 	p.commit(def, c)
@@ -156,22 +160,13 @@ func (s *Store) SetState(ctx context.Context, g projections.Generation, owner ui
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var fenced error
+	var refused error
 	for i := range g.Partitions {
-		p := s.partitions[at(g, i)]
-		switch {
-		case p == nil || !p.exists:
-		case p.header.Owner != owner:
-			fenced = events.Errorf(projections.ErrFenced, "%s is owned by %d, not by %d; its state was not changed",
-				at(g, i), p.header.Owner, owner)
-		default:
-			p.header.State = state
+		if p := s.partitions[at(g, i)]; p != nil && p.exists {
+			refused = cmp.Or(p.setState(at(g, i), owner, state), refused)
 		}
 	}
-	if fenced != nil {
-		return fenced
-	}
-	return after
+	return cmp.Or(refused, after)
 }
 
 // Get returns a document and its partition's header.
@@ -221,7 +216,7 @@ func (s *Store) look(g projections.Generation, def *projections.Definition, ref 
 		return h, nil, nil
 	}
 	d, err := s.document(g, def, ref)
-	if d == nil && err == nil && (p.index[ref.Key] || uint64(len(p.index)) != h.Documents) {
+	if d == nil && err == nil && (p.keys.members[ref.Key] || uint64(len(p.keys.members)) != h.Documents) {
 		d = &projections.Document{Key: ref.Key} // it was removed by hand, or may have been
 	}
 	return h, d, err

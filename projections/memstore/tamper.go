@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"maps"
+	"slices"
 
 	"tidemark.dev/projections"
 )
@@ -84,13 +85,62 @@ func (s *Store) EditHeader(g projections.Generation, partition int, edit func(*p
 	return true
 }
 
-// LoseHeader removes a partition's header and its index and leaves its documents behind, as an evicting server would.
+// LoseHeader removes a partition's header and the list of its keys and leaves everything else behind, as an evicting server would.
 func (s *Store) LoseHeader(g projections.Generation, partition int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.partitions[at(g, partition)]; p != nil {
-		p.exists, p.header, p.index, p.sorted = false, projections.Header{}, map[string]bool{}, nil
+		p.exists, p.header, p.keys = false, projections.Header{}, newSortedSet()
 	}
+}
+
+// PutEntry puts an entry into an index, whether or not there is such a document.
+func (s *Store) PutEntry(g projections.Generation, partition int, index, entry string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).index(index).add(entry)
+}
+
+// DropEntry removes an entry from an index. It reports whether it was there.
+func (s *Store) DropEntry(g projections.Generation, partition int, index, entry string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.partition(g, partition).index(index)
+	there := x.members[entry]
+	x.remove(entry)
+	return there
+}
+
+// SpoilIndex makes an index hold something else.
+func (s *Store) SpoilIndex(g projections.Generation, partition int, index string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).index(index).foreign = true
+}
+
+// SpoilChanges makes a change log hold something else.
+func (s *Store) SpoilChanges(g projections.Generation, partition int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).changes.foreign = true
+}
+
+// TrimChanges removes the older entries of a change log, so that only the newest stay. It returns how many it removed.
+func (s *Store) TrimChanges(g projections.Generation, partition, stay int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &s.partition(g, partition).changes
+	over := max(len(l.entries)-stay, 0)
+	l.entries = slices.Clone(l.entries[over:])
+	return over
+}
+
+// PutChange appends an entry to a change log.
+func (s *Store) PutChange(g projections.Generation, partition int, c projections.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &s.partition(g, partition).changes
+	l.entries = append(l.entries, changeEntry{sequence: c.Sequence, keys: []string{c.Key}})
 }
 
 func (s *Store) partition(g projections.Generation, partition int) *partition {

@@ -19,6 +19,9 @@ type batch struct {
 	refs    []projections.Ref
 	dirty   []*entry
 	values  []string
+	entries []projections.IndexEntry // of all writes
+	gone    []projections.IndexEntry // of one
+	come    []projections.IndexEntry
 	commits []projections.Commit
 	order   []int
 	parked  []*entry // documents whose fold stopped in this batch
@@ -63,7 +66,9 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 		return err
 	}
 	e.fold(work)
-	e.collect()
+	if err := e.collect(); err != nil {
+		return err
+	}
 	if everywhere {
 		e.touchAll()
 	}
@@ -112,6 +117,7 @@ func (e *engine) begin() {
 	b := &e.batch
 	b.ops.Reset()
 	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
+	b.entries = b.entries[:0]
 	b.parked = b.parked[:0]
 	e.begins()
 	for i := range e.parts {
@@ -209,6 +215,9 @@ func (e *engine) adopt(target *entry, d *projections.Document) error {
 	if err := target.state.SetFields(d.Values); err != nil {
 		return events.Errorf(projections.ErrDocumentDamaged, "%w", err)
 	}
+	if err := e.placed(target, d.Parked, d.Values); err != nil {
+		return events.Errorf(projections.ErrDocumentDamaged, "%w", err)
+	}
 	target.at, target.parked, target.digest = d.At, d.Parked, d.Digest
 	target.stored, target.counted, target.exists, target.parkedOld = true, true, true, d.Parked != ""
 	return nil
@@ -266,7 +275,7 @@ func (e *engine) position(seq uint64) events.Position {
 func (e *engine) place(seq uint64) string { return e.terms.Point(e.log.Origin(), seq).String() }
 
 // collect turns the changed documents into writes, and counts them into the headers.
-func (e *engine) collect() {
+func (e *engine) collect() error {
 	b := &e.batch
 	for _, d := range b.dirty {
 		d.dirty = false
@@ -298,11 +307,15 @@ func (e *engine) collect() {
 				next.Parked++
 			}
 		}
+		if err := e.reindex(d, &w); err != nil {
+			return err
+		}
 		p.touched = true
 		p.writes = append(p.writes, w)
 		d.digest, d.stored, d.counted, d.parkedOld = w.Digest, d.exists, d.exists, d.exists && d.parked != ""
 		d.repaired = false
 	}
+	return nil
 }
 
 // commit executes one atomic step on each touched partition, which moves its checkpoint to the tip, unless that is ahead already, and

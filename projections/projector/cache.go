@@ -11,6 +11,7 @@ type entry struct {
 	last      uint64 // sequence of the last change in memory; 0: none since it was loaded
 	parked    string
 	digest    projections.Digest // as counted in the partition's digest
+	indexed   indexed            // as counted
 	stored    bool               // the store has something under its key
 	counted   bool               // the partition's digest counts it
 	parkedOld bool               // the counted one is parked

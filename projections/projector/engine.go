@@ -41,8 +41,10 @@ type engine struct {
 	next   uint64 // the sequence to read next
 	cache  *cache
 	hasher *projections.Hasher
-	whole  whole
-	batch  batch
+	// indexer is nil when there are no indexes.
+	indexer *projections.Indexer
+	whole   whole
+	batch   batch
 
 	// wanted is asked before missing partitions are made: a projector that slept must not bring back a generation that was dropped.
 	wanted func(context.Context) error
@@ -95,7 +97,7 @@ func newEngine(p projections.Projection, log events.Reader, store projections.St
 	def := p.Definition()
 	return &engine{
 		proj: p, def: def, finger: def.Fingerprint(), log: log, store: store, gen: gen, owner: owner, options: o,
-		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), pause: make(chan struct{}),
+		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), pause: make(chan struct{}),
 		wanted: func(context.Context) error { return nil }, follows: func() {},
 	}
 }

@@ -22,7 +22,7 @@ func (p *Projector) pointer(ctx context.Context) (projections.Pointer, error) {
 	}
 	pointer = projections.Pointer{
 		Generation: 1, Partitions: p.options.Partitions, Version: p.def.Version, Definition: p.def.Fingerprint(),
-		Fields: p.def.Fields, Highest: 1,
+		Fields: p.def.Fields, Indexes: p.def.Indexes, Highest: 1,
 	}
 	_, err = projections.WriteJSON(ctx, p.kv, projections.PointerKey(name), pointer, revision)
 	return pointer, err

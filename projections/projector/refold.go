@@ -28,21 +28,29 @@ func (e *engine) refold(ctx context.Context, damaged []*entry) error {
 		return err
 	}
 	for _, d := range damaged {
-		e.replace(d)
+		if err := e.replace(d); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // replace takes over a document that was folded again. The partition's digest counts what was written at the checkpoint, which is what
-// has just been folded; nothing of what is stored can be trusted, its digest included.
-func (e *engine) replace(d *entry) {
+// has just been folded; nothing of what is stored can be trusted, its digest included. The indexes have it where it was put then.
+func (e *engine) replace(d *entry) error {
 	d.counted, d.parkedOld = d.exists, d.exists && d.parked != ""
+	d.indexed = indexed{}
 	if d.counted {
 		d.at = e.place(d.last)
-		d.digest = e.hasher.Document(d.key, d.at, d.parked, d.state.AppendFields(nil))
+		values := d.state.AppendFields(nil)
+		d.digest = e.hasher.Document(d.key, d.at, d.parked, values)
+		if err := e.placed(d, d.parked, values); err != nil {
+			return err
+		}
 	}
 	d.stored, d.repaired, d.dirty = true, true, true
 	e.batch.dirty = append(e.batch.dirty, d)
+	return nil
 }
 
 // entityType returns the type of the one entity whose events make up a document.

@@ -245,7 +245,8 @@ func (r *replayRun) point(ctx context.Context) (old projections.Retiree, err err
 		}
 		old = projections.Retiree{Generation: now.Generation, Partitions: now.Partitions}
 		now.Generation, now.Partitions = gen.Number, gen.Partitions
-		now.Version, now.Definition, now.Fields = p.def.Version, p.def.Fingerprint(), p.def.Fields
+		now.Version, now.Definition = p.def.Version, p.def.Fingerprint()
+		now.Fields, now.Indexes = p.def.Fields, p.def.Indexes
 		retire(now, old)
 		return nil
 	})

@@ -3,6 +3,7 @@ package query
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sync"
 
@@ -12,8 +13,10 @@ import (
 const (
 	// maxScatter bounds how many partitions one query reads at the same time.
 	maxScatter = 16
-	// spare is how many entries more than its share a partition is asked for, so that it is rarely asked twice.
-	spare = 8
+	// spare is how many entries more than its share a partition is asked for, beside three times what such a share is off by, so that it is rarely asked twice.
+	spare = 4
+	// maxChunk bounds how many entries a partition is asked for at once.
+	maxChunk = 1_000
 	// examineFactor and examineLeast bound how many entries are looked at for one page: it may be short when many documents moved while it was made.
 	examineFactor, examineLeast = 8, 1_000
 )
@@ -56,7 +59,7 @@ type gathered struct {
 
 // newGathering begins behind a place. wanted is how many entries will probably be needed.
 func newGathering(partitions, wanted int, after place, backwards bool, f fetch) *gathering {
-	g := &gathering{fetch: f, compare: place.compare, chunk: min(wanted, 2*wanted/partitions+spare), parts: make([]gathered, partitions)}
+	g := &gathering{fetch: f, compare: place.compare, chunk: chunkOf(wanted, partitions), parts: make([]gathered, partitions)}
 	if backwards {
 		g.compare = func(a, b place) int { return b.compare(a) }
 	}
@@ -64,6 +67,12 @@ func newGathering(partitions, wanted int, after place, backwards bool, f fetch) 
 		g.parts[i].after = after
 	}
 	return g
+}
+
+// chunkOf returns how many entries to ask a partition for: keys are spread evenly, so its share is off by the root of it.
+func chunkOf(wanted, partitions int) int {
+	share := float64(wanted) / float64(partitions)
+	return min(wanted, int(math.Ceil(share+3*math.Sqrt(share)))+spare)
 }
 
 // take returns up to n entries that are still there, in order, and whether there may be more behind the last place that it looked at. When a partition cannot answer it
@@ -112,6 +121,9 @@ func (g *gathering) fill(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if len(empty) > 0 {
+		g.chunk = max(g.chunk, min(2*g.chunk, maxChunk)) // whoever has to ask again is not where keys are spread evenly
 	}
 	for _, i := range empty {
 		if h := &g.parts[i].header; !g.seen || worse(h, &g.low) {

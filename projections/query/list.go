@@ -77,6 +77,9 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 	if limit < 1 || limit > MaxLimit {
 		return Page{}, events.Errorf(projections.ErrInvalidQuery, "a limit of %d is outside 1 to %d", o.Limit, MaxLimit)
 	}
+	if err := o.Range.validate(); err != nil {
+		return Page{}, err
+	}
 	l := &listing{projection: projection, Range: o.Range, descending: o.Descending}
 	if l.descending && l.Index == "" {
 		return Page{}, events.Errorf(projections.ErrInvalidQuery, "a descending order is there for an index only").Hint("Name an index, or list by key.")
@@ -131,9 +134,6 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 func (r *Reader) fetchOf(m *model, l *listing) (fetch, error) {
 	if l.Index != "" {
 		return r.fetchIndex(m, l)
-	}
-	if err := l.unbounded(); err != nil {
-		return nil, err
 	}
 	return func(ctx context.Context, partition int, after place, n int) (projections.Header, []entry, error) {
 		h, documents, err := r.store.Page(ctx, m.gen, &m.def, partition, after.key, n)

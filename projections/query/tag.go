@@ -20,6 +20,8 @@ func (t *tag) text(s string) {
 	t.content = append(binary.AppendUvarint(t.content, uint64(len(s))), s...)
 }
 
+func (t *tag) number(n uint64) { t.content = binary.AppendUvarint(t.content, n) }
+
 func (t *tag) flag(is bool) {
 	if is {
 		t.content = append(t.content, 1)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -45,10 +46,16 @@ func hammer(b *bench, read func() error) {
 			{Document: document("a", int(seq), seq), Create: seq == 2}, //nolint:gosec // small
 			{Document: document("b", int(seq), seq), Create: seq == 2}, //nolint:gosec // small
 		}
+		for i := range ws {
+			if b.decorate != nil {
+				b.decorate(&ws[i])
+			}
+		}
 		if err := b.apply(0, seq-1, seq, ws...); err != nil {
 			b.t.Errorf("commit %d: %v", seq, err)
 			break
 		}
+		runtime.Gosched() // a store in memory would be through before anybody reads
 	}
 	close(stop)
 	wg.Wait()

@@ -31,8 +31,20 @@ type Tamper interface {
 	PutDocument(t testing.TB, g projections.Generation, ref projections.Ref, fields map[string]string)
 	// SpoilKey makes a document's key hold something else.
 	SpoilKey(t testing.TB, g projections.Generation, ref projections.Ref)
-	// LoseHeader removes a partition's header and index and leaves its documents.
+	// LoseHeader removes a partition's header and list of keys and leaves everything else.
 	LoseHeader(t testing.TB, g projections.Generation, partition int)
+	// PutEntry puts an entry, value and key, into an index.
+	PutEntry(t testing.TB, g projections.Generation, partition int, index, entry string)
+	// DropEntry removes an entry that is in an index.
+	DropEntry(t testing.TB, g projections.Generation, partition int, index, entry string)
+	// SpoilIndex makes an index hold something else.
+	SpoilIndex(t testing.TB, g projections.Generation, partition int, index string)
+	// SpoilChanges makes a change log hold something else.
+	SpoilChanges(t testing.TB, g projections.Generation, partition int)
+	// TrimChanges removes the older entries of a change log; stay is how many stay.
+	TrimChanges(t testing.TB, g projections.Generation, partition, stay int)
+	// PutChange appends an entry to a change log.
+	PutChange(t testing.TB, g projections.Generation, partition int, c projections.Change)
 }
 
 // Stored names of what every document carries beside its fields.
@@ -48,6 +60,8 @@ type bench struct {
 	ctx context.Context //nolint:containedctx // a subtest is one operation
 	g   projections.Generation
 	def *projections.Definition
+	// decorate is called for each write of hammer.
+	decorate func(w *projections.Write)
 }
 
 func newBench(t *testing.T, open func(t *testing.T) Subject, partitions int) *bench {

@@ -75,6 +75,8 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusBadRequest, "The document key is not valid")
 	case projections.ErrInvalidCursor:
 		return bad(http.StatusBadRequest, "The cursor is not valid")
+	case projections.ErrUnknownIndex:
+		return bad(http.StatusBadRequest, "No such index")
 	case projections.ErrInvalidQuery:
 		return bad(http.StatusBadRequest, "The query is not valid")
 	case projections.ErrInvalidProjection:

@@ -1,0 +1,63 @@
+package redisstore
+
+import (
+	"tidemark.dev/projections"
+)
+
+// score is that of every member of a sorted set: then Redis sorts them by their bytes.
+const score = "0"
+
+// indexName returns what stands behind a partition's index infix.
+func indexName(def *projections.Definition, index int) string {
+	if index == projections.ParkedIndex {
+		return projections.ParkedIndexName
+	}
+	return def.Indexes[index].Name
+}
+
+// touched are the indexes that a commit changes, in order.
+type touched struct {
+	list []touchedIndex
+}
+
+type touchedIndex struct {
+	index      int
+	gone, come int // entries
+}
+
+// touchedBy counts the entries of a commit. One without any costs a look at each document.
+func touchedBy(c *projections.Commit) (t touched) {
+	var counts [1 + projections.MaxIndexes]touchedIndex
+	for i := range c.Writes {
+		w := &c.Writes[i]
+		for _, e := range w.Unindex {
+			counts[1+e.Index].gone++
+		}
+		for _, e := range w.Index {
+			counts[1+e.Index].come++
+		}
+	}
+	for i := range counts {
+		if x := counts[i]; x.gone+x.come > 0 {
+			x.index = i - 1
+			t.list = append(t.list, x)
+		}
+	}
+	return t
+}
+
+// eachEntry calls gone for the entries that go from an index and come for those that come, in the order of the documents; either may be nil.
+func eachEntry(c *projections.Commit, index int, gone, come func(value, key string)) {
+	each := func(list []projections.IndexEntry, key string, fn func(value, key string)) {
+		for i := range list {
+			if fn != nil && list[i].Index == index {
+				fn(list[i].Value, key)
+			}
+		}
+	}
+	for i := range c.Writes {
+		w := &c.Writes[i]
+		each(w.Unindex, w.Key, gone)
+		each(w.Index, w.Key, come)
+	}
+}

@@ -1,0 +1,158 @@
+package redisstore
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// pageTries bounds how often a page is begun anew because the partition went back, or was made anew, under its eyes.
+const pageTries = 3
+
+// listing reads documents in the order of a sorted set that names them: the list of keys, or an index. Members and documents are read one after the
+// other, and the header before and after them: a partition that was emptied or went back in between is read again, and one that goes on doing so
+// answers as if it were not there.
+type listing struct {
+	op        string
+	store     *Store
+	g         projections.Generation
+	def       *projections.Definition
+	partition int
+	limit     int
+
+	set      string // the sorted set
+	from, to string // as ZRANGEBYLEX has them
+	reverse  bool   // from the last to the first
+	// cut returns the value and the document's key of a member, and false for one that cannot be of ours.
+	cut func(member string) (value, key string, ok bool)
+}
+
+// goOn sets the listing to what comes behind a member.
+func (l *listing) goOn(member string) {
+	if l.reverse {
+		l.to = "(" + member
+	} else {
+		// From the first member behind it, rather than from it without itself: miniredis reads "(+" and "(-" as the ends of all members.
+		l.from = "[" + member + "\x00"
+	}
+}
+
+func (l *listing) read(ctx context.Context) (projections.Header, []projections.Found, error) {
+	for range pageTries {
+		attempt := *l
+		h, found, err := attempt.readOnce(ctx)
+		if err != nil || h.State == projections.Absent {
+			return h, found, failure(ctx, l.op, err)
+		}
+		now, err := l.store.header(ctx, l.op, l.g, l.partition)
+		if err != nil {
+			return h, nil, err
+		}
+		if goesOn(&h, &now) {
+			return h, found, nil
+		}
+	}
+	return projections.Header{Partition: l.partition}, nil, nil
+}
+
+// readOnce reads members and documents once, and uses the listing up.
+func (l *listing) readOnce(ctx context.Context) (projections.Header, []projections.Found, error) {
+	h, members, err := l.members(ctx, l.limit)
+	if err != nil || h.State == projections.Absent {
+		return h, nil, err
+	}
+	var out []projections.Found
+	for want := l.limit; len(members) > 0; {
+		found, err := l.documents(ctx, members)
+		if err != nil {
+			return h, nil, err
+		}
+		out = append(out, found...)
+		if len(members) < want || len(out) >= l.limit {
+			break
+		}
+		// Some of them were removed in the meantime: read on behind them. What is found now is newer than the header, which is allowed.
+		l.goOn(members[len(members)-1])
+		want = l.limit - len(out)
+		if _, members, err = l.members(ctx, want); err != nil {
+			return h, nil, err
+		}
+	}
+	return h, out, nil
+}
+
+// members returns the header and up to limit members, from one transaction.
+func (l *listing) members(ctx context.Context, limit int) (projections.Header, []string, error) {
+	head := redis.NewRawCmd(ctx, "hgetall", l.store.names.of(l.g).at(l.partition).head)
+	command, first, last := "zrangebylex", l.from, l.to
+	if l.reverse {
+		command, first, last = "zrevrangebylex", l.to, l.from
+	}
+	list := redis.NewRawCmd(ctx, command, l.set, first, last, "limit", "0", strconv.Itoa(max(limit, 0)))
+	if err := l.store.transact(ctx, head, list); err != nil {
+		return projections.Header{}, nil, err
+	}
+	h, err := readHeader(l.partition, head.Val())
+	if err != nil {
+		return h, nil, err
+	}
+	members, err := parseStrings(nil, list.Val())
+	return h, members, err
+}
+
+// documents reads the documents of members. One that is not there was either removed since, then it is left out, or it is still listed, then it
+// is damaged: the caller is told of it, by a document without values.
+func (l *listing) documents(ctx context.Context, members []string) ([]projections.Found, error) {
+	out := make([]projections.Found, len(members))
+	refs := make([]projections.Ref, len(members))
+	for i, m := range members {
+		value, key, ok := l.cut(m)
+		if !ok {
+			return nil, damagedEntry(l.set, m)
+		}
+		out[i].Value, refs[i] = value, projections.Ref{Partition: l.partition, Key: key}
+	}
+	docs, err := l.store.Load(ctx, l.g, l.def, refs)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for i, d := range docs {
+		if d == nil {
+			if d, err = l.listed(ctx, members[i], refs[i]); err != nil {
+				return nil, err
+			}
+		}
+		if d != nil {
+			out[n] = projections.Found{Value: out[i].Value, Document: *d}
+			n++
+		}
+	}
+	return out[:n], nil
+}
+
+// listed reads whether the member is there, and its document, in one transaction.
+func (l *listing) listed(ctx context.Context, member string, ref projections.Ref) (*projections.Document, error) {
+	there := redis.NewRawCmd(ctx, "zscore", l.set, member)
+	doc := redis.NewRawCmd(ctx, "hgetall", l.store.names.of(l.g).at(ref.Partition).doc+ref.Key)
+	if err := l.store.transact(ctx, there, doc); err != nil {
+		return nil, err
+	}
+	pairs, err := parseStrings(nil, doc.Val())
+	if err != nil {
+		return nil, ofKey(failure(ctx, l.op, err), l.op, ref.Key)
+	}
+	if d := parseDocument(l.def, ref.Key, pairs); d != nil || isNull(there.Val()) {
+		return d, nil
+	}
+	return &projections.Document{Key: ref.Key}, nil
+}
+
+func damagedEntry(set, member string) error {
+	return events.Errorf(projections.ErrDocumentDamaged, "%s has an entry that cannot be read: %q", set, clip(member)).
+		Hint("Somebody wrote into it by hand. Remove it with ZREM, or replay the projection.")
+}

@@ -1,0 +1,69 @@
+package memstore
+
+import (
+	"slices"
+
+	"tidemark.dev/projections"
+)
+
+// changeLog is a partition's change log.
+type changeLog struct {
+	entries []changeEntry
+	foreign bool // something else is under its name
+}
+
+type changeEntry struct {
+	sequence uint64
+	keys     []string
+}
+
+func (l *changeLog) clone() changeLog {
+	return changeLog{entries: slices.Clone(l.entries), foreign: l.foreign}
+}
+
+// begin forgets everything: the partition became live.
+func (l *changeLog) begin(sequence uint64) {
+	l.entries = []changeEntry{{sequence: sequence}}
+}
+
+// add logs a commit. A log that is not behind the new checkpoint was not written by its partition, and begins anew.
+func (l *changeLog) add(sequence uint64, writes []projections.Write) {
+	if n := len(l.entries); n > 0 && l.entries[n-1].sequence >= sequence && len(writes) > 0 {
+		l.entries = nil
+	}
+	for chunk := range slices.Chunk(writes, projections.ChangeKeys) {
+		keys := make([]string, len(chunk))
+		for i := range chunk {
+			keys[i] = chunk[i].Key
+		}
+		l.entries = append(l.entries, changeEntry{sequence: sequence, keys: keys})
+	}
+	if over := len(l.entries) - projections.ChangeEntries; over > 0 {
+		l.entries = l.entries[over:]
+	}
+}
+
+// after returns the changes after a sequence: whole commits, until at least limit keys are together.
+func (l *changeLog) after(sequence uint64, limit int) []projections.Change {
+	var out []projections.Change
+	for _, e := range l.entries {
+		if e.sequence <= sequence {
+			continue
+		}
+		if n := len(out); n >= limit && (n == 0 || out[n-1].Sequence != e.sequence) {
+			break
+		}
+		for _, key := range e.keys {
+			out = append(out, projections.Change{Sequence: e.sequence, Key: key})
+		}
+	}
+	return out
+}
+
+// floor returns the sequence of the oldest entry, or that of the partition.
+func (l *changeLog) floor(h *projections.Header) uint64 {
+	if len(l.entries) > 0 {
+		return l.entries[0].sequence
+	}
+	return projections.SequenceOf(h.Checkpoint)
+}
