@@ -208,7 +208,7 @@ func definite(err error) bool {
 	code, _ := events.CodeOf(err)
 	return slices.Contains([]events.Code{
 		projections.ErrNoDocument, projections.ErrUnknownProjection, projections.ErrInvalidKey, projections.ErrInvalidQuery, projections.ErrInvalidCursor,
-		projections.ErrResync, events.ErrInvalidPosition, events.ErrLostPosition, events.ErrTooLarge,
+		projections.ErrResync, projections.ErrUnknownIndex, events.ErrInvalidPosition, events.ErrLostPosition, events.ErrTooLarge,
 	}, code)
 }
 

@@ -131,5 +131,10 @@ func (c *Client) List(ctx context.Context, projection string, o query.ListOption
 	return c.reader.List(ctx, projection, o)
 }
 
+// Count is Reader().Count.
+func (c *Client) Count(ctx context.Context, projection string, o query.CountOptions) (query.Count, error) {
+	return c.reader.Count(ctx, projection, o)
+}
+
 // Overview is Reader().Overview.
 func (c *Client) Overview(ctx context.Context) (query.Overview, error) { return c.reader.Overview(ctx) }

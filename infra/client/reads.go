@@ -15,6 +15,7 @@ type Source interface {
 	Get(ctx context.Context, projection, key string, o query.Options) (query.Answer, error)
 	Lookup(ctx context.Context, projection string, keys []string, o query.Options) (query.Documents, error)
 	List(ctx context.Context, projection string, o query.ListOptions) (query.Page, error)
+	Count(ctx context.Context, projection string, o query.CountOptions) (query.Count, error)
 	Overview(ctx context.Context) (query.Overview, error)
 }
 
@@ -66,6 +67,21 @@ func (r *Regions) List(ctx context.Context, projection string, o query.ListOptio
 	}, func(a *query.Page) *query.Standing { return &a.Standing })
 	if err != nil {
 		return query.Page{Projection: projection, Region: told.Region, Standing: standing(told)}, reached(told, err)
+	}
+	return a, nil
+}
+
+// Count counts documents. Errors are those of query.Reader.Count; events.ErrUnreachable also when no region can be reached.
+func (r *Regions) Count(ctx context.Context, projection string, o query.CountOptions) (query.Count, error) {
+	a, told, err := ask(ctx, r, question{
+		operation: queryservice.Count, projection: projection, options: o.Options,
+		request: func(read query.Options) any {
+			o.Options = read
+			return queryservice.NewCountRequest(projection, o)
+		},
+	}, func(a *query.Count) *query.Standing { return &a.Standing })
+	if err != nil {
+		return query.Count{Projection: projection, Region: told.Region, Index: o.Index, Standing: standing(told)}, reached(told, err)
 	}
 	return a, nil
 }

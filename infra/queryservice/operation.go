@@ -39,12 +39,19 @@ func operations(r *query.Reader) []operation {
 				return a, a.Standing, err
 			}, patience(o), err
 		}),
-		of(List, "a page of documents", func(q *ListRequest) (work, time.Duration, error) {
+		of(List, "a page of documents, by key or by an index", func(q *ListRequest) (work, time.Duration, error) {
 			o, err := q.options()
 			return func(ctx context.Context) (any, query.Standing, error) {
 				page, err := r.List(ctx, q.Projection, o)
 				return page, page.Standing, err
 			}, patience(o.Options), err
+		}),
+		of(Count, "how many documents there are", func(q *CountRequest) (work, time.Duration, error) {
+			o, err := q.options()
+			return func(ctx context.Context) (any, query.Standing, error) {
+				n, err := r.Count(ctx, q.Projection, query.CountOptions{Options: o, Range: q.ranged()})
+				return n, n.Standing, err
+			}, patience(o), err
 		}),
 		of(Status, "how the region and its read models do", func(*StatusRequest) (work, time.Duration, error) {
 			return func(ctx context.Context) (any, query.Standing, error) {

@@ -95,16 +95,36 @@ type LookupRequest struct {
 	Keys []string `json:"keys"`
 }
 
+// Ranging is what a request says about an index.
+type Ranging struct {
+	Index string `json:"index,omitempty"`
+	// Equal are the values of the index's first fields, as texts.
+	Equal []string `json:"equal,omitempty"`
+	// From and To bound the next field: from From on, up to To and without it.
+	From *string `json:"from,omitempty"`
+	To   *string `json:"to,omitempty"`
+}
+
+func newRanging(x query.Range) Ranging {
+	return Ranging{Index: x.Index, Equal: x.Equal, From: x.From, To: x.To}
+}
+
+func (r *Ranging) ranged() query.Range {
+	return query.Range{Index: r.Index, Equal: r.Equal, From: r.From, To: r.To}
+}
+
 // ListRequest asks for a page.
 type ListRequest struct {
 	Reading
-	Limit *int   `json:"limit,omitempty"`
-	After string `json:"after,omitempty"`
+	Ranging
+	Descending bool   `json:"descending,omitempty"`
+	Limit      *int   `json:"limit,omitempty"`
+	After      string `json:"after,omitempty"`
 }
 
 // NewListRequest returns the request for a page.
 func NewListRequest(projection string, o query.ListOptions) ListRequest {
-	r := ListRequest{Reading: NewReading(projection, o.Options), After: o.After}
+	r := ListRequest{Reading: NewReading(projection, o.Options), Ranging: newRanging(o.Range), Descending: o.Descending, After: o.After}
 	if o.Limit != 0 {
 		r.Limit = &o.Limit
 	}
@@ -116,7 +136,7 @@ func (r *ListRequest) options() (o query.ListOptions, err error) {
 	if o.Options, err = r.Reading.options(); err != nil {
 		return o, err
 	}
-	o.After = r.After
+	o.Range, o.Descending, o.After = r.ranged(), r.Descending, r.After
 	switch {
 	case r.Limit == nil:
 	case *r.Limit == 0:
@@ -125,6 +145,17 @@ func (r *ListRequest) options() (o query.ListOptions, err error) {
 		o.Limit = *r.Limit
 	}
 	return o, nil
+}
+
+// CountRequest asks how many documents there are.
+type CountRequest struct {
+	Reading
+	Ranging
+}
+
+// NewCountRequest returns the request for a number.
+func NewCountRequest(projection string, o query.CountOptions) CountRequest {
+	return CountRequest{Reading: NewReading(projection, o.Options), Ranging: newRanging(o.Range)}
 }
 
 // StatusRequest asks how the region does. It may also be empty.

@@ -17,6 +17,7 @@ const (
 	Get    = "get"
 	Lookup = "lookup"
 	List   = "list"
+	Count  = "count"
 	Status = "status"
 )
 
