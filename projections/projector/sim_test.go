@@ -72,6 +72,7 @@ func (c counts) requireAll(t *testing.T) {
 		"appends", "transactions", "fragments", "malformed", "promotions", "flushes", "restores", "lost headers", "edits", "expiries", "kills", "kills mid-call",
 		"held calls", "second projectors", "store faults", "kv faults", "log faults", "holes", "replays", "replays refused", "upgrades",
 		"documents answered", "absences answered", "pages answered", "waits answered", "waits refused", "final replays equal", "zombies", "panics",
+		"strong reads answered", "strong reads refused", "lookups answered", "lost signals", "demands made up",
 	} {
 		if c[what] == 0 {
 			t.Errorf("in all runs together there were no %s", what)
@@ -153,6 +154,7 @@ func (s *simulation) begin() {
 	s.options.CheckInterval = time.Duration(pick(50, 1_000)) * time.Millisecond
 	s.options.RetireDelay = time.Duration(pick(10, 1_000)) * time.Millisecond
 	s.options.Observer = newWitness() // is told from several goroutines, and must change nothing
+	s.options.Signals = s.signals
 	s.start()
 }
 
@@ -322,7 +324,7 @@ func (s *simulation) editDocument(gen projections.Generation) {
 
 // disturb troubles the projectors themselves.
 func (s *simulation) disturb() {
-	switch s.random.IntN(7) {
+	switch s.random.IntN(9) {
 	case 0, 1:
 		if len(s.running) > 0 {
 			s.letGo()
@@ -349,7 +351,29 @@ func (s *simulation) disturb() {
 			s.begin()
 			s.counts["upgrades"]++
 		}
+	case 7:
+		s.signals.Lose(s.random.IntN(2) == 0)
+		s.counts["lost signals"]++
+	case 8:
+		s.makeUpDemands()
 	}
+}
+
+// makeUpDemands posts demands of nobody, for what is, will be and can never be.
+func (s *simulation) makeUpDemands() {
+	for range 1 + s.random.IntN(30) {
+		p := events.Point{Origin: "us", Lineage: "7f3a11d2", Term: 1 + uint32(s.random.IntN(3)), Sequence: uint64(s.random.IntN(200))} //nolint:gosec // small
+		switch s.random.IntN(6) {
+		case 0:
+			p.Sequence = s.random.Uint64()
+		case 1:
+			p.Lineage = "ffff"
+		case 2:
+			p.Origin = "eu"
+		}
+		s.signals.Demand(projections.Demand{Projection: s.kind, Partitions: projections.PartitionSet{s.random.Uint64(), 0, 0, s.random.Uint64()}, Position: events.At(p)})
+	}
+	s.counts["demands made up"]++
 }
 
 // hold stops the next call of some kind, as if its process were paused there, and takes the lease away meanwhile.
