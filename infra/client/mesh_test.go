@@ -159,6 +159,7 @@ func (m *mesh) address(name string, known bool) region.Config {
 type traffic struct {
 	t      *testing.T
 	client *client.Regions
+	ctx    context.Context //nolint:containedctx // of one test
 	stop   context.CancelFunc
 	all    sync.WaitGroup
 
@@ -175,11 +176,17 @@ const counted = "own"
 // drive begins to write and to read.
 func (m *mesh) drive(t *testing.T, c *client.Regions) *traffic {
 	t.Helper()
+	x := look(t, c)
+	x.all.Go(func() { x.write(x.ctx, m.at["us"].region.Log()) })
+	return x
+}
+
+// look begins to read.
+func look(t *testing.T, c *client.Regions) *traffic {
+	t.Helper()
 	x := &traffic{t: t, client: c, reads: map[string]int{}}
-	ctx, stop := context.WithCancel(t.Context())
-	x.stop = stop
-	x.all.Go(func() { x.write(ctx, m.at["us"].region.Log()) })
-	x.all.Go(func() { x.read(ctx) })
+	x.ctx, x.stop = context.WithCancel(t.Context())
+	x.all.Go(func() { x.read(x.ctx) })
 	t.Cleanup(x.end)
 	return x
 }

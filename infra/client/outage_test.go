@@ -61,6 +61,8 @@ func TestARegionThatIsCutOffIsNotGoneBackTo(t *testing.T) {
 	c := dialAt(t, client.Config{Patience: patience, AttemptTimeout: 500 * time.Millisecond}, m.address("eu", true), m.address("us", true))
 	x := m.drive(t, c)
 	x.from("eu")
+	forgetful := look(t, dialAt(t, client.Config{Patience: patience, AttemptTimeout: 500 * time.Millisecond, Session: client.SessionNone}, m.address("eu", true), m.address("us", true)))
+	forgetful.from("eu")
 	eu := m.at["eu"]
 	eu.stop()
 	x.from("us")
@@ -68,8 +70,15 @@ func TestARegionThatIsCutOffIsNotGoneBackTo(t *testing.T) {
 		wire.Cut()
 	}
 	x.from("us")
+	forgetful.from("us")
 	eu.serve()
 	x.from("us")
+	eventually(t, "a client that remembers nothing goes back", func() bool {
+		forgetful.mu.Lock()
+		defer forgetful.mu.Unlock()
+		return len(forgetful.broken) > 0
+	})
+	forgetful.end()
 	x.mu.Lock()
 	home := x.reads["eu"]
 	x.mu.Unlock()

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/queryservice"
@@ -17,6 +18,7 @@ type Source interface {
 	List(ctx context.Context, projection string, o query.ListOptions) (query.Page, error)
 	Count(ctx context.Context, projection string, o query.CountOptions) (query.Count, error)
 	Overview(ctx context.Context) (query.Overview, error)
+	Watch(ctx context.Context, projection string, o WatchOptions) iter.Seq2[Step[query.Document], error]
 }
 
 var (

@@ -62,18 +62,38 @@ type Told struct {
 //   - events.ErrUnauthorized: the servers do not let us ask, or hear the answer;
 //   - ErrProtocol: the answer cannot be read.
 func (c *Caller) Ask(ctx context.Context, region, operation string, request, body any) (Told, error) {
+	m, err := c.message(ctx, region, operation, request)
+	if err != nil {
+		return Told{}, err
+	}
+	answer, _, err := c.link.Request(ctx, m)
+	if err != nil {
+		return Told{}, silent(ctx, region, err)
+	}
+	return read(region, answer, body)
+}
+
+// message makes a request.
+func (c *Caller) message(ctx context.Context, region, operation string, request any) (*nats.Msg, error) {
 	text, err := json.Marshal(request)
 	if err != nil {
-		return Told{}, fmt.Errorf("asking for %s: %w", operation, err)
+		return nil, fmt.Errorf("asking for %s: %w", operation, err)
 	}
 	m := &nats.Msg{Subject: Subject(region, operation), Data: text, Header: nats.Header{}}
 	if deadline, ok := ctx.Deadline(); ok {
 		m.Header.Set(HeaderTimeout, max(time.Until(deadline), time.Millisecond).String())
 	}
 	m.Header.Set(HeaderMaxAnswer, strconv.FormatInt(c.link.Conn().MaxPayload(), 10))
-	answer, _, err := c.link.Request(ctx, m)
-	if err != nil {
-		return Told{}, silent(ctx, region, err)
+	return m, nil
+}
+
+// noResponders is the status of a message that says that nobody listens.
+const noResponders = "503"
+
+// read takes an answer apart.
+func read(region string, answer *nats.Msg, body any) (Told, error) {
+	if len(answer.Data) == 0 && answer.Header.Get("Status") == noResponders {
+		return Told{}, silent(context.Background(), region, nats.ErrNoResponders)
 	}
 	told, err := readTold(region, answer.Header)
 	if err != nil {

@@ -35,8 +35,10 @@ type Options struct {
 	Logger *slog.Logger
 	// Observer is told of every request; nil: nobody is.
 	Observer Observer
-	// MaxRequests and MaxWaits bound what is served at once. One more is answered events.ErrOverloaded at once, nothing is queued. 0 means the default.
-	MaxRequests, MaxWaits int
+	// MaxRequests, MaxWaits and MaxWatches bound what is served at once. One more is answered events.ErrOverloaded at once, nothing is queued. 0 means the default.
+	MaxRequests, MaxWaits, MaxWatches int
+	// AckPatience is how long a watcher may take to ask for the next update. 0 means DefaultAckPatience.
+	AckPatience time.Duration
 	// Grace is how long requests that were taken may still finish when the Server is stopped. 0 means DefaultGrace.
 	Grace time.Duration
 	// Program is the version of the program, which a service's metadata show.
@@ -55,6 +57,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxWaits <= 0 {
 		o.MaxWaits = DefaultMaxWaits
+	}
+	if o.MaxWatches <= 0 {
+		o.MaxWatches = DefaultMaxWatches
+	}
+	if o.AckPatience <= 0 {
+		o.AckPatience = DefaultAckPatience
 	}
 	if o.Grace <= 0 {
 		o.Grace = DefaultGrace

@@ -3,7 +3,7 @@ package queryservice
 import (
 	"sync/atomic"
 
-	"github.com/nats-io/nats.go"
+	"tidemark.dev/events"
 )
 
 // places bounds what is at work at once. Nobody waits for one.
@@ -26,6 +26,12 @@ func (p places) take() bool {
 func (p places) leave()    { <-p }
 func (p places) size() int { return cap(p) }
 
+// full is the error of a request for which there is no place.
+func full(p *places, region string) error {
+	return events.Errorf(events.ErrOverloaded, "%d requests of this kind are at work in region %s already; this one was not begun", p.size(), region).
+		Hint("Ask again in a moment.")
+}
+
 // counts of one operation. A micro service counts what its handlers do before they return, and ours return at once; these are shown beside.
 type counts struct {
 	all, problems atomic.Uint64
@@ -37,9 +43,9 @@ type answered struct {
 	Problems uint64 `json:"problems"` // of them
 }
 
-func (c *counts) answered(m *nats.Msg) {
+func (c *counts) answered(problem bool) {
 	c.all.Add(1)
-	if m.Header.Get(HeaderErrorCode) != "" {
+	if problem {
 		c.problems.Add(1)
 	}
 }

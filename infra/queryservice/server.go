@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,8 @@ type Server struct {
 	link       *natsconn.Link
 	requests   *places
 	waits      *places
+	watches    *places
+	reader     *query.Reader
 	counts     map[string]*counts // by operation
 	stopping   context.Context    //nolint:containedctx // it ends every wait
 	stopWaits  context.CancelCauseFunc
@@ -49,8 +52,8 @@ func New(nc *nats.Conn, region string, r *query.Reader, o Options) (*Server, err
 	}
 	o = o.withDefaults()
 	o.Logger = o.Logger.With("region", region)
-	s := &Server{region: region, model: nc, options: o, operations: operations(r), counts: map[string]*counts{}}
-	s.requests, s.waits = newPlaces(o.MaxRequests), newPlaces(o.MaxWaits)
+	s := &Server{region: region, model: nc, options: o, reader: r, operations: operations(r), counts: map[string]*counts{Watch: {}}}
+	s.requests, s.waits, s.watches = newPlaces(o.MaxRequests), newPlaces(o.MaxWaits), newPlaces(o.MaxWatches)
 	s.stopping, s.stopWaits = context.WithCancelCause(context.Background())
 	for _, op := range s.operations {
 		s.counts[op.name] = &counts{}
@@ -137,13 +140,19 @@ func (s *Server) listen(working context.Context) (micro.Service, error) {
 	if err != nil {
 		return nil, events.Errorf(events.ErrUnreachable, "the queries of region %s cannot be heard: %w", s.region, err)
 	}
-	for _, op := range s.operations {
-		err := service.AddEndpoint(op.name, micro.HandlerFunc(func(r micro.Request) { s.hear(working, &op, r) }),
-			micro.WithEndpointSubject(Subject(s.region, op.name)), micro.WithEndpointPendingLimits(backlog, backlogBytes),
-			micro.WithEndpointMetadata(map[string]string{"answers": op.what, "members": strings.Join(op.members, ", ")}))
-		if err != nil {
-			return nil, errors.Join(events.Errorf(events.ErrUnreachable, "the queries of region %s cannot be heard: %w", s.region, err), service.Stop())
+	add := func(name, what string, members []string, handle func(micro.Request)) {
+		if err == nil {
+			err = service.AddEndpoint(name, micro.HandlerFunc(handle),
+				micro.WithEndpointSubject(Subject(s.region, name)), micro.WithEndpointPendingLimits(backlog, backlogBytes),
+				micro.WithEndpointMetadata(map[string]string{"answers": what, "members": strings.Join(members, ", ")}))
 		}
+	}
+	for _, op := range s.operations {
+		add(op.name, op.what, op.members, func(r micro.Request) { s.hear(working, &op, r) })
+	}
+	add(Watch, "what changes, one update after the other", members(reflect.TypeFor[WatchRequest]()), func(r micro.Request) { s.hearWatch(working, r) })
+	if err != nil {
+		return nil, errors.Join(events.Errorf(events.ErrUnreachable, "the queries of region %s cannot be heard: %w", s.region, err), service.Stop())
 	}
 	return service, nil
 }
@@ -181,7 +190,7 @@ func (s *Server) hear(working context.Context, op *operation, r micro.Request) {
 	ended := s.options.Observer.Asked(working, op.name)
 	answer := func(m *nats.Msg) {
 		ended(m.Header.Get(HeaderErrorCode))
-		s.counts[op.name].answered(m)
+		s.counts[op.name].answered(m.Header.Get(HeaderErrorCode) != "")
 		s.send(r.Reply(), m)
 	}
 	b, err := readBounds(nats.Header(r.Headers()), s.link.Conn().MaxPayload())
@@ -199,8 +208,7 @@ func (s *Server) hear(working context.Context, op *operation, r micro.Request) {
 		places = s.waits
 	}
 	if !places.take() {
-		answer(problemOf(events.Errorf(events.ErrOverloaded, "%d queries of this kind are at work in region %s already; this one was not begun", places.size(), s.region).
-			Hint("Ask again in a moment."), events.Position{}).message())
+		answer(problemOf(full(places, s.region), events.Position{}).message())
 		return
 	}
 	s.work.Go(func() {

@@ -19,6 +19,7 @@ const (
 	List   = "list"
 	Count  = "count"
 	Status = "status"
+	Watch  = "watch"
 )
 
 // Subject returns where a region's service hears the requests for an operation: q.<region>.<operation>.

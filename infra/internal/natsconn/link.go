@@ -170,33 +170,41 @@ func (l *Link) OnDenied(subject string, f func(error)) {
 	l.denied[subject] = f
 }
 
-// Request sends a message and waits for its answer. unsent says that nobody got it, so that it had no effect. The error is nats.ErrNoResponders, ErrDisconnected,
-// an events.ErrUnauthorized, ctx's cause, or whatever else the client says.
-func (l *Link) Request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unsent bool, err error) {
-	r := &request{subject: m.Subject}
-	ctx, r.end = context.WithCancelCause(ctx)
-	defer r.end(nil)
+// Guard returns a context that ends when an answer cannot come any more: with ErrDisconnected when the connection breaks, with an events.ErrUnauthorized when the servers refuse
+// to let a question out on subject, or any answer in. release ends it. The error says that it would have ended already.
+func (l *Link) Guard(ctx context.Context, subject string) (guarded context.Context, release func(), err error) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	e := l.epoch
 	switch {
 	case e.Over() && l.refused != nil:
-		defer l.mu.Unlock()
-		return nil, true, l.refused
+		return nil, nil, l.refused
 	case e.Over():
-		defer l.mu.Unlock()
-		return nil, true, ErrDisconnected
+		return nil, nil, ErrDisconnected
 	case l.deafIn == e:
-		defer l.mu.Unlock()
-		return nil, true, l.deaf
+		return nil, nil, l.deaf
 	}
+	r := &request{subject: subject}
+	guarded, r.end = context.WithCancelCause(ctx)
 	l.waiting[r] = struct{}{}
-	l.mu.Unlock()
-	defer func() {
+	stop := context.AfterFunc(e.ctx, func() { r.end(ErrDisconnected) }) //nolint:contextcheck // the connection's own life
+	return guarded, func() {
+		stop()
+		r.end(nil)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.waiting, r)
-	}()
-	defer context.AfterFunc(e.ctx, func() { r.end(ErrDisconnected) })() //nolint:contextcheck // the connection's own life
+	}, nil
+}
+
+// Request sends a message and waits for its answer. unsent says that nobody got it, so that it had no effect. The error is nats.ErrNoResponders, that of Guard, ctx's cause, or
+// whatever else the client says.
+func (l *Link) Request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unsent bool, err error) {
+	ctx, release, err := l.Guard(ctx, m.Subject)
+	if err != nil {
+		return nil, true, err
+	}
+	defer release()
 	answer, err = l.nc.RequestMsgWithContext(ctx, m)
 	switch {
 	case err == nil:
