@@ -64,6 +64,7 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	tel.Requests().Begin(ctx, "GET")("/v1/status", 200, "")
 	tel.Requests().Waited(ctx, time.Second, "")
 	tel.Queries().Asked(ctx, "get")("")
+	tel.Requests().Watching(ctx)("")
 	o := tel.Projector()
 	o.Changed(projections.Status{Projection: "accounts", State: projections.ProjectorFollowing})
 	for _, role := range []projector.Role{projector.Replaying, projector.Following} {

@@ -73,6 +73,7 @@ func (c counts) requireAll(t *testing.T) {
 		"held calls", "second projectors", "store faults", "kv faults", "log faults", "holes", "replays", "replays refused", "upgrades",
 		"documents answered", "absences answered", "pages answered", "waits answered", "waits refused", "final replays equal", "zombies", "panics",
 		"strong reads answered", "strong reads refused", "lookups answered", "lost signals", "demands made up",
+		"changes followed", "copies compared", "watchers sent back", "watchers that wait for a store", "changes followed into another generation",
 	} {
 		if c[what] == 0 {
 			t.Errorf("in all runs together there were no %s", what)
@@ -103,6 +104,7 @@ type simulation struct {
 	leftovers bool   // a snapshot, or a projector that slept while making a partition, may have brought dropped generations back
 	failure   error  // of a query
 	orphaned  bool   // the lease may be held by nobody who knows of it
+	watcher   watcher
 }
 
 // simulate makes the run of a seed and returns what was wrong. plant may put a bug into the world before anything starts.
@@ -141,6 +143,11 @@ func (s *simulation) run() error {
 		}
 		if err := s.check(); err != nil {
 			return err
+		}
+		if s.random.IntN(3) == 0 {
+			if err := s.look(&s.watcher); err != nil {
+				return err
+			}
 		}
 	}
 	return s.finish()
@@ -263,7 +270,7 @@ func (s *simulation) breakSomething() {
 		}
 	default:
 		f.Op = pick(memstore.OpHeaders, memstore.OpClaim, memstore.OpCreate, memstore.OpLoad, memstore.OpApply, memstore.OpCommit, memstore.OpCommit,
-			memstore.OpSetState, memstore.OpDrop, memstore.OpGet, memstore.OpPage)
+			memstore.OpSetState, memstore.OpDrop, memstore.OpGet, memstore.OpPage, memstore.OpChanges)
 		s.store.Fail(f)
 		s.counts["store faults"]++
 	}

@@ -271,6 +271,9 @@ func (s *simulation) finish() error {
 	if err := s.eventually(s.tidy); err != nil {
 		return err
 	}
+	if err := s.finalLook(&s.watcher); err != nil {
+		return err
+	}
 	return s.finalQueries()
 }
 
