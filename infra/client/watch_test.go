@@ -146,7 +146,7 @@ func (m *mesh) departs(t *testing.T, n int) (at events.Position) {
 // TestAWatchOutlastsWhateverBreaks lets a client keep a copy of a read model by watching, and breaks what it watches.
 func TestAWatchOutlastsWhateverBreaks(t *testing.T) {
 	m := newMesh(t)
-	c := dialAt(t, client.Config{Patience: time.Second, AttemptTimeout: 500 * time.Millisecond}, m.address("eu", true), m.address("us", true), m.address("ap", true))
+	c := dialAt(t, client.Config{Patience: 3 * time.Second, AttemptTimeout: patience}, m.address("eu", true), m.address("us", true), m.address("ap", true))
 	eu := m.at["eu"]
 	at := m.departs(t, 30)
 	eventually(t, "eu has it", func() bool {

@@ -170,6 +170,9 @@ func readTold(region string, h nats.Header) (t Told, err error) {
 			return t, malformed(region, "its lag is no number")
 		}
 		t.Lag = &query.Lag{Events: n}
+		if t.Lag.At, err = time.Parse(time.RFC3339Nano, h.Get(HeaderLagAt)); err != nil {
+			return t, malformed(region, "the time of its lag is none")
+		}
 	}
 	return t, nil
 }

@@ -54,7 +54,7 @@ func TestACallerIsToldWhatTheServiceSays(t *testing.T) {
 			t.Errorf("%s: %+v, %v", code, told, err)
 		}
 	}
-	if _, err = c.Ask(t.Context(), "us", queryservice.Get, getting(strings.Repeat("x", 3<<20), query.Options{}), &a); !errors.Is(err, events.ErrTooLarge) {
+	if _, err = c.Ask(t.Context(), "us", queryservice.Get, getting(strings.Repeat("x", 17<<20), query.Options{}), &a); !errors.Is(err, events.ErrTooLarge) {
 		t.Errorf("a request that is too large: %v", err)
 	}
 	strong := query.Options{Strong: true, Wait: patience}

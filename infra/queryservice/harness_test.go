@@ -66,7 +66,7 @@ func newFixture(t *testing.T, change ...func(*server.Options)) *fixture {
 
 func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 	t.Helper()
-	o := &server.Options{ServerName: "us", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 2 << 20, PingInterval: time.Second, MaxPingsOut: 2}
+	o := &server.Options{ServerName: "us", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 16 << 20, MaxPending: 64 << 20, PingInterval: time.Second, MaxPingsOut: 2}
 	for _, c := range change {
 		c(o)
 	}

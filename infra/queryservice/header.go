@@ -16,7 +16,8 @@ import (
 const (
 	HeaderRegion     = "Tidemark-Region"
 	HeaderPosition   = "Tidemark-Position"
-	HeaderLag        = "Tidemark-Lag" // events, or unknown
+	HeaderLag        = "Tidemark-Lag"    // events, or unknown
+	HeaderLagAt      = "Tidemark-Lag-At" // as of when
 	HeaderGeneration = "Tidemark-Generation"
 	// HeaderError and HeaderErrorCode are those of every micro service: the code is a stable one, the text is for people. The body is a Problem.
 	HeaderError     = micro.ErrorHeader
@@ -46,6 +47,7 @@ func stand(h nats.Header, s query.Standing) {
 		return
 	}
 	h.Set(HeaderLag, strconv.FormatUint(s.Lag.Events, 10))
+	h.Set(HeaderLagAt, s.Lag.At.Format(time.RFC3339Nano))
 }
 
 // bounds is what a request's headers say.

@@ -77,7 +77,7 @@ func of[Q any](name, what string, read func(*Q) (work, time.Duration, error)) op
 // patience is how long a read waits for a position.
 func patience(o query.Options) time.Duration {
 	switch {
-	case o.AtLeast.IsZero() && !o.Strong:
+	case !o.Waits():
 		return 0
 	case o.Wait == 0:
 		return query.DefaultWait

@@ -12,11 +12,12 @@ import (
 	"tidemark.dev/projections/query"
 )
 
-// Codes of what has no code of its own. They are those that the HTTP API uses; a test there holds them together.
+// Codes of what has no code of its own: those that the HTTP API uses.
 const (
 	codeStopping = events.Code("stopping")
 	codeTimedOut = events.Code("timed-out")
 	codeInternal = events.Code("internal")
+	codeTooSlow  = events.Code("too-slow")
 )
 
 // ErrProtocol: an answer of a query service that cannot be read.
@@ -25,18 +26,23 @@ const ErrProtocol = events.Code("query-protocol")
 // Codes lists every code of this package that no other has.
 func Codes() []events.Code { return []events.Code{ErrProtocol} }
 
+// SharedCodes lists those that are the HTTP API's, for the test there that holds them together.
+func SharedCodes() []events.Code {
+	return []events.Code{codeStopping, codeTimedOut, codeInternal, codeTooSlow}
+}
+
 // Problem is the body of an answer that is an error. Its members are named as those of a problem document over HTTP.
 type Problem struct {
 	Code   string `json:"code"`
 	Detail string `json:"detail"`         // what happened, and what was not done
 	Next   string `json:"next,omitempty"` // what to do next
-	// Position is what the read model has reached, when it is known.
+	// Position is what the read model has reached, when that is what the problem is about.
 	Position events.Position `json:"position,omitzero"`
 }
 
 // problemOf takes an error apart. What has no name is told without details: they are in the service's log.
-func problemOf(err error, at events.Position) Problem {
-	p := Problem{Position: at}
+func problemOf(err error) Problem {
+	var p Problem
 	code, known := events.CodeOf(err)
 	e, ours := errors.AsType[*events.Error](err)
 	switch {
@@ -55,6 +61,8 @@ func problemOf(err error, at events.Position) Problem {
 	p.Code = string(code)
 	if absence, ok := errors.AsType[*query.Absence](err); ok {
 		p.Position = absence.Answer.Position
+	} else if behind, ok := errors.AsType[*query.Behind](err); ok {
+		p.Position = behind.Position
 	}
 	return p
 }

@@ -14,23 +14,24 @@ import (
 	"tidemark.dev/projections/query"
 )
 
-// maxRequestBytes bounds a request.
-const maxRequestBytes = 1 << 20
+// maxRequestBytes bounds a request. What a server lets through is mostly less.
+const maxRequestBytes = 8 << 20
 
 // The consistencies that a request can name.
 const (
 	consistencyEventual = "eventual"
+	consistencyAtLeast  = "at-least"
 	consistencyStrong   = "strong"
 )
 
-// Reading is what every request about a read model says.
+// Reading is what every request about a read model says. Its members mean what the parameters of the HTTP API mean.
 type Reading struct {
 	Projection string `json:"projection"`
+	// Consistency is eventual, at-least or strong; nil: at-least where a position is named, otherwise eventual.
+	Consistency *string `json:"consistency,omitempty"`
 	// AtLeast is the position from which on to answer; nil: wherever the read model is.
 	AtLeast *string `json:"at_least,omitempty"`
-	// Consistency is eventual or strong; nil: eventual.
-	Consistency *string `json:"consistency,omitempty"`
-	// Wait is how long to wait for it, such as 250ms; 0s: not at all; nil: query.DefaultWait.
+	// Wait is how long to wait for that, such as 250ms; 0s: not at all; nil: query.DefaultWait.
 	Wait *string `json:"wait,omitempty"`
 }
 
@@ -51,7 +52,7 @@ func NewReading(projection string, o query.Options) Reading {
 
 func pointer[T any](v T) *T { return &v }
 
-// options returns what a request asks of the position.
+// options returns how new the answer must be. Contradictions are refused: one of the two would be a promise that is not kept.
 func (r *Reading) options() (o query.Options, err error) {
 	if r.AtLeast != nil {
 		if *r.AtLeast == "" {
@@ -62,12 +63,18 @@ func (r *Reading) options() (o query.Options, err error) {
 			return o, err
 		}
 	}
-	switch {
-	case r.Consistency == nil || *r.Consistency == consistencyEventual:
-	case *r.Consistency == consistencyStrong:
-		o.Strong = true
-	default:
-		return o, invalid("a consistency of %q is not known", clip(*r.Consistency)).Hint("There are %s and %s; at_least says a position.", consistencyEventual, consistencyStrong)
+	if r.Consistency != nil {
+		switch consistency := *r.Consistency; {
+		case consistency == consistencyStrong:
+			o.Strong = true // beside a position it is refused by whoever reads
+		case consistency == consistencyEventual && r.AtLeast != nil:
+			return o, invalid("an eventual read takes whatever is there, and the position %s was asked for beside it", o.AtLeast).Hint("Leave one of them out.")
+		case consistency == consistencyAtLeast && r.AtLeast == nil:
+			return o, invalid("at least from which position on is not said").Hint("Add at_least.")
+		case consistency == consistencyEventual, consistency == consistencyAtLeast:
+		default:
+			return o, invalid("%q is not a consistency", clip(consistency)).Hint("There are eventual, at-least and strong.")
+		}
 	}
 	if r.Wait == nil {
 		return o, nil
@@ -75,7 +82,7 @@ func (r *Reading) options() (o query.Options, err error) {
 	wait, err := time.ParseDuration(*r.Wait)
 	switch {
 	case err != nil || wait < 0:
-		return o, events.Errorf(projections.ErrInvalidQuery, "a wait of %q is not a duration such as 5s or 250ms", clip(*r.Wait))
+		return o, invalid("a wait of %q is not a duration such as 5s or 250ms", clip(*r.Wait))
 	case wait == 0:
 		wait = -1
 	}
@@ -92,14 +99,14 @@ type GetRequest struct {
 // LookupRequest asks for several documents.
 type LookupRequest struct {
 	Reading
-	Keys []string `json:"keys"`
+	Keys []string `json:"keys,omitempty"`
 }
 
 // Ranging is what a request says about an index.
 type Ranging struct {
 	Index string `json:"index,omitempty"`
 	// Equal are the values of the index's first fields, as texts.
-	Equal []string `json:"equal,omitempty"`
+	Equal []string `json:"eq,omitempty"`
 	// From and To bound the next field: from From on, up to To and without it.
 	From *string `json:"from,omitempty"`
 	To   *string `json:"to,omitempty"`
@@ -117,16 +124,30 @@ func (r *Ranging) ranged() query.Range {
 type ListRequest struct {
 	Reading
 	Ranging
-	Descending bool   `json:"descending,omitempty"`
-	Limit      *int   `json:"limit,omitempty"`
-	After      string `json:"after,omitempty"`
+	// Order is asc or desc; nil: asc.
+	Order *string `json:"order,omitempty"`
+	Limit *int    `json:"limit,omitempty"`
+	// After is the cursor of the page before; nil for the first page.
+	After *string `json:"after,omitempty"`
 }
+
+// The orders that a request can name.
+const (
+	orderAscending  = "asc"
+	orderDescending = "desc"
+)
 
 // NewListRequest returns the request for a page.
 func NewListRequest(projection string, o query.ListOptions) ListRequest {
-	r := ListRequest{Reading: NewReading(projection, o.Options), Ranging: newRanging(o.Range), Descending: o.Descending, After: o.After}
+	r := ListRequest{Reading: NewReading(projection, o.Options), Ranging: newRanging(o.Range)}
+	if o.Descending {
+		r.Order = pointer(orderDescending)
+	}
 	if o.Limit != 0 {
 		r.Limit = &o.Limit
+	}
+	if o.After != "" {
+		r.After = &o.After
 	}
 	return r
 }
@@ -136,11 +157,25 @@ func (r *ListRequest) options() (o query.ListOptions, err error) {
 	if o.Options, err = r.Reading.options(); err != nil {
 		return o, err
 	}
-	o.Range, o.Descending, o.After = r.ranged(), r.Descending, r.After
+	o.Range = r.ranged()
+	switch {
+	case r.After == nil:
+	case *r.After == "":
+		return o, events.Errorf(projections.ErrInvalidCursor, "the cursor is empty").Hint("Leave after out for the first page; a page without next is the last one.")
+	default:
+		o.After = *r.After
+	}
+	switch {
+	case r.Order == nil || *r.Order == orderAscending:
+	case *r.Order == orderDescending:
+		o.Descending = true
+	default:
+		return o, invalid("%q is not an order", clip(*r.Order)).Hint("There are asc and desc.")
+	}
 	switch {
 	case r.Limit == nil:
 	case *r.Limit == 0:
-		return o, invalid("a limit of 0 is no number from 1 to %d", query.MaxLimit)
+		return o, invalid("a limit of 0 is not a number from 1 to %d", query.MaxLimit)
 	default:
 		o.Limit = *r.Limit
 	}

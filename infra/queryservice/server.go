@@ -200,7 +200,7 @@ func (s *Server) hear(working context.Context, op *operation, r micro.Request) {
 		do, wait, err = op.read(r.Data())
 	}
 	if err != nil {
-		answer(problemOf(err, events.Position{}).message())
+		answer(problemOf(err).message())
 		return
 	}
 	places := s.requests
@@ -208,7 +208,7 @@ func (s *Server) hear(working context.Context, op *operation, r micro.Request) {
 		places = s.waits
 	}
 	if !places.take() {
-		answer(problemOf(full(places, s.region), events.Position{}).message())
+		answer(problemOf(full(places, s.region)).message())
 		return
 	}
 	s.work.Go(func() {
@@ -233,7 +233,7 @@ func (s *Server) answer(ctx context.Context, do work, most int64) *nats.Msg {
 		m.Data, err = encode(body)
 	}
 	if err != nil {
-		p := problemOf(err, at.Position)
+		p := problemOf(err)
 		if p.Code == string(codeInternal) {
 			s.options.Logger.ErrorContext(ctx, "an error without a code", "reason", err.Error())
 		}
@@ -246,7 +246,7 @@ func (s *Server) answer(ctx context.Context, do work, most int64) *nats.Msg {
 	stand(m.Header, at)
 	if size := int64(m.Size()) + answerRoom; size > most {
 		return problemOf(events.Errorf(events.ErrTooLarge, "the answer has %d bytes, and a message of %d may be sent", size, most).
-			Hint("Ask for fewer documents at once."), at.Position).message()
+			Hint("Ask for fewer documents at once.")).message()
 	}
 	return m
 }

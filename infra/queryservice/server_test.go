@@ -87,11 +87,26 @@ func TestARequestThatIsNotUnderstoodIsRefusedWithAReason(t *testing.T) {
 		{"get", `{"projection":"ships","key":"ORD"}`, projections.ErrUnknownProjection, "ships"},
 		{"get", `{"projection":"*","key":"ORD"}`, projections.ErrUnknownProjection, ""},
 		{"get", `{"projection":"airports","key":"ORD","after":"x"}`, projections.ErrInvalidQuery, "after"},
-		{"get", `{"projection":"airports","key":"` + strings.Repeat("x", 1<<20) + `"}`, events.ErrTooLarge, ""},
+		{"get", `{"projection":"airports","key":"` + strings.Repeat("x", 9<<20) + `"}`, events.ErrTooLarge, ""},
 		{"list", `{"projection":"airports","limit":0}`, projections.ErrInvalidQuery, "limit"},
 		{"list", `{"projection":"airports","limit":1000000000}`, projections.ErrInvalidQuery, "limit"},
 		{"list", `{"projection":"airports","limit":1.5}`, projections.ErrInvalidQuery, "cannot be read"},
 		{"list", `{"projection":"airports","after":"*"}`, projections.ErrInvalidCursor, ""},
+		{"list", `{"projection":"airports","after":""}`, projections.ErrInvalidCursor, "empty"},
+		{"list", `{"projection":"airports","order":"up"}`, projections.ErrInvalidQuery, "asc and desc"},
+		{"list", `{"projection":"airports","order":"desc"}`, projections.ErrInvalidQuery, ""},
+		{"list", `{"projection":"airports","index":"by_size"}`, projections.ErrUnknownIndex, "by_size"},
+		{"list", `{"projection":"airports","eq":["x"]}`, projections.ErrInvalidQuery, "index"},
+		{"count", `{"projection":"airports","from":"x"}`, projections.ErrInvalidQuery, "index"},
+		{"count", `{"projection":"airports","key":"ORD"}`, projections.ErrInvalidQuery, "key"},
+		{"lookup", `{"projection":"airports"}`, projections.ErrInvalidQuery, "keys"},
+		{"lookup", `{"projection":"airports","keys":[]}`, projections.ErrInvalidQuery, "keys"},
+		{"lookup", `{"projection":"airports","keys":[""]}`, projections.ErrInvalidKey, ""},
+		{"lookup", `{"projection":"airports","keys":["a",7]}`, projections.ErrInvalidQuery, "cannot be read"},
+		{"get", `{"projection":"airports","key":"ORD","consistency":"some"}`, projections.ErrInvalidQuery, "strong"},
+		{"get", `{"projection":"airports","key":"ORD","consistency":"at-least"}`, projections.ErrInvalidQuery, "at_least"},
+		{"get", `{"projection":"airports","key":"ORD","consistency":"eventual","at_least":"us.abcd@1:1"}`, projections.ErrInvalidQuery, "one of them"},
+		{"get", `{"projection":"airports","key":"ORD","consistency":"strong","at_least":"us.abcd@1:1"}`, projections.ErrInvalidQuery, "one of them"},
 		{"status", `{"projection":"airports"}`, projections.ErrInvalidQuery, "takes none"},
 	} {
 		m := ask(t, nc, c.operation, c.body)
@@ -138,7 +153,7 @@ func TestTheServiceIsFoundAndShowsWhatItDoes(t *testing.T) {
 	}
 	found("$SRV.INFO.tidemark-query", &info)
 	if info.Metadata["region"] != "us" || info.Metadata["program"] != "v1.2.3" || info.Version != queryservice.Version || len(info.Endpoints) < 3 ||
-		info.Endpoints[0].Subject != "q.us.get" || info.Endpoints[0].Metadata["members"] != "projection, at_least, consistency, wait, key" {
+		info.Endpoints[0].Subject != "q.us.get" || info.Endpoints[0].Metadata["members"] != "projection, consistency, at_least, wait, key" {
 		t.Errorf("the info is %+v", info)
 	}
 	var ping micro.Ping

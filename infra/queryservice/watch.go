@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"tidemark.dev/events"
+	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
 )
 
@@ -26,8 +27,8 @@ const DefaultAckPatience = 15 * time.Second
 // sent nothing more.
 type WatchRequest struct {
 	Projection string `json:"projection"`
-	// From is the token to go on from: of a page, or of an update before. Empty: from now on.
-	From string `json:"from,omitempty"`
+	// Token is where to go on: of a page, or of an update before. nil: from now on.
+	Token *string `json:"token,omitempty"`
 	// Prefix says that only keys matter that begin so.
 	Prefix string `json:"prefix,omitempty"`
 	// Heartbeat is how often an update comes while nothing changes, such as 5s; nil: query.DefaultHeartbeat.
@@ -36,7 +37,10 @@ type WatchRequest struct {
 
 // NewWatchRequest returns the request for a watch.
 func NewWatchRequest(projection string, o query.WatchOptions) WatchRequest {
-	r := WatchRequest{Projection: projection, From: o.From, Prefix: o.Prefix}
+	r := WatchRequest{Projection: projection, Prefix: o.Prefix}
+	if o.From != "" {
+		r.Token = &o.From
+	}
 	if o.Heartbeat != 0 {
 		r.Heartbeat = pointer(o.Heartbeat.String())
 	}
@@ -44,7 +48,14 @@ func NewWatchRequest(projection string, o query.WatchOptions) WatchRequest {
 }
 
 func (r *WatchRequest) options() (query.WatchOptions, error) {
-	o := query.WatchOptions{From: r.From, Prefix: r.Prefix}
+	o := query.WatchOptions{Prefix: r.Prefix}
+	switch {
+	case r.Token == nil:
+	case *r.Token == "":
+		return o, events.Errorf(projections.ErrInvalidCursor, "the token is empty").Hint("Leave token out to watch from now on.")
+	default:
+		o.From = *r.Token
+	}
 	if r.Heartbeat == nil {
 		return o, nil
 	}
@@ -89,11 +100,11 @@ func (s *Server) hearWatch(working context.Context, r micro.Request) {
 		err = invalid("a watch needs a subject to tell its updates to")
 	}
 	if err != nil {
-		end(problemOf(err, events.Position{}).message())
+		end(problemOf(err).message())
 		return
 	}
 	if !s.watches.take() {
-		end(problemOf(full(s.watches, s.region), events.Position{}).message())
+		end(problemOf(full(s.watches, s.region)).message())
 		return
 	}
 	s.work.Go(func() {
@@ -107,10 +118,10 @@ func (s *Server) hearWatch(working context.Context, r micro.Request) {
 
 // watch tells updates until the watcher is gone, which needs no word, or something else ends it, which is a problem to be told.
 func (s *Server) watch(ctx context.Context, w watching) (problem *nats.Msg) {
-	token := w.request.From // up to which everything was told
+	token := w.options.From // up to which everything was told
 	for u, err := range s.reader.Watch(ctx, w.request.Projection, w.options) {
 		if err != nil {
-			p := problemOf(err, u.Position)
+			p := problemOf(err)
 			if p.Code == string(codeInternal) {
 				s.options.Logger.ErrorContext(ctx, "an error without a code", "reason", err.Error())
 			}
@@ -118,15 +129,15 @@ func (s *Server) watch(ctx context.Context, w watching) (problem *nats.Msg) {
 		}
 		for m, err := range s.messages(w, u, token) {
 			if err != nil {
-				return problemOf(err, u.Position).message()
+				return problemOf(err).message()
 			}
 			switch err := s.tell(ctx, m); {
 			case err == nil:
 			case ctx.Err() != nil:
-				return problemOf(context.Cause(ctx), u.Position).message()
+				return problemOf(context.Cause(ctx)).message()
 			case errors.Is(err, context.DeadlineExceeded):
-				return problemOf(events.Errorf(codeTimedOut, "the watcher did not ask for the next update within %s", s.options.AckPatience).
-					Hint("Watch again from the last token."), u.Position).message()
+				return problemOf(events.Errorf(codeTooSlow, "the watcher did not ask for the next update within %s", s.options.AckPatience).
+					Hint("Watch again from the last token.")).message()
 			default:
 				return nil // nobody is there any more, or nobody can be told
 			}

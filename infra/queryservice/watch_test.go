@@ -98,12 +98,12 @@ func TestAWatchTellsWhatChangesAndGoesOnFromItsToken(t *testing.T) {
 	w.until()
 	// Another one begins where the first one was.
 	for token, keys := range map[string]int{begun.Token: 2, u.Token: 1} {
-		again := f.watch(t, fmt.Sprintf(`{"projection":"airports","from":%q}`, token))
+		again := f.watch(t, fmt.Sprintf(`{"projection":"airports","token":%q}`, token))
 		if got := again.until(); len(got.Changes) != keys {
 			t.Errorf("it goes on with %+v", got)
 		}
 	}
-	some := f.watch(t, fmt.Sprintf(`{"projection":"airports","from":%q,"prefix":"J"}`, begun.Token))
+	some := f.watch(t, fmt.Sprintf(`{"projection":"airports","token":%q,"prefix":"J"}`, begun.Token))
 	if got := some.until(); len(got.Changes) != 1 || got.Changes[0].Key != "JFK" {
 		t.Errorf("with a prefix: %+v", got)
 	}
@@ -114,11 +114,12 @@ func TestAWatchThatCannotBeIsRefusedOrEndsWithAReason(t *testing.T) {
 	f.serve(t, queryservice.Options{})
 	for body, code := range map[string]events.Code{
 		`{"projection":"ships"}`:                       projections.ErrUnknownProjection,
-		`{"projection":"airports","from":"x"}`:         projections.ErrInvalidCursor,
+		`{"projection":"airports","token":"x"}`:        projections.ErrInvalidCursor,
 		`{"projection":"airports","heartbeat":"soon"}`: projections.ErrInvalidQuery,
 		`{"projection":"airports","heartbeat":"1ms"}`:  projections.ErrInvalidQuery,
 		`{"projection":"airports","heartbeat":"2h"}`:   projections.ErrInvalidQuery,
-		`{"projection":"airports","token":"x"}`:        projections.ErrInvalidQuery,
+		`{"projection":"airports","from":"x"}`:         projections.ErrInvalidQuery,
+		`{"projection":"airports","token":""}`:         projections.ErrInvalidCursor,
 		`watch`:                                        projections.ErrInvalidQuery,
 	} {
 		if m := f.watch(t, body).next(); m.Reply != "" {
@@ -161,7 +162,7 @@ func TestAWatcherThatDoesNotAskIsLeftAndToldSo(t *testing.T) {
 	}
 	slow := f.watch(t, `{"projection":"airports","heartbeat":"100ms"}`)
 	slow.next()
-	if p := wantProblem(t, slow.next(), "timed-out"); !strings.Contains(p.Next, "token") {
+	if p := wantProblem(t, slow.next(), "too-slow"); !strings.Contains(p.Next, "token") {
 		t.Errorf("the problem is %+v", p)
 	}
 }
@@ -198,7 +199,7 @@ func TestAnUpdateThatDoesNotFitComesInPartsAndOnlyTheLastHasItsToken(t *testing.
 	}
 	at := f.depart(t, "LAST")
 	ask(t, f.connect(t), "get", `{"projection":"airports","key":"LAST","wait":"20s","at_least":"`+at.String()+`"}`)
-	body := fmt.Sprintf(`{"projection":"airports","from":%q,"heartbeat":"1s"}`, begun.Token)
+	body := fmt.Sprintf(`{"projection":"airports","token":%q,"heartbeat":"1s"}`, begun.Token)
 	w := f.watch(t, body, queryservice.HeaderMaxAnswer, "3000")
 	keys, parts, seen := map[string]bool{}, 0, begun.Token
 	for !keys["LAST"] || len(keys) < 41 {
