@@ -115,6 +115,7 @@ func TestReadsOfEveryKind(t *testing.T) {
 func TestAWatchEndsWithASignalAndSaysHowToGoOn(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
+	eventually(t, func() bool { return cli(t, "", "--dir", dir, "count", "airports").code == 0 }) // the read model is live
 	ctx, cancel := context.WithCancel(t.Context())
 	errs, code := newWatched(), make(chan int, 1)
 	out := newWatched()

@@ -170,6 +170,8 @@ func ofInfra(code events.Code) Class {
 		return unknown(http.StatusBadGateway, "The append was forwarded to a region that does not lead the log")
 	case "forward-protocol":
 		return unknown(http.StatusBadGateway, "The leader's writer speaks another version")
+	case "query-protocol":
+		return unknown(http.StatusBadGateway, "A query service speaks another version")
 	case "not-running":
 		return unknown(http.StatusServiceUnavailable, "No running region was found")
 	case "not-as-written":
