@@ -115,7 +115,10 @@ func TestReadsOfEveryKind(t *testing.T) {
 func TestAWatchEndsWithASignalAndSaysHowToGoOn(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
-	eventually(t, func() bool { return cli(t, "", "--dir", dir, "count", "airports").code == 0 }) // the read model is live
+	eventually(t, "the read model is live", func() (bool, string) {
+		got := cli(t, "", "--dir", dir, "count", "airports")
+		return got.code == 0, got.err
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	errs, code := newWatched(), make(chan int, 1)
 	out := newWatched()
