@@ -24,6 +24,24 @@ func newLineage() events.Lineage {
 	return events.Lineage(hex.EncodeToString(b[:]))
 }
 
+// first returns the first message of a stream that holds any: ErrNoLog of one that does not. It may come while we ask, so it is missing only when it was
+// asked for after the stream was seen to hold something.
+func first(ctx context.Context, a natsapi.API, origin string) (*natsapi.Message, error) {
+	m, err := a.Message(ctx, natsapi.Query{Sequence: 1})
+	if !errors.Is(err, natsapi.ErrNoMessage) {
+		return m, err
+	}
+	info, err := a.StreamInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if info.State.LastSeq == 0 {
+		return nil, events.Errorf(events.ErrNoLog, "stream %s is there and empty: nothing has begun the log of origin %s in it yet", a.Stream, origin).
+			Hint("Whoever made it, a writer that sets the log up or a mirror, fills it in a moment.")
+	}
+	return a.Message(ctx, natsapi.Query{Sequence: 1})
+}
+
 // genesisOf reads a log's first record: ErrForeignHistory when it is not a genesis of this origin.
 func genesisOf(ctx context.Context, a natsapi.API, origin string) (events.Genesis, error) {
 	var g events.Genesis
@@ -31,14 +49,8 @@ func genesisOf(ctx context.Context, a natsapi.API, origin string) (events.Genesi
 		return events.Errorf(events.ErrForeignHistory, "the first record of stream %s %s, so it is not a log of origin %s", a.Stream, what, origin).
 			Hint("A log is begun by natslog.Setup. A stream filled by others needs a projection that says how to read it.")
 	}
-	m, err := a.Message(ctx, natsapi.Query{Sequence: 1})
+	m, err := first(ctx, a, origin)
 	if errors.Is(err, natsapi.ErrNoMessage) {
-		if info, err := a.StreamInfo(ctx); err != nil {
-			return g, err
-		} else if info.State.LastSeq == 0 {
-			return g, events.Errorf(events.ErrNoLog, "stream %s is there and empty: nothing has begun the log of origin %s in it yet", a.Stream, origin).
-				Hint("Whoever made it, a writer that sets the log up or a mirror, fills it in a moment.")
-		}
 		return g, foreign("is missing")
 	}
 	if err != nil {

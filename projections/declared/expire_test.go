@@ -190,7 +190,9 @@ func TestAProjectionInGoExpiresByTheSameRule(t *testing.T) {
 	if err != nil || p.Definition().Expires != "" || with.Definition().Fingerprint() == p.Definition().Fingerprint() {
 		t.Fatalf("it is %+v and was %+v, %v", with.Definition(), p.Definition(), err)
 	}
-	mark := &events.Record{Sequence: 2, Kind: events.KindControl, Control: events.Control{Name: "mark"}, Time: time.Date(2001, 1, 1, 1, 0, 0, 0, time.UTC)}
+	mark := &events.Record{Sequence: 2, Kind: events.KindControl, Time: time.Date(2001, 1, 1, 1, 0, 0, 0, time.UTC), Control: events.Control{
+		Name: events.ControlMark, Data: []byte(`{"time":"2001-01-01T01:00:00Z"}`),
+	}}
 	log := []*events.Record{{Sequence: 1, Kind: events.KindEvent, Event: at("2001-01-01T00:00:00Z", "{}")}, mark}
 	if got := show(declared.Fold(with, slices.Values(log))); got != "" {
 		t.Errorf("after the mark there is %s", got)

@@ -2,6 +2,7 @@ package declared
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"iter"
 	"maps"
@@ -48,8 +49,8 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 	out := Outcome{Fields: p.Definition().Fields}
 	var ops projections.Ops
 	for r := range records {
-		if r.Kind == events.KindControl && r.Control.Name == markName {
-			expire(p.Definition(), all, r.Time)
+		if at, ok := events.MarkTime(r); ok {
+			expire(p.Definition(), all, at)
 		}
 		if r.Kind != events.KindEvent && r.Kind != events.KindMessage {
 			continue
@@ -92,12 +93,13 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 	return out
 }
 
-// markName is the name of the control record that is a mark.
-const markName = "mark"
-
-// newMark returns a mark as Fold takes it.
+// newMark returns the mark of a time.
 func newMark(seq uint64, at time.Time) *events.Record {
-	return &events.Record{Sequence: seq, Kind: events.KindControl, Time: at, Control: events.Control{Name: markName}}
+	data, err := json.Marshal(events.Mark{Time: at})
+	if err != nil {
+		panic(err) // the years are those of RFC 3339
+	}
+	return &events.Record{Sequence: seq, Kind: events.KindControl, Time: at, Control: events.Control{Name: events.ControlMark, Data: data}}
 }
 
 // expire removes the documents that a mark removes.

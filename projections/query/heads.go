@@ -21,9 +21,7 @@ const (
 
 // Heads knows how far the region's log has come. It asks a few times a second, however many queries there are, and one question at a time.
 type Heads struct {
-	log interface {
-		Info(context.Context) (events.Info, error)
-	}
+	log      events.Reader
 	mirrored events.Copy // nil: the log is the leader's own
 	leader   *shared[events.Position]
 

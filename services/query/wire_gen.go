@@ -32,13 +32,13 @@ func open(ctx context.Context, s service.Settings) (service.Part, func(), error)
 		cleanup()
 		return service.Part{}, nil, err
 	}
-	names := parts.NewNames(v)
+	expected := parts.NewExpected(region, v)
 	telemetry, cleanup2, err := parts.NewTelemetry(ctx, config, region, logger)
 	if err != nil {
 		cleanup()
 		return service.Part{}, nil, err
 	}
-	query := parts.NewQuery(config, region, reader, names, telemetry, logger)
+	query := parts.NewQuery(config, region, reader, expected, telemetry, logger)
 	part := parts.QueryPart(query)
 	return part, func() {
 		cleanup2()

@@ -19,20 +19,21 @@ import (
 	"tidemark.dev/services/internal/failure"
 )
 
-// projectionCommand is the parent of the commands about projections written as YAML.
+// projectionCommand is the parent of the commands about projections: those that need a file only, and those that ask or change an installation.
 func (p *program) projectionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "projection",
-		Short: "Write, check and test a projection in YAML",
-		Long:  "A projection says which events become which documents. Written as YAML it needs no Go; these commands need no servers.",
+		Short: "Write, check, test and apply a projection in YAML; list, pause and remove projections",
+		Long: `A projection says which events become which documents. Written as YAML it needs no Go. init, check, test and schema need no servers; the others are about a running
+installation, in which every region has the same projections.`,
 		Example: "  tidemark projection init > airports.yaml\n  tidemark projection check airports.yaml --sample events.ndjson\n" +
-			"  tidemark projection test airports.yaml",
+			"  tidemark projection test airports.yaml\n  tidemark projection apply airports.yaml --wait\n  tidemark projection list",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		p.configText("init", "Print a projection with comments, to begin with", "  tidemark projection init > airports.yaml", declared.Example),
-		p.projectionCheck(), p.projectionTest(),
+		p.projectionCheck(), p.projectionTest(), p.projectionApply(), p.projectionList(), p.projectionShow(), p.projectionPause(), p.projectionResume(), p.projectionRemove(),
 		p.configText("schema", "Print the JSON Schema of a projection, for editors", "  tidemark projection schema > projection.schema.json", declared.Schema))
 	return cmd
 }
@@ -87,6 +88,7 @@ type projectionReport struct {
 	Name      string              `json:"projection,omitempty"`
 	Version   int                 `json:"version,omitempty"`
 	Meaning   string              `json:"meaning,omitempty"`
+	Stream    string              `json:"stream,omitempty"` // whose messages it is made of; empty: the log's events
 	Fields    []projections.Field `json:"fields,omitempty"`
 	Indexes   []projections.Index `json:"indexes,omitempty"`
 	Expires   string              `json:"expires,omitempty"` // the field that says when a document expires
@@ -120,6 +122,9 @@ func (p *program) checkProjection(file, sample string) error {
 	d := projection.Definition()
 	report.Valid, report.Name, report.Version, report.Fields = true, d.Name, d.Version, d.Fields
 	report.Indexes, report.Expires = d.Indexes, d.Expires
+	if d.Source != nil {
+		report.Stream = d.Source.Stream
+	}
 	report.Meaning, report.Tests = projection.Meaning(), len(cases)
 	if sample != "" {
 		if err := p.takeSample(report, projection, sample); err != nil {
@@ -217,6 +222,9 @@ func (r *projectionReport) mistakes(w io.Writer) error {
 func (r *projectionReport) summary(w io.Writer) error {
 	fmt.Fprintf(w, "%s is valid: projection %s, version %d, %s, %s, meaning %s\n", display.Name(r.File), r.Name, r.Version,
 		display.Count(len(r.Fields), "field"), display.Count(r.Tests, "test"), r.Meaning)
+	if r.Stream != "" {
+		fmt.Fprintf(w, "of the messages of the stream %s\n", display.Name(r.Stream))
+	}
 	for _, x := range r.Indexes {
 		fmt.Fprintf(w, "index %s: %s\n", x.Name, strings.Join(x.Fields, ", "))
 	}

@@ -66,6 +66,9 @@ func documented(t *testing.T, seen map[string]bool, r *http.Request, status int)
 }
 
 func resource(path string) string {
+	if strings.HasPrefix(path, "/v1/projections/") {
+		return "/v1/projections/{projection}"
+	}
 	rest, ok := strings.CutPrefix(path, "/v1/models/")
 	if !ok {
 		return path
@@ -183,6 +186,8 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	}
 	status(t, f.post(t, flight, departed("3", "Origin", "https://evil.example")...), http.StatusForbidden)
 	status(t, f.post(t, flight, departed("3", "Host", "evil.example:7070")...), http.StatusMisdirectedRequest)
+
+	f.everyStatusOfProjections(t)
 
 	known, err := operations()
 	if err != nil {

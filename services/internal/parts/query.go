@@ -17,9 +17,9 @@ type Query struct {
 }
 
 // NewQuery returns a Query.
-func NewQuery(c Config, r *region.Region, reader *query.Reader, names Names, seen *telemetry.Telemetry, logger *slog.Logger) *Query {
+func NewQuery(c Config, r *region.Region, reader *query.Reader, expected *Expected, seen *telemetry.Telemetry, logger *slog.Logger) *Query {
 	o := NewOptions(c, seen, logger)
-	o.Projections = names
+	o.Expected = expected.Names
 	return &Query{region: r, api: httpapi.New(nil, reader, o)}
 }
 
