@@ -17,6 +17,14 @@ type Source struct {
 	Origin string `json:"origin"`
 }
 
+// SameSource reports whether two definitions are folded from the same.
+func SameSource(a, b *Source) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
 // maxStream bounds the name of a stream, in bytes: the servers' own bound.
 const maxStream = 255
 

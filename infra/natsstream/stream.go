@@ -94,7 +94,7 @@ func New(nc *nats.Conn, source projections.Source, o Options) (*Stream, error) {
 //
 // The order: readings end and remove their consumers, while requests still pass; then the connection.
 func (s *Stream) Close() {
-	s.cancel(events.Errorf(events.ErrClosed, "the reader of stream %s was closed by its owner", s.source.Stream))
+	s.cancel(s.closed())
 	s.running.Wait()
 	s.mu.Lock()
 	c := s.last
@@ -115,7 +115,7 @@ func (s *Stream) connected(ctx context.Context) (*connection, error) {
 	if c == nil {
 		if s.ctx.Err() != nil {
 			s.mu.Unlock()
-			return nil, context.Cause(s.ctx)
+			return nil, s.closed()
 		}
 		c = &connection{done: make(chan struct{})}
 		s.last = c
@@ -149,6 +149,10 @@ func (s *Stream) connect(c *connection) {
 	c.reader = natsread.New(natsread.Config{
 		API: c.api, History: history{s, c}, Gaps: c.gaps, Patience: s.options.ReadPatience, Logger: s.options.Logger,
 	})
+}
+
+func (s *Stream) closed() error {
+	return events.Errorf(events.ErrClosed, "the reader of stream %s was closed by its owner", s.source.Stream)
 }
 
 // within returns a context that also ends when the stream is closed.

@@ -98,17 +98,13 @@ func New(own []projections.Projection, log events.Log, store projections.Store, 
 	return r, nil
 }
 
-// projector returns the projector of a projection. An earlier version that is folded from something else is not followed.
+// projector returns the projector of a projection.
 func (r *Runner) projector(p projections.Projection, earlier []projections.Projection) (*projector.Projector, error) {
-	o, source := r.options.Projector, p.Definition().Source
-	log, err := r.reader(source)
+	o := r.options.Projector
+	o.Earlier = earlier
+	log, err := r.reader(p.Definition().Source)
 	if err != nil {
 		return nil, err
-	}
-	for _, e := range earlier {
-		if before := e.Definition().Source; (before == nil) == (source == nil) && (source == nil || *before == *source) {
-			o.Earlier = append(o.Earlier, e)
-		}
 	}
 	return projector.New(p, log, r.store, r.kv, r.leases, o)
 }

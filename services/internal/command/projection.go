@@ -88,6 +88,7 @@ type projectionReport struct {
 	Name      string              `json:"projection,omitempty"`
 	Version   int                 `json:"version,omitempty"`
 	Meaning   string              `json:"meaning,omitempty"`
+	Stream    string              `json:"stream,omitempty"` // whose messages it is made of; empty: the log's events
 	Fields    []projections.Field `json:"fields,omitempty"`
 	Indexes   []projections.Index `json:"indexes,omitempty"`
 	Expires   string              `json:"expires,omitempty"` // the field that says when a document expires
@@ -121,6 +122,9 @@ func (p *program) checkProjection(file, sample string) error {
 	d := projection.Definition()
 	report.Valid, report.Name, report.Version, report.Fields = true, d.Name, d.Version, d.Fields
 	report.Indexes, report.Expires = d.Indexes, d.Expires
+	if d.Source != nil {
+		report.Stream = d.Source.Stream
+	}
 	report.Meaning, report.Tests = projection.Meaning(), len(cases)
 	if sample != "" {
 		if err := p.takeSample(report, projection, sample); err != nil {
@@ -218,6 +222,9 @@ func (r *projectionReport) mistakes(w io.Writer) error {
 func (r *projectionReport) summary(w io.Writer) error {
 	fmt.Fprintf(w, "%s is valid: projection %s, version %d, %s, %s, meaning %s\n", display.Name(r.File), r.Name, r.Version,
 		display.Count(len(r.Fields), "field"), display.Count(r.Tests, "test"), r.Meaning)
+	if r.Stream != "" {
+		fmt.Fprintf(w, "of the messages of the stream %s\n", display.Name(r.Stream))
+	}
 	for _, x := range r.Indexes {
 		fmt.Fprintf(w, "index %s: %s\n", x.Name, strings.Join(x.Fields, ", "))
 	}

@@ -96,7 +96,7 @@ func TestTheSampleOfAStreamIsOfPlainMessages(t *testing.T) {
 {"subject":"orders.placed","text":"nonsense"}
 `
 	out := want(t, cli(t, sample, "projection", "check", file, "--sample", "-"), 0).out
-	for _, s := range []string{`the sample: 3 events, 1 document, 1 unrouted`, `(?m)^a +2`, `(?m)^3 +the payload is not JSON: `} {
+	for _, s := range []string{`(?m)^of the messages of the stream ORDERS$`, `the sample: 3 events, 1 document, 1 unrouted`, `(?m)^a +2`, `(?m)^3 +the payload is not JSON: `} {
 		if !regexp.MustCompile(s).MatchString(out) {
 			t.Errorf("the output lacks %s:\n%s", s, out)
 		}

@@ -109,6 +109,9 @@ func (p *program) applyProjection(ctx context.Context, file string, dryRun, wait
 		return err
 	}
 	defer c.Close() //nolint:errcheck // the append is acknowledged
+	if _, err := c.Region().Reader(def.Source); err != nil {
+		return err
+	}
 	asking, cancel := p.bounded(ctx, 0)
 	defer cancel()
 	apply := func(now catalog.Catalog) (catalog.Decision, error) { return now.Apply(def, text) }
@@ -162,6 +165,13 @@ func changesOf(ctx context.Context, log events.Reader, done *catalog.Done, def *
 	return differences(old.Definition(), def), nil
 }
 
+func sourceName(s *projections.Source) string {
+	if s == nil {
+		return "the log"
+	}
+	return "the stream " + s.Stream
+}
+
 func differences(old, now *projections.Definition) (list []string) {
 	kinds := make(map[string]projections.Kind, len(old.Fields))
 	for _, f := range old.Fields {
@@ -190,6 +200,9 @@ func differences(old, now *projections.Definition) (list []string) {
 		if !has(now.Indexes, x) {
 			list = append(list, fmt.Sprintf("no index %s (%s)", x.Name, strings.Join(x.Fields, ", ")))
 		}
+	}
+	if !projections.SameSource(old.Source, now.Source) {
+		list = append(list, fmt.Sprintf("events are of %s, and were of %s", sourceName(now.Source), sourceName(old.Source)))
 	}
 	if old.Expires != now.Expires {
 		list = append(list, fmt.Sprintf("documents expire by %q, and did by %q", now.Expires, old.Expires))

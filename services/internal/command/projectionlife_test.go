@@ -208,6 +208,47 @@ func pauseAndRemove(t *testing.T, dir, two string, do func(int, ...string) resul
 	}
 }
 
+// TestAProjectionOfAStreamThatIsNotTheLogIsApplied reads the stream of the region's own key-value bucket, which is there without any client of NATS: a subject for each key,
+// values that are JSON and values that are not, and changes all the time.
+func TestAProjectionOfAStreamThatIsNotTheLogIsApplied(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "region")
+	start(t, dir)
+	do := func(code int, args ...string) result {
+		t.Helper()
+		return want(t, cli(t, "", append([]string{"--dir", dir}, args...)...), code)
+	}
+	const text = `projection: pointers
+version: 1
+stream:
+  name: KV_tidemark-us
+  type: subject[2]
+  entity: {type: {text: projection}, id: "subject[3]"}
+fields: {generation: int, version: int}
+on: [{event: live, do: [{set: {generation: data.generation, version: data.version}}]}]
+`
+	taken := projectionFile(t, "taken.yaml", strings.Replace(text, "stream:\n", "stream:\n  origin: us\n", 1))
+	if r := do(2, "projection", "apply", taken, "-o", "json"); r.problem(t).Error.Code != "invalid-projection" || !strings.Contains(r.err, "as the log of this installation is") {
+		t.Errorf("with the name of the log it answered %s", r.err)
+	}
+	if r := do(0, "projection", "apply", projectionFile(t, "pointers.yaml", text), "--wait"); !strings.Contains(r.out, "pointers: version 1 is live, generation 1,") {
+		t.Errorf("apply printed %s", r.out)
+	}
+	eventually(t, "the pointer of the flights' airports is there", func() (bool, string) {
+		r := cli(t, "", "--dir", dir, "get", "pointers", "airports", "-o", "json")
+		return r.code == 0 && strings.Contains(r.out, `"generation":1`) && strings.Contains(r.out, `"position":"kv-tidemark-us.`), r.out + r.err
+	})
+	if r := do(0, "status"); !regexp.MustCompile(`(?m)^pointers: the stream KV_tidemark-us is at kv-tidemark-us\.[0-9a-f]{8}@1:\d+ and retains what is from 1 on$`).MatchString(r.out) {
+		t.Errorf("the status is %s", r.out)
+	}
+	other := projectionFile(t, "log.yaml", "projection: pointers\nversion: 2\nfields: {generation: int, version: int}\non: [{event: FlightDeparted, do: [{set: {version: 2}}]}]\n")
+	if r := do(0, "projection", "apply", other, "--wait"); !strings.Contains(r.out, "events are of the log, and were of the stream KV_tidemark-us") || !strings.Contains(r.out, "version 2 is live") {
+		t.Errorf("of the log it answered %s", r.out)
+	}
+	if r := do(0, "status"); strings.Contains(r.out, "the stream KV_tidemark-us") {
+		t.Errorf("the status is %s", r.out)
+	}
+}
+
 func TestLifeCommandsHaveHelpWithExamples(t *testing.T) {
 	for _, name := range []string{"apply", "list", "show", "pause", "resume", "remove"} {
 		if out := want(t, cli(t, "", "projection", name, "--help"), 0).out; !strings.Contains(out, "Examples:\n  tidemark projection "+name) {

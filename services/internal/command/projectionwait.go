@@ -112,12 +112,12 @@ func (w *building) look(ctx context.Context) (*query.ModelStatus, error) {
 	case ours && job.Running():
 		w.shows(job.Sequence, job.Head)
 	case m.Version == e.Version:
-		point, _ := m.Position.Point(w.client.Log().Origin())
-		head := point.Sequence
+		applied := projections.SequenceOf(m.Position)
+		head := applied
 		if m.Lag != nil {
 			head += m.Lag.Events
 		}
-		w.shows(point.Sequence, head)
+		w.shows(applied, head)
 	}
 	return nil, nil
 }
