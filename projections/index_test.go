@@ -188,6 +188,7 @@ func FuzzIndexEntriesAreCutWhereTheyWereJoined(f *testing.F) {
 func FuzzWhatIsNoIndexEntryIsRefused(f *testing.F) {
 	f.Add("p12", uint8(0))
 	f.Add("a\x00", uint8(1))
+	f.Add("0", uint8(2))
 	f.Add("a\x00\x02short", uint8(1))
 	f.Add("p0000000000000000005a\x00\x01key", uint8(4))
 	f.Fuzz(func(t *testing.T, entry string, which uint8) {

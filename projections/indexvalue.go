@@ -127,7 +127,10 @@ func CutIndexEntry(kinds []Kind, entry string) (value, key string, ok bool) {
 		}
 		rest = rest[n:]
 	}
-	return entry[:len(entry)-len(rest)], rest, rest != ""
+	if rest == "" {
+		return "", "", false
+	}
+	return entry[:len(entry)-len(rest)], rest, true
 }
 
 // indexValueLen returns how many bytes the first value of s takes, or -1.

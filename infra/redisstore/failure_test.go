@@ -39,11 +39,19 @@ func everyCall(ctx context.Context, s *redisstore.Store) map[string]error {
 	_, load := s.Load(ctx, g, def, []projections.Ref{ref})
 	_, _, get := s.Get(ctx, g, def, ref)
 	_, _, page := s.Page(ctx, g, def, 0, "", 1)
+	_, _, find := s.Find(ctx, g, def, 0, projections.IndexQuery{Index: projections.ParkedIndexName, Limit: 1})
+	_, _, reverse := s.Find(ctx, g, def, 0, projections.IndexQuery{Index: projections.ParkedIndexName, Limit: 1, Reverse: true})
+	_, _, count := s.Count(ctx, g, def, 0, projections.ParkedIndexName, "", "")
+	_, _, _, changes := s.Changes(ctx, g, 0, 0, 1)
 	_, namespace := s.ReadNamespace(ctx)
+	written := commit(0, 1, 2, document("a", 1, 2))
+	written.Writes[0].Index = []projections.IndexEntry{{Index: projections.ParkedIndex, Value: "p0000000000000000002"}}
 	return map[string]error{
-		"headers": headers, "claim": claim, "load": load, "get": get, "page": page, "read namespace": namespace,
-		"apply":  s.Apply(ctx, g, def, []projections.Commit{commit(0, 1, 2, document("a", 1, 2))})[0],
-		"create": s.Create(ctx, g, header(1, 1)), "set state": s.SetState(ctx, g, owner, projections.Live), "drop": s.Drop(ctx, g),
+		"headers": headers, "claim": claim, "load": load, "get": get, "page": page, "find": find, "find in reverse": reverse, "count": count,
+		"changes": changes, "read namespace": namespace,
+		"apply":  s.Apply(ctx, g, def, []projections.Commit{written})[0],
+		"create": s.Create(ctx, g, header(1, 1)), "retire": s.SetState(ctx, g, owner, projections.Retired),
+		"make live": s.SetState(ctx, g, owner, projections.Live), "drop": s.Drop(ctx, g),
 		"claim namespace": s.ClaimNamespace(ctx, "test"),
 	}
 }
@@ -112,7 +120,7 @@ func TestTheReadmesUsersSuffice(t *testing.T) {
 	must(t, server.Client().Del(ctx, docKey(generation(2), projections.Ref{Key: "a"})).Err()) // a page then looks twice
 	for call, err := range everyCall(ctx, r) {
 		switch call {
-		case "headers", "load", "get", "page":
+		case "headers", "load", "get", "page", "find", "find in reverse", "count", "changes":
 			must(t, err)
 		}
 	}

@@ -22,11 +22,17 @@ func TestWhatIsStoredCanBeReadWithRedisCLI(t *testing.T) {
 		s, g := open(t, client), generation(16)
 		must(t, s.Create(ctx, g, header(3, 1)))
 		parked := document("LH400", 1, 2)
-		parked.Parked = "us.7f3a@1:2: it cannot be read"
+		parked.Parked = "us.7f3a@1:2 it cannot be read"
+		def := definition()
+		def.Indexes = []projections.Index{{Name: "by_status_and_delay", Fields: []string{"status", "delay"}}}
 		c := commit(3, 1, 2, parked, document("a b", 2, 2))
+		c.Writes[0].Index = []projections.IndexEntry{
+			{Index: 0, Value: "departed\x00\x01p0000000000000000001"}, {Index: projections.ParkedIndex, Value: "p0000000000000000002"},
+		}
+		c.Writes[1].Index = []projections.IndexEntry{{Index: 0, Value: "departed\x00\x01n9999999999999999997"}}
 		c.Next.Documents, c.Next.Parked, c.Next.Unrouted, c.Next.UnroutedLast = 2, 1, 3, "us.7f3a@1:2: no key"
 		c.Next.Target = position(9)
-		must(t, s.Apply(ctx, g, definition(), []projections.Commit{c})[0])
+		must(t, s.Apply(ctx, g, def, []projections.Commit{c})[0])
 		must(t, s.ClaimNamespace(ctx, "home"))
 
 		sameHash(t, client, "tm:{flights.1.03}:head", map[string]string{
@@ -44,13 +50,25 @@ func TestWhatIsStoredCanBeReadWithRedisCLI(t *testing.T) {
 		})
 		index := client.ZRangeWithScores(ctx, "tm:{flights.1.03}:keys", 0, -1).Val()
 		if fmt.Sprint(index) != "[{0 LH400} {0 a b}]" {
+			t.Errorf("the list of keys is %v", index)
+		}
+		index = client.ZRangeWithScores(ctx, "tm:{flights.1.03}:idx:by_status_and_delay", 0, -1).Val()
+		if fmt.Sprint(index) != "[{0 departed\x00\x01n9999999999999999997a b} {0 departed\x00\x01p0000000000000000001LH400}]" {
 			t.Errorf("the index is %v", index)
+		}
+		index = client.ZRangeWithScores(ctx, "tm:{flights.1.03}:idx:_parked", 0, -1).Val()
+		if fmt.Sprint(index) != "[{0 p0000000000000000002LH400}]" {
+			t.Errorf("the index of the parked is %v", index)
+		}
+		log := client.Do(ctx, "xrange", "tm:{flights.1.03}:changes", "-", "+").Val()
+		if fmt.Sprint(log) != "[[1-1 [live ]] [2-1 [k LH400 k a b]]]" {
+			t.Errorf("the change log is %v", log)
 		}
 		if own := client.Get(ctx, "tm:owner").Val(); own != "home" {
 			t.Errorf("the owner of the namespace is %q", own)
 		}
-		if n := client.DBSize(ctx).Val(); n != 5 {
-			t.Errorf("there are %d keys, want 5: %v", n, dump(t, client))
+		if n := client.DBSize(ctx).Val(); n != 8 {
+			t.Errorf("there are %d keys, want 8: %v", n, dump(t, client))
 		}
 	})
 }

@@ -63,6 +63,7 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	tel.ObserveFloors("us", &floorsOf{list: []events.Floor{{Region: "us", Sequence: 9, Connected: true}}})
 	tel.Requests().Begin(ctx, "GET")("/v1/status", 200, "")
 	tel.Requests().Waited(ctx, time.Second, "")
+	tel.Requests().Watching(ctx)("")
 	o := tel.Projector()
 	o.Changed(projections.Status{Projection: "accounts", State: projections.ProjectorFollowing})
 	for _, role := range []projector.Role{projector.Replaying, projector.Following} {

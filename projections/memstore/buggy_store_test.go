@@ -60,8 +60,16 @@ func (b *buggyStore) Create(ctx context.Context, g generationOf, h projections.H
 	if b.bug == "a header loses its nanoseconds" {
 		h.Applied = h.Applied.Truncate(time.Second)
 	}
+	var left []memstore.ChangeEntry
+	if b.bug == "left-over changes stay" {
+		left = b.ChangeLog(g, h.Partition)
+	}
 	err := b.Store.Create(ctx, g, h)
 	switch {
+	case b.bug == "left-over changes stay" && err == nil && len(left) > 0:
+		b.EditChanges(g, h.Partition, func([]memstore.ChangeEntry) []memstore.ChangeEntry { return left })
+	case b.bug == "left-over entries stay" && err == nil:
+		b.PutEntry(g, h.Partition, "by_name", "left over\x00\x01a")
 	case b.bug == "a create takes an existing partition" && errors.Is(err, projections.ErrFenced):
 		b.EditHeader(g, h.Partition, func(old *projections.Header) { *old = h })
 		return nil
@@ -88,8 +96,11 @@ func (b *buggyStore) Load(ctx context.Context, g generationOf, def *definitionOf
 
 func (b *buggyStore) Apply(ctx context.Context, g generationOf, def *definitionOf, commits []projections.Commit) []error {
 	commits = slices.Clone(commits)
+	was := make([]projections.Header, len(commits))
 	for i := range commits {
+		was[i] = b.stored(g, commits[i].Partition)
 		b.bend(ctx, g, def, &commits[i])
+		b.bendIndexes(&commits[i])
 	}
 	if b.bug == "commits fail together" {
 		if bad := b.preview(ctx, g, def, commits); bad != nil {
@@ -98,7 +109,12 @@ func (b *buggyStore) Apply(ctx context.Context, g generationOf, def *definitionO
 	}
 	errs := b.Store.Apply(ctx, g, def, commits)
 	for i, err := range errs {
+		if err == nil && (len(commits) == 1 || i == 0) {
+			b.bendLog(g, &commits[i], was[i])
+		}
 		switch {
+		case b.bug == "a refused commit is logged" && err != nil && was[i].State == projections.Live:
+			b.EditChanges(g, commits[i].Partition, func(list []memstore.ChangeEntry) []memstore.ChangeEntry { return append(list, entryOf(&commits[i])) })
 		case b.bug == "a refusal says nothing" && err != nil:
 			code, _ := events.CodeOf(err)
 			errs[i] = code
@@ -135,6 +151,18 @@ func (b *buggyStore) bend(ctx context.Context, g generationOf, def *definitionOf
 				panic(err)
 			}
 		}
+	case "indexes are written before the check of types":
+		for _, w := range c.Writes {
+			for _, e := range w.Index {
+				if e.Index >= 0 && e.Index < len(def.Indexes) {
+					b.PutEntry(g, c.Partition, def.Indexes[e.Index].Name, e.Value+w.Key)
+				}
+			}
+		}
+	case "a change log that is ahead stops its partition":
+		if log := b.ChangeLog(g, c.Partition); len(log) > 0 && log[len(log)-1].Sequence > projections.SequenceOf(c.Next.Checkpoint) {
+			c.Expect = events.Position{}
+		}
 	case "writes come before the check of types":
 		good := *c
 		good.Next = was
@@ -165,7 +193,16 @@ func (b *buggyStore) preview(ctx context.Context, g generationOf, def *definitio
 }
 
 func (b *buggyStore) SetState(ctx context.Context, g generationOf, owner uint64, s projections.PartitionState) error {
+	var before []projections.Header
+	logs := make([][]memstore.ChangeEntry, g.Partitions)
+	for i := range g.Partitions {
+		before = append(before, b.stored(g, i))
+		logs[i] = b.ChangeLog(g, i)
+	}
 	err := b.Store.SetState(ctx, g, owner, s)
+	if err == nil {
+		b.bendState(g, before, logs)
+	}
 	if b.bug == "a state changes for everybody" {
 		for i := range g.Partitions {
 			b.EditHeader(g, i, func(h *projections.Header) { h.State = s })
@@ -178,7 +215,9 @@ func (b *buggyStore) Get(ctx context.Context, g generationOf, def *definitionOf,
 	switch b.bug {
 	case "get reads twice", "get ignores the header":
 		h := b.stored(g, ref.Partition)
-		letOthersRun()
+		if b.bug == "get reads twice" {
+			b.moved(g, ref.Partition, h)
+		}
 		docs, err := b.Store.Load(ctx, g, def, []projections.Ref{ref})
 		return h, docs[0], err
 	}

@@ -8,13 +8,8 @@ import (
 
 // changeLog is a partition's change log.
 type changeLog struct {
-	entries []changeEntry
+	entries []ChangeEntry
 	foreign bool // something else is under its name
-}
-
-type changeEntry struct {
-	sequence uint64
-	keys     []string
 }
 
 func (l *changeLog) clone() changeLog {
@@ -23,12 +18,12 @@ func (l *changeLog) clone() changeLog {
 
 // begin forgets everything: the partition became live.
 func (l *changeLog) begin(sequence uint64) {
-	l.entries = []changeEntry{{sequence: sequence}}
+	l.entries = []ChangeEntry{{Sequence: sequence}}
 }
 
 // add logs a commit. A log that is not behind the new checkpoint was not written by its partition, and begins anew.
 func (l *changeLog) add(sequence uint64, writes []projections.Write) {
-	if n := len(l.entries); n > 0 && l.entries[n-1].sequence >= sequence && len(writes) > 0 {
+	if n := len(l.entries); n > 0 && l.entries[n-1].Sequence >= sequence && len(writes) > 0 {
 		l.entries = nil
 	}
 	for chunk := range slices.Chunk(writes, projections.ChangeKeys) {
@@ -36,7 +31,7 @@ func (l *changeLog) add(sequence uint64, writes []projections.Write) {
 		for i := range chunk {
 			keys[i] = chunk[i].Key
 		}
-		l.entries = append(l.entries, changeEntry{sequence: sequence, keys: keys})
+		l.entries = append(l.entries, ChangeEntry{Sequence: sequence, Keys: keys})
 	}
 	if over := len(l.entries) - projections.ChangeEntries; over > 0 {
 		l.entries = l.entries[over:]
@@ -47,14 +42,14 @@ func (l *changeLog) add(sequence uint64, writes []projections.Write) {
 func (l *changeLog) after(sequence uint64, limit int) []projections.Change {
 	var out []projections.Change
 	for _, e := range l.entries {
-		if e.sequence <= sequence {
+		if e.Sequence <= sequence {
 			continue
 		}
-		if n := len(out); n >= limit && (n == 0 || out[n-1].Sequence != e.sequence) {
+		if n := len(out); n >= limit && (n == 0 || out[n-1].Sequence != e.Sequence) {
 			break
 		}
-		for _, key := range e.keys {
-			out = append(out, projections.Change{Sequence: e.sequence, Key: key})
+		for _, key := range e.Keys {
+			out = append(out, projections.Change{Sequence: e.Sequence, Key: key})
 		}
 	}
 	return out
@@ -63,7 +58,7 @@ func (l *changeLog) after(sequence uint64, limit int) []projections.Change {
 // floor returns the sequence of the oldest entry, or that of the partition.
 func (l *changeLog) floor(h *projections.Header) uint64 {
 	if len(l.entries) > 0 {
-		return l.entries[0].sequence
+		return l.entries[0].Sequence
 	}
 	return projections.SequenceOf(h.Checkpoint)
 }

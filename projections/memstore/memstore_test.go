@@ -70,13 +70,19 @@ func (x tamper) SpoilChanges(_ testing.TB, g projections.Generation, partition i
 
 func (x tamper) TrimChanges(t testing.TB, g projections.Generation, partition, stay int) {
 	t.Helper()
-	if x.s.TrimChanges(g, partition, stay) == 0 {
-		t.Fatal("there was nothing to trim")
-	}
+	x.s.EditChanges(g, partition, func(list []memstore.ChangeEntry) []memstore.ChangeEntry {
+		if len(list) <= stay {
+			t.Error("there was nothing to trim")
+			return list
+		}
+		return list[len(list)-stay:]
+	})
 }
 
 func (x tamper) PutChange(_ testing.TB, g projections.Generation, partition int, c projections.Change) {
-	x.s.PutChange(g, partition, c)
+	x.s.EditChanges(g, partition, func(list []memstore.ChangeEntry) []memstore.ChangeEntry {
+		return append(list, memstore.ChangeEntry{Sequence: c.Sequence, Keys: []string{c.Key}})
+	})
 }
 
 func TestKV(t *testing.T) {

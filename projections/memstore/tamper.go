@@ -111,6 +111,13 @@ func (s *Store) DropEntry(g projections.Generation, partition int, index, entry 
 	return there
 }
 
+// Entries returns the entries of an index, in order.
+func (s *Store) Entries(g projections.Generation, partition int, index string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.partition(g, partition).indexes[index].between("", ""))
+}
+
 // SpoilIndex makes an index hold something else.
 func (s *Store) SpoilIndex(g projections.Generation, partition int, index string) {
 	s.mu.Lock()
@@ -125,22 +132,27 @@ func (s *Store) SpoilChanges(g projections.Generation, partition int) {
 	s.partition(g, partition).changes.foreign = true
 }
 
-// TrimChanges removes the older entries of a change log, so that only the newest stay. It returns how many it removed.
-func (s *Store) TrimChanges(g projections.Generation, partition, stay int) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := &s.partition(g, partition).changes
-	over := max(len(l.entries)-stay, 0)
-	l.entries = slices.Clone(l.entries[over:])
-	return over
+// ChangeEntry is an entry of a change log.
+type ChangeEntry struct {
+	Sequence uint64
+	Keys     []string
 }
 
-// PutChange appends an entry to a change log.
-func (s *Store) PutChange(g projections.Generation, partition int, c projections.Change) {
+// EditChanges changes the entries of a change log.
+func (s *Store) EditChanges(g projections.Generation, partition int, edit func([]ChangeEntry) []ChangeEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &s.partition(g, partition).changes
-	l.entries = append(l.entries, changeEntry{sequence: c.Sequence, keys: []string{c.Key}})
+	l.entries = edit(slices.Clone(l.entries))
+}
+
+// ChangeLog returns a copy of the entries of a change log.
+func (s *Store) ChangeLog(g projections.Generation, partition int) (list []ChangeEntry) {
+	s.EditChanges(g, partition, func(entries []ChangeEntry) []ChangeEntry {
+		list = entries
+		return entries
+	})
+	return list
 }
 
 func (s *Store) partition(g projections.Generation, partition int) *partition {

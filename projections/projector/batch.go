@@ -283,7 +283,7 @@ func (e *engine) step(target *entry, r *events.Record, ops []projections.Op, tar
 	if err := e.try(target, r, ops, targets); err != nil {
 		e.park(target, r, err)
 	}
-	target.last = r.Sequence
+	target.last, target.appeared = r.Sequence, target.appeared || target.exists
 	return true
 }
 
@@ -337,7 +337,12 @@ func (e *engine) collect() error {
 	for _, d := range b.dirty {
 		d.dirty = false
 		p := &e.parts[d.partition]
+		came := d.appeared
+		d.appeared = false
 		if !d.exists && !d.stored {
+			if came && p.head.State == projections.Live {
+				p.vanished(d.key)
+			}
 			continue
 		}
 		d.at = e.place(d.last)
@@ -373,6 +378,13 @@ func (e *engine) collect() error {
 		d.repaired = false
 	}
 	return nil
+}
+
+// vanished writes down that a document came and went within one commit. That changes nothing but the change log: who saw the document in between, in
+// a store that went back in time since or in another generation, has to be told that it is gone.
+func (p *partition) vanished(key string) {
+	p.touched = true
+	p.writes = append(p.writes, projections.Write{Document: projections.Document{Key: key}, Remove: true})
 }
 
 // commit executes one atomic step on each touched partition, which moves its checkpoint to the tip, unless that is ahead already, and

@@ -17,6 +17,7 @@ type entry struct {
 	parkedOld bool               // the counted one is parked
 	repaired  bool               // what is stored was changed behind our back
 	exists    bool               // it exists now
+	appeared  bool               // it existed at some event since it was committed last
 	loaded    bool
 	dirty     bool
 

@@ -55,6 +55,12 @@ func checkGeneration(t testing.TB, store *memstore.Store, gen projections.Genera
 		if err := checkDocuments(t, copied, gen, def, i, seq, o, listed, edited); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		if err := checkIndexes(copied, gen, i, seq, o); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := checkChanges(copied, gen, h, seq, o, edited); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return nil
 }

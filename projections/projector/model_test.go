@@ -89,7 +89,20 @@ func tagOf(e projections.Event[change]) string {
 // kinds of projections: one whose documents are keyed by entity, one keyed anew, and one that is both.
 var kinds = []string{"accounts", "tags", "both"}
 
+// indexes are those of all of them.
+func indexes() []projections.Index {
+	return []projections.Index{{Name: "by_sum", Fields: []string{"sum"}}, {Name: "by_odd_and_note", Fields: []string{"odd", "note"}}}
+}
+
 func newProjection(kind string, version int) (projections.Projection, error) {
+	plain, err := newPlainProjection(kind, version)
+	if err != nil {
+		return nil, err
+	}
+	return plain.Indexed(indexes()...)
+}
+
+func newPlainProjection(kind string, version int) (*projections.Typed[ledger], error) {
 	switch kind {
 	case "accounts":
 		return projections.New(kind, version,
@@ -113,4 +126,13 @@ func mustProjection(t *testing.T, kind string, version int) projections.Projecti
 		t.Fatal(err)
 	}
 	return p
+}
+
+func mustDefinition(t testing.TB, kind string, version int) *projections.Definition {
+	t.Helper()
+	p, err := newProjection(kind, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Definition()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 
@@ -17,6 +18,8 @@ import (
 type bentStore struct {
 	projections.Store
 	commits func(g projections.Generation, list []projections.Commit) // before they are executed; the writes may be changed too
+	done    func(g projections.Generation, c *projections.Commit)     // after it took effect
+	changes func(after uint64, list []projections.Change, floor uint64) ([]projections.Change, uint64)
 	loaded  func(g projections.Generation, refs []projections.Ref, documents []*projections.Document)
 	created func(g projections.Generation, h projections.Header)
 	states  func(g projections.Generation, s projections.PartitionState) projections.PartitionState
@@ -32,7 +35,23 @@ func (b *bentStore) Apply(ctx context.Context, g projections.Generation, def *pr
 		}
 		b.commits(g, commits)
 	}
-	return b.Store.Apply(ctx, g, def, commits)
+	errs := b.Store.Apply(ctx, g, def, commits)
+	for i, err := range errs {
+		if err == nil && b.done != nil {
+			b.done(g, &commits[i])
+		}
+	}
+	return errs
+}
+
+func (b *bentStore) Changes(
+	ctx context.Context, g projections.Generation, partition int, after uint64, limit int,
+) (projections.Header, []projections.Change, uint64, error) {
+	h, list, floor, err := b.Store.Changes(ctx, g, partition, after, limit)
+	if err == nil && b.changes != nil {
+		list, floor = b.changes(after, list, floor)
+	}
+	return h, list, floor, err
 }
 
 func (b *bentStore) Load(ctx context.Context, g projections.Generation, def *projections.Definition, refs []projections.Ref) ([]*projections.Document, error) {
@@ -210,11 +229,8 @@ func inProjection(bend func(b *bentProjection)) func(*world) {
 // planted are the bugs that the simulation must find.
 func planted() map[string]func(*world) {
 	all := storePlants()
-	for name, plant := range readPlants() {
-		all[name] = plant
-	}
-	for name, plant := range foldPlants() {
-		all[name] = plant
+	for _, more := range []map[string]func(*world){readPlants(), foldPlants(), indexPlants(), changePlants()} {
+		maps.Copy(all, more)
 	}
 	for name, plant := range skipPlants() {
 		all[name] = plant

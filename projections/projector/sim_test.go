@@ -71,8 +71,10 @@ func (c counts) requireAll(t *testing.T) {
 	for _, what := range []string{
 		"appends", "transactions", "fragments", "malformed", "promotions", "flushes", "restores", "lost headers", "edits", "expiries", "kills", "kills mid-call",
 		"held calls", "second projectors", "store faults", "kv faults", "log faults", "holes", "replays", "replays refused", "upgrades",
-		"documents answered", "absences answered", "pages answered", "waits answered", "waits refused", "final replays equal", "zombies", "panics", "skip records", "skips of what is not parked",
-		"skips ignored", "documents released", "documents parked again", "parked documents listed",
+		"documents answered", "absences answered", "pages answered", "waits answered", "waits refused", "final replays equal", "zombies", "panics",
+		"strong reads answered", "strong reads refused", "lookups answered", "lost signals", "demands made up",
+		"skip records", "skips of what is not parked", "skips ignored", "documents released", "documents parked again", "parked documents listed",
+		"changes followed", "copies compared", "watchers sent back", "watchers that wait for a store", "changes followed into another generation",
 	} {
 		if c[what] == 0 {
 			t.Errorf("in all runs together there were no %s", what)
@@ -103,6 +105,7 @@ type simulation struct {
 	leftovers bool   // a snapshot, or a projector that slept while making a partition, may have brought dropped generations back
 	failure   error  // of a query
 	orphaned  bool   // the lease may be held by nobody who knows of it
+	watcher   watcher
 }
 
 // simulate makes the run of a seed and returns what was wrong. plant may put a bug into the world before anything starts.
@@ -142,6 +145,11 @@ func (s *simulation) run() error {
 		if err := s.check(); err != nil {
 			return err
 		}
+		if s.random.IntN(3) == 0 {
+			if err := s.look(&s.watcher); err != nil {
+				return err
+			}
+		}
 	}
 	return s.finish()
 }
@@ -154,6 +162,7 @@ func (s *simulation) begin() {
 	s.options.CheckInterval = time.Duration(pick(50, 1_000)) * time.Millisecond
 	s.options.RetireDelay = time.Duration(pick(10, 1_000)) * time.Millisecond
 	s.options.Observer = newWitness() // is told from several goroutines, and must change nothing
+	s.options.Signals = s.signals
 	s.start()
 }
 
@@ -263,7 +272,7 @@ func (s *simulation) breakSomething() {
 		}
 	default:
 		f.Op = pick(memstore.OpHeaders, memstore.OpClaim, memstore.OpCreate, memstore.OpLoad, memstore.OpApply, memstore.OpCommit, memstore.OpCommit,
-			memstore.OpSetState, memstore.OpDrop, memstore.OpGet, memstore.OpPage)
+			memstore.OpSetState, memstore.OpDrop, memstore.OpGet, memstore.OpPage, memstore.OpChanges)
 		s.store.Fail(f)
 		s.counts["store faults"]++
 	}
@@ -335,7 +344,7 @@ func (s *simulation) editDocument(gen projections.Generation) {
 
 // disturb troubles the projectors themselves.
 func (s *simulation) disturb() {
-	switch s.random.IntN(7) {
+	switch s.random.IntN(9) {
 	case 0, 1:
 		if len(s.running) > 0 {
 			s.letGo()
@@ -362,7 +371,29 @@ func (s *simulation) disturb() {
 			s.begin()
 			s.counts["upgrades"]++
 		}
+	case 7:
+		s.signals.Lose(s.random.IntN(2) == 0)
+		s.counts["lost signals"]++
+	case 8:
+		s.makeUpDemands()
 	}
+}
+
+// makeUpDemands posts demands of nobody, for what is, will be and can never be.
+func (s *simulation) makeUpDemands() {
+	for range 1 + s.random.IntN(30) {
+		p := events.Point{Origin: "us", Lineage: "7f3a11d2", Term: 1 + uint32(s.random.IntN(3)), Sequence: uint64(s.random.IntN(200))} //nolint:gosec // small
+		switch s.random.IntN(6) {
+		case 0:
+			p.Sequence = s.random.Uint64()
+		case 1:
+			p.Lineage = "ffff"
+		case 2:
+			p.Origin = "eu"
+		}
+		s.signals.Demand(projections.Demand{Projection: s.kind, Partitions: projections.PartitionSet{s.random.Uint64(), 0, 0, s.random.Uint64()}, Position: events.At(p)})
+	}
+	s.counts["demands made up"]++
 }
 
 // hold stops the next call of some kind, as if its process were paused there, and takes the lease away meanwhile.

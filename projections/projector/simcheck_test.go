@@ -44,8 +44,18 @@ func (s *simulation) query() error {
 	if len(s.receipts) > 0 && s.random.IntN(2) == 0 {
 		o.AtLeast = s.receipts[max(0, len(s.receipts)-1-s.random.IntN(4))]
 	}
-	switch s.random.IntN(5) {
+	strong := s.random.IntN(4) == 0
+	if strong {
+		o.AtLeast, o.Strong = events.Position{}, true
+	}
+	before := s.oracle(s.version).head()
+	switch s.random.IntN(6) {
+	case 5:
+		return s.lookup(o, strong, before)
 	case 0:
+		if strong {
+			o = query.Options{Wait: o.Wait} // a listing goes on for longer than a head is new
+		}
 		return s.list(o)
 	case 1:
 		_, err := s.reader.Overview(ctx)
@@ -54,7 +64,64 @@ func (s *simulation) query() error {
 	keys := append(slices.Sorted(maps.Keys(s.oracle(s.version).docs)), "never")
 	key := keys[s.random.IntN(len(keys))]
 	a, err := s.reader.Get(ctx, s.kind, key, o)
+	if strong {
+		if wrong := s.judgeStrong(before, a.Position, err); wrong != nil {
+			return wrong
+		}
+	}
 	return s.judgeAnswer(key, o, a, err)
+}
+
+// judgeStrong says what is wrong with the position of an answer to a strong read: the log ended at a sequence before it began.
+func (s *simulation) judgeStrong(before uint64, at events.Position, err error) error {
+	if err != nil && !errors.Is(err, projections.ErrNoDocument) {
+		s.counts["strong reads refused"]++
+		return nil
+	}
+	s.counts["strong reads answered"]++
+	if seq, ok := s.oracle(s.version).seqOf(at); !ok || seq < before {
+		return fmt.Errorf("a strong read that began at %d was answered at %s", before, at)
+	}
+	return nil
+}
+
+// lookup asks for several documents: each must be as the oracle has it at the answer's position or later, and none may be missing that was there all the time.
+func (s *simulation) lookup(o query.Options, strong bool, before uint64) error {
+	keys := append(slices.Sorted(maps.Keys(s.oracle(s.version).docs)), "never", "never")
+	s.random.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	a, err := s.reader.Lookup(context.Background(), s.kind, keys, o)
+	if strong {
+		if wrong := s.judgeStrong(before, a.Position, err); wrong != nil {
+			return wrong
+		}
+	}
+	if errors.Is(err, projections.ErrDocumentDamaged) && len(s.edited) > 0 {
+		return nil
+	}
+	if err != nil {
+		return allowed(err, projections.ErrNotReached, projections.ErrUnavailable, projections.ErrStoreUnreachable, events.ErrUnreachable, projections.ErrUnknownProjection)
+	}
+	oracle, known := s.oracleOf(a.Generation)
+	if !known {
+		return nil
+	}
+	seq, ok := oracle.seqOf(a.Position)
+	if !ok || !oracle.boundary(seq) {
+		return fmt.Errorf("a lookup names %s, where no read model can stand", a.Position)
+	}
+	for i, item := range a.Items {
+		switch {
+		case item.Key != keys[i]:
+			return fmt.Errorf("item %d of a lookup is %s, asked for %s", i, item.Key, keys[i])
+		case s.edited[edit{a.Generation, item.Key}]:
+		case item.Missing && oracle.constant(item.Key, seq):
+			return fmt.Errorf("a lookup of %d lacks %s", seq, item.Key)
+		case !item.Missing && !oracle.had(item.Key, seq, item.Document.Values):
+			return fmt.Errorf("a lookup of %d has %s as %q, which it never was since", seq, item.Key, item.Document.Values)
+		}
+	}
+	s.counts["lookups answered"]++
+	return nil
 }
 
 // judgeAnswer says what is wrong with an answer.
@@ -122,7 +189,7 @@ func (s *simulation) list(o query.Options) error {
 	low := ^uint64(0)
 	for {
 		page, err := s.reader.List(context.Background(), s.kind, query.ListOptions{Options: o, Limit: limit, After: after})
-		if errors.Is(err, projections.ErrDocumentDamaged) && len(s.edited) > 0 {
+		if errors.Is(err, projections.ErrDocumentDamaged) && len(s.edited) > 0 || errors.Is(err, projections.ErrResync) && after != "" {
 			return nil
 		}
 		if err != nil {
@@ -202,6 +269,9 @@ func (s *simulation) finish() error {
 		}
 	}
 	if err := s.eventually(s.tidy); err != nil {
+		return err
+	}
+	if err := s.finalLook(&s.watcher); err != nil {
 		return err
 	}
 	o := s.oracle(s.version)

@@ -23,14 +23,15 @@ import (
 // world is one region in memory: its log, its servers, and the projectors that a test starts and ends. It lives in a synctest bubble, so
 // that waiting costs nothing.
 type world struct {
-	t      testing.TB
-	kind   string
-	log    *memlog.Log
-	store  *memstore.Store
-	kv     *memstore.KV
-	leases *memstore.Leases
-	reader *query.Reader
-	logs   *logbook
+	t       testing.TB
+	kind    string
+	log     *memlog.Log
+	store   *memstore.Store
+	kv      *memstore.KV
+	leases  *memstore.Leases
+	signals *memstore.Signals
+	reader  *query.Reader
+	logs    *logbook
 
 	// What the projectors and the reader are given instead; a planted bug sits here.
 	seenLog    events.Reader
@@ -60,7 +61,7 @@ type running struct {
 func newWorld(t testing.TB, kind string) *world {
 	t.Helper()
 	w := &world{
-		t: t, kind: kind, version: 1, store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(), logs: &logbook{},
+		t: t, kind: kind, version: 1, store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(), logs: &logbook{}, signals: memstore.NewSignals(),
 		log: memlog.New("us", memlog.Options{Lineage: "7f3a11d2"}), oracles: map[int]*oracle{},
 		seenProj: func(p projections.Projection) projections.Projection { return p },
 	}
@@ -72,7 +73,7 @@ func newWorld(t testing.TB, kind string) *world {
 
 // open makes the reader of queries.
 func (w *world) open() {
-	w.reader = query.New("us", w.seenStore, w.seenKV, query.NewHeads(w.seenLog))
+	w.reader = query.New("us", w.seenStore, w.seenKV, query.NewHeads(w.seenLog)).Use(w.signals)
 }
 
 // start begins to run a projector of the world's version with the world's options.

@@ -59,8 +59,12 @@ func onShelf(t *testing.T, seed uint64, test func(s *shelf)) {
 			t.Fatal(err)
 		}
 		r.project(p)
-		test(&shelf{region: r, held: map[string]thing{}, random: rand.New(rand.NewPCG(seed, 1))}) //nolint:gosec // a seeded test
+		test(newShelf(r, seed))
 	})
+}
+
+func newShelf(r *region, seed uint64) *shelf {
+	return &shelf{region: r, held: map[string]thing{}, random: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // a seeded test
 }
 
 func (s *shelf) set(key string, v thing) events.Position {

@@ -65,6 +65,7 @@ func (p *ParkedPage) Hide() {
 func (r *Reader) Parked(ctx context.Context, projection string, o ParkedOptions) (ParkedPage, error) {
 	listed, err := r.List(ctx, projection, ListOptions{Options: o.Options, Range: Range{Index: projections.ParkedIndexName}, Limit: o.Limit, After: o.After})
 	page := ParkedPage{Projection: projection, Region: r.region, Items: []Parked{}, Standing: listed.Standing}
+	page.ETag = "" // the counts are not in it
 	if err != nil {
 		return page, err
 	}

@@ -24,6 +24,7 @@ type waiter struct {
 	written    bool   // it waits for documents to change, not for checkpoints alone
 
 	moved projections.PartitionSet // since it was asked last; guarded by at.mu
+	took  projections.PartitionSet // what the last wait was told
 	woken chan struct{}            // holds one
 }
 
@@ -105,12 +106,13 @@ func (x *waiter) taken() projections.PartitionSet {
 
 // wait returns nil once one of the partitions moved or d is over, or ctx's cause.
 func (x *waiter) wait(ctx context.Context, partitions projections.PartitionSet, d time.Duration) error {
+	x.took = projections.PartitionSet{}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
 		select {
 		case <-x.woken:
-			if x.taken().Meets(partitions) {
+			if x.took = x.taken(); x.took.Meets(partitions) {
 				return nil
 			}
 		case <-t.C:

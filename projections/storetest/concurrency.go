@@ -23,11 +23,14 @@ func concurrencyTests() []subtest {
 // hammer applies commits 2, 3, … on partition 0, each of which writes its own number into both documents, while read runs on several goroutines.
 func hammer(b *bench, read func() error) {
 	const commits, readers = 300, 4
-	var wg sync.WaitGroup
+	var wg, reading sync.WaitGroup
+	reading.Add(readers)
 	stop := make(chan struct{})
 	failed := make(chan error, readers)
 	for range readers {
 		wg.Go(func() {
+			started := sync.OnceFunc(reading.Done)
+			defer started()
 			for {
 				select {
 				case <-stop:
@@ -38,9 +41,11 @@ func hammer(b *bench, read func() error) {
 					failed <- err
 					return
 				}
+				started()
 			}
 		})
 	}
+	reading.Wait()
 	for seq := uint64(2); seq < commits; seq++ {
 		ws := []projections.Write{
 			{Document: document("a", int(seq), seq), Create: seq == 2}, //nolint:gosec // small
@@ -55,7 +60,7 @@ func hammer(b *bench, read func() error) {
 			b.t.Errorf("commit %d: %v", seq, err)
 			break
 		}
-		runtime.Gosched() // a store in memory would be through before anybody reads
+		runtime.Gosched() // a store that does not wait for a network would be done before anybody reads
 	}
 	close(stop)
 	wg.Wait()

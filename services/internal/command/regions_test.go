@@ -55,9 +55,19 @@ func TestWhatAUserDoesInThreeRegions(t *testing.T) {
 		return regexp.MustCompile(`(?m)^it mirrors the log of us, nothing behind$`).MatchString(do(0, "status", "--region", "eu").out)
 	})
 
+	t.Log("a strong read sees what was acknowledged elsewhere, without being told where that is")
+	for _, region := range []string{"ap", "eu", "us"} {
+		written := strings.TrimSpace(do(0, "publish", "airport/JFK", "FlightDeparted", "--data", flight).out)
+		a := decode[answer](t, do(0, "get", "airports", "JFK", "--consistency", "strong", "--wait", "30s", "--region", region, "-o", "json").out)
+		if a.Position != written {
+			t.Errorf("%s answered at %s, after %s was acknowledged", region, a.Position, written)
+		}
+		position = written
+	}
+
 	t.Log("the same over HTTP")
 	body := httpGet(t, up.all[2].HTTP+"/v1/models/airports/ORD?at-least="+position)
-	if got := do(0, "get", "airports", "ORD", "-o", "json", "--region", "ap").out; got != body {
+	if got := do(0, "get", "airports", "ORD", "-o", "json", "--region", "ap").out; steady(got) != steady(body) {
 		t.Errorf("HTTP answered %s and get %s", body, got)
 	}
 	metrics := httpGet(t, up.all[2].HTTP+"/metrics")

@@ -77,6 +77,9 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusBadRequest, "The cursor is not valid")
 	case projections.ErrUnknownIndex:
 		return bad(http.StatusBadRequest, "No such index")
+	case projections.ErrResync:
+		// Gone: it was good once, and the same cursor or token will not be again.
+		return notMet(http.StatusGone, "The listing or the watch cannot go on, and has to begin anew")
 	case projections.ErrInvalidQuery:
 		return bad(http.StatusBadRequest, "The query is not valid")
 	case projections.ErrInvalidProjection:
@@ -225,6 +228,8 @@ func ofServices(code events.Code) Class {
 		return bad(http.StatusForbidden, "The request comes from another site")
 	case ErrUnknownHost:
 		return bad(http.StatusMisdirectedRequest, "The request is for another host")
+	case ErrTooSlow:
+		return later(unknown(http.StatusServiceUnavailable, "What was sent was not taken in time"))
 	case ErrStopping:
 		return later(unknown(http.StatusServiceUnavailable, "The service is stopping"))
 	case ErrStarting:

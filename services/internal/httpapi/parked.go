@@ -11,7 +11,7 @@ import (
 
 // parked answers with a page of parked documents. Values in reasons are always hidden: whoever may see them has the command line.
 func (a *API) parked(w http.ResponseWriter, r *http.Request) error {
-	values, err := parameters(r, "limit", "after")
+	values, err := parameters(r, nil, "limit", "after")
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (a *API) parked(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	page.Hide()
-	stand(w.Header(), page.Position, page.Lag)
+	stand(w.Header(), &page.Standing)
 	w.Header().Set("Cache-Control", "no-cache")
 	return answer(w, http.StatusOK, page)
 }
