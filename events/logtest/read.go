@@ -89,8 +89,18 @@ func readTests() []test {
 			}
 		}},
 		{"the control records of a name can be many, and be left early", func(s *subject) {
+			var all []*events.Pending
 			for range 515 { // more than one answer of a broker holds
-				s.append(events.Batch{Controls: []events.ControlWrite{{Control: events.Control{Name: "mark"}}}})
+				p, err := s.Log.Submit(s.ctx, events.Batch{Controls: []events.ControlWrite{{Control: events.Control{Name: "mark"}}}})
+				if err != nil {
+					s.Fatal(err)
+				}
+				all = append(all, p)
+			}
+			for _, p := range all {
+				if _, err := p.Wait(s.ctx); err != nil {
+					s.Fatal(err)
+				}
 			}
 			if got := s.controls("mark", 0); len(got) != 515 || got[514].Sequence != 516 {
 				s.Fatalf("%d records", len(got))
