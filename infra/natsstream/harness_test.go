@@ -183,6 +183,12 @@ func (o *theirs) fill(n int) {
 	}
 }
 
+// back waits until the owner's client reaches a server that was started again.
+func (o *theirs) back() {
+	o.t.Helper()
+	eventually(o.t, "the servers answer again", func() bool { return o.lastSequence() > 0 })
+}
+
 func (o *theirs) remove(seqs ...uint64) {
 	o.t.Helper()
 	for _, seq := range seqs {

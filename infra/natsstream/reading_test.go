@@ -338,6 +338,7 @@ func TestTheIdentityOutlivesWhatDoesNotChangeTheHistory(t *testing.T) {
 		after, err := s.Info(within(t))
 		return err == nil && after.Terms.Lineage == before.Terms.Lineage
 	})
+	o.back()
 	o.fill(1)
 	f.reads(t, " 1 2 3 4")
 }
@@ -357,6 +358,7 @@ func TestAnOlderCopyOfTheStreamIsNoticed(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
+			o.back()
 			o.fill(10)
 			f := follow(t, s, events.Range{From: 20})
 			f.reads(t, " 20")

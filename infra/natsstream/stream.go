@@ -18,8 +18,8 @@ import (
 
 // Defaults of Options.
 const (
-	// DefaultAttemptTimeout is how long one request waits for its answer.
-	DefaultAttemptTimeout = 5 * time.Second
+	// DefaultAttemptTimeout is how long one request waits for its answer, in which it is sent four times. Others' messages may be large.
+	DefaultAttemptTimeout = 20 * time.Second
 	// DefaultReadPatience is how long a bounded read goes without a record before it gives up.
 	DefaultReadPatience = 15 * time.Second
 )
