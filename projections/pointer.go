@@ -31,6 +31,15 @@ type Retiree struct {
 	Partitions int    `json:"partitions"`
 }
 
+// Gone is what a region remembers of a projection whose read models were dropped, under GoneKey.
+type Gone struct {
+	// Highest is the largest generation number given out, so that no number is used twice.
+	Highest uint32 `json:"highest"`
+}
+
+// GoneKey is the key of what is remembered of a projection whose read models were dropped.
+func GoneKey(projection string) string { return "gone." + projection }
+
 // PointerKey is the pointer's key.
 func PointerKey(projection string) string { return "live." + projection }
 

@@ -33,7 +33,7 @@ type Projection interface {
 type State interface {
 	// AppendFields appends the field values in the order of the schema, as they are stored.
 	AppendFields(values []string) []string
-	// SetFields reads values in the order of the schema. It fails when a value is not of its field's kind.
+	// SetFields reads values in the order of the schema. It fails when a value is not of its field's kind, or a list or a set is not as it would be written.
 	SetFields(values []string) error
 }
 
@@ -66,6 +66,14 @@ func (o *Ops) Reset() { o.list = o.list[:0] }
 // List returns the operations.
 func (o *Ops) List() []Op { return o.list }
 
+// Spare returns the payload that the next operation will carry: memory to work with while it is not known yet whether there will be one.
+func (o *Ops) Spare() any {
+	if len(o.list) < cap(o.list) {
+		return o.list[:len(o.list)+1][len(o.list)].Payload
+	}
+	return nil
+}
+
 // Next appends an operation and returns it, to be filled in by Route. It carries whatever payload the one before in its place had.
 func (o *Ops) Next() *Op {
 	if len(o.list) < cap(o.list) {
@@ -86,6 +94,8 @@ const (
 	KindInt    Kind = "int"    // 64 bits, decimal digits
 	KindString Kind = "string" // UTF-8
 	KindBool   Kind = "bool"   // true or false
+	KindList   Kind = "list"   // elements of these kinds, in the order in which they came: a JSON array, see FormatElements
+	KindSet    Kind = "set"    // the same, each element once, sorted
 )
 
 // Field is one field of a document.
@@ -109,6 +119,8 @@ type Definition struct {
 	Fields  []Field   `json:"fields"`  // in the order in which documents show them
 	Handles []Handles `json:"handles"`
 	Indexes []Index   `json:"indexes,omitempty"`
+	// Expires names the field of kind string that says when a document expires: see FormatExpiry. Empty: documents do not.
+	Expires string `json:"expires,omitempty"`
 	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
 	Meaning string `json:"meaning,omitempty"`
 }
@@ -139,6 +151,9 @@ func (d *Definition) Validate() error {
 			return bad("the field name %q is not [a-z][a-z0-9_]{0,63}, or appears twice", f.Name)
 		}
 		seen[f.Name] = true
+	}
+	if at := d.field(d.Expires); d.Expires != "" && (at < 0 || d.Fields[at].Kind != KindString) {
+		return bad("documents expire by %q, which is no field of kind string", d.Expires)
 	}
 	return d.validateIndexes(bad)
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	_ "embed" // accounts.yaml
 	"fmt"
 	"math/rand/v2"
 	"strconv"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/declared"
 )
 
 // account is the document: five fields.
@@ -78,7 +80,15 @@ func fold(a account, b *booking) account {
 	return a
 }
 
-func projection() (projections.Projection, error) {
+func inGo() (projections.Projection, error) {
 	return projections.New("accounts", 1, projections.On("account", "Booked",
 		func(a account, e projections.Event[booking]) (account, error) { return fold(a, e.Data), nil }))
+}
+
+//go:embed accounts.yaml
+var accounts []byte
+
+func inYAML() (projections.Projection, error) {
+	p, _, err := declared.Parse("accounts.yaml", accounts)
+	return p, err
 }

@@ -284,7 +284,7 @@ func TestTheServicesMayDoNothingElse(t *testing.T) {
 		nc := m.connect(region, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
 		for _, subject := range []string{
 			"$JS.API.STREAM.DELETE.EVT_us", "$JS.API.STREAM.PURGE.EVT_us", "$JS.API.STREAM.MSG.DELETE.EVT_us", "$JS.API.STREAM.CREATE.other",
-			"$JS.API.STREAM.DELETE.KV_tidemark-" + region, "$SYS.REQ.SERVER.PING",
+			"$JS.API.STREAM.DELETE.KV_tidemark-" + region, "$JS.API.STREAM.UPDATE.KV_tidemark-" + region, "$SYS.REQ.SERVER.PING",
 		} {
 			must(t, nc.Publish(subject, nil))
 			must(t, nc.FlushWithContext(within(t)))

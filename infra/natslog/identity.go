@@ -23,6 +23,24 @@ func newLineage() events.Lineage {
 	return events.Lineage(hex.EncodeToString(b[:]))
 }
 
+// first returns the first message of a stream that holds any: ErrNoLog of one that does not. It may come while we ask, so it is missing only when it was
+// asked for after the stream was seen to hold something.
+func (a api) first(ctx context.Context, origin string) (*message, error) {
+	m, err := a.message(ctx, query{Sequence: 1})
+	if !errors.Is(err, errNoMessage) {
+		return m, err
+	}
+	info, err := a.streamInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if info.State.LastSeq == 0 {
+		return nil, events.Errorf(events.ErrNoLog, "stream %s is there and empty: nothing has begun the log of origin %s in it yet", a.stream, origin).
+			Hint("Whoever made it, a writer that sets the log up or a mirror, fills it in a moment.")
+	}
+	return a.message(ctx, query{Sequence: 1})
+}
+
 // genesisOf reads a log's first record: ErrForeignHistory when it is not a genesis of this origin.
 func genesisOf(ctx context.Context, a api, origin string) (events.Genesis, error) {
 	var g events.Genesis
@@ -30,14 +48,8 @@ func genesisOf(ctx context.Context, a api, origin string) (events.Genesis, error
 		return events.Errorf(events.ErrForeignHistory, "the first record of stream %s %s, so it is not a log of origin %s", a.stream, what, origin).
 			Hint("A log is begun by natslog.Setup. A stream filled by others needs a projection that says how to read it.")
 	}
-	m, err := a.message(ctx, query{Sequence: 1})
+	m, err := a.first(ctx, origin)
 	if errors.Is(err, errNoMessage) {
-		if info, err := a.streamInfo(ctx); err != nil {
-			return g, err
-		} else if info.State.LastSeq == 0 {
-			return g, events.Errorf(events.ErrNoLog, "stream %s is there and empty: nothing has begun the log of origin %s in it yet", a.stream, origin).
-				Hint("Whoever made it, a writer that sets the log up or a mirror, fills it in a moment.")
-		}
 		return g, foreign("is missing")
 	}
 	if err != nil {

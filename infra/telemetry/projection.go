@@ -66,7 +66,7 @@ func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
 	p.fence = m.counter("tidemark_projection_fenced_total", "{refusal}", "Writes that the store refused because of another owner.")
 	p.replays = m.counter("tidemark_projection_replays_total", "{replay}", "Replays that ended: equal, different, uncompared, or failed.")
 	g := &p.gauges
-	g.state = m.gauge("tidemark_projection_state", "1", "1 for the state that the projector is in: starting, following, waiting or refused.")
+	g.state = m.gauge("tidemark_projection_state", "1", "1 for the state that the projector is in: starting, following, waiting, refused or paused.")
 	g.generation = m.gauge("tidemark_projection_generation", "{generation}", "Number of the live generation.")
 	g.known = m.gauge("tidemark_projection_lag_known", "1", "Whether it is known how far the read model is behind this region's copy of the log.")
 	g.checkpoint = m.gauge("tidemark_projection_checkpoint_sequence", "{sequence}", "Smallest checkpoint of the live generation's partitions.")
@@ -99,10 +99,14 @@ func (p *projection) of(name string) *model {
 	return m
 }
 
-// Changed takes note of the state.
+// Changed takes note of the state. Without one, this process has nothing to say about the projection any more.
 func (p *projection) Changed(s projections.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.State == "" {
+		delete(p.known, s.Projection)
+		return
+	}
 	p.of(s.Projection).state = s.State
 }
 
@@ -198,6 +202,7 @@ func (p *projection) observeModel(o metric.Observer, name string, m *model, now 
 	g, by := &p.gauges, labels("projection", name)
 	for _, state := range [...]projections.ProjectorState{
 		projections.ProjectorStarting, projections.ProjectorFollowing, projections.ProjectorWaiting, projections.ProjectorRefused,
+		projections.ProjectorPaused,
 	} {
 		o.ObserveInt64(g.state, flag(m.state == state), labels("projection", name, "state", string(state)))
 	}

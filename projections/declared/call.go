@@ -2,9 +2,11 @@ package declared
 
 import (
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
 
 	"tidemark.dev/events"
+	"tidemark.dev/projections"
 )
 
 // call is one event on its way through the rules. It is the activation of the expressions: it resolves their variables.
@@ -12,17 +14,40 @@ type call struct {
 	projection *Projection
 	record     *events.Record
 	doc        []value // while a fold is under way
+	folds      int     // that are still to come
 
 	decoded bool
 	data    node
 	err     error // why there is no data
+	root    inside
+
+	one     [1]projections.Element // the elements of a single value
+	walked  *list                  // the list of a document that was asked for last,
+	walkers ref.Val                // and that as CEL has it
+}
+
+// begin makes the call one of another event. It keeps its memory.
+func (c *call) begin(p *Projection, r *events.Record) {
+	members := c.root.members
+	*c = call{projection: p, record: r}
+	c.root.members = members
+}
+
+// end forgets the event. Between batches nothing keeps the payloads of the last one in memory.
+func (c *call) end() {
+	const few = 64 // names of an object: more memory than for that is given back
+	members := c.root.members
+	clear(members)
+	if *c = (call{}); cap(members) <= few {
+		c.root.members = members[:0]
+	}
 }
 
 // payload returns the data, decoded when it is first needed, and upcast.
 func (c *call) payload() (*node, error) {
 	if !c.decoded {
 		c.decoded = true
-		if c.data, c.err = parseData(&c.record.Event); c.err == nil {
+		if c.err = c.decode(); c.err == nil {
 			c.err = c.projection.upcast(c)
 		}
 	}
@@ -30,6 +55,38 @@ func (c *call) payload() (*node, error) {
 		return nil, c.err
 	}
 	return &c.data, nil
+}
+
+func (c *call) decode() (err error) {
+	if c.data.text, err = dataText(&c.record.Event); err != nil {
+		return err
+	}
+	if first := c.data.text[0]; first == '{' || first == '[' {
+		c.root.read(c.data.text, &c.projection.wanted)
+		c.data.in = &c.root
+	}
+	return nil
+}
+
+// elements returns the elements of a list, or the one that a single value is.
+func (c *call) elements(v value) (_ []projections.Element, err error) {
+	if v.kind == kindList {
+		return v.list.elements, nil
+	}
+	c.one[0], err = v.element()
+	return c.one[:], err
+}
+
+// list returns a list as CEL has it. An expression may ask for it at every item of another.
+func (c *call) list(l *list) ref.Val {
+	if c.walked != l {
+		all := make([]ref.Val, len(l.elements))
+		for i, e := range l.elements {
+			all[i] = c.celValue(ofElement(e))
+		}
+		c.walked, c.walkers = l, types.NewRefValList(types.DefaultTypeAdapter, all)
+	}
+	return c.walkers
 }
 
 // The variables of expressions.
@@ -70,10 +127,10 @@ func (c *call) ResolveName(name string) (any, bool) {
 		return types.Timestamp{Time: c.record.Event.Time.UTC()}, true
 	}
 	if get := c.projection.attributes[name]; get != nil {
-		return celValue(get(c)), true
+		return c.celValue(get(c)), true
 	}
 	if i, ok := c.projection.variables[name]; ok && c.doc != nil {
-		return celValue(c.doc[i]), true
+		return c.celValue(c.doc[i]), true
 	}
 	return nil, false
 }

@@ -10,10 +10,10 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 	"go.yaml.in/yaml/v3"
 
 	"tidemark.dev/events"
-	"tidemark.dev/projections"
 )
 
 // compiler makes sources of expressions.
@@ -24,6 +24,7 @@ type compiler struct {
 	doc    *cel.Env // knows the event and the document
 
 	expressions int // compiled so far
+	wanted      wanted
 	normal      normalFile
 }
 
@@ -32,11 +33,12 @@ func newCompiler(r *reader, fields []field) (*compiler, error) {
 		cel.Variable(dataVariable, cel.DynType), cel.Variable(timeVariable, cel.TimestampType),
 		cel.ParserExpressionSizeLimit(MaxExpression), cel.ParserRecursionLimit(maxExpressionDepth), cel.ExpressionNodeLimit(maxExpressionNodes),
 		cel.RegexProgramSizeLimit(maxRegex), cel.DefaultUTCTimeZone(true), cel.StrictTimestampParsing(true),
+		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 		cel.Macros(append(slices.Clone(cel.StandardMacros), cel.GlobalMacro("default", 2, expandDefault))...),
 	}
 	none := &call{record: &events.Record{}}
 	for name, get := range attributes() {
-		options = append(options, cel.Variable(name, celType(get(none).kind)))
+		options = append(options, cel.Variable(name, get(none).kind.celType()))
 	}
 	event, err := cel.NewEnv(append([]cel.EnvOption{cel.ClearMacros()}, options...)...)
 	if err != nil {
@@ -44,7 +46,7 @@ func newCompiler(r *reader, fields []field) (*compiler, error) {
 	}
 	var document []cel.EnvOption
 	for _, f := range fields {
-		document = append(document, cel.Variable(docPrefix+f.name, celType(f.initial.kind)))
+		document = append(document, cel.Variable(docPrefix+f.name, f.initial.kind.celType()))
 	}
 	doc, err := event.Extend(document...)
 	if err != nil {
@@ -52,17 +54,20 @@ func newCompiler(r *reader, fields []field) (*compiler, error) {
 	}
 	c := &compiler{reader: r, fields: fields, event: event, doc: doc}
 	for _, f := range fields {
-		c.normal.Fields = append(c.normal.Fields, [3]string{f.name, string(f.initial.kind), f.initial.String()})
+		c.normal.Fields = append(c.normal.Fields, f.normal())
 	}
 	return c, nil
 }
 
-func celType(k projections.Kind) *cel.Type {
+// celType returns the type of variables of a kind.
+func (k kind) celType() *cel.Type {
 	switch k {
-	case projections.KindInt:
+	case kindInt:
 		return cel.IntType
-	case projections.KindBool:
+	case kindBool:
 		return cel.BoolType
+	case kindList:
+		return cel.ListType(cel.DynType)
 	default:
 		return cel.StringType
 	}
@@ -90,7 +95,7 @@ func expandDefault(f cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Exp
 }
 
 // compile compiles a text at a place of the file. Nil after a finding. want is what it may give; empty is anything that a field can hold.
-func (c *compiler) compile(env *cel.Env, n *yaml.Node, offset int, text, what string, want ...projections.Kind) source {
+func (c *compiler) compile(env *cel.Env, n *yaml.Node, offset int, text, what string, want ...kind) source {
 	checked, issues := env.Compile(text)
 	if list := issues.Errors(); len(list) > 0 {
 		for _, e := range list {
@@ -101,6 +106,7 @@ func (c *compiler) compile(env *cel.Env, n *yaml.Node, offset int, text, what st
 	if !c.deterministic(n, offset, checked, what) || !c.fits(n, checked, what, want) {
 		return nil
 	}
+	c.wanted.see(checked.NativeRep().Expr())
 	if s := c.simple(checked.NativeRep().Expr()); s != nil {
 		return s
 	}
@@ -127,26 +133,31 @@ func plainWords(message string) string {
 }
 
 // fits checks the kind that the expression gives, as far as it is known before there is data.
-func (c *compiler) fits(n *yaml.Node, checked *cel.Ast, what string, want []projections.Kind) bool {
-	var kind projections.Kind
+func (c *compiler) fits(n *yaml.Node, checked *cel.Ast, what string, want []kind) bool {
+	var k kind
 	switch t := checked.OutputType(); t.Kind() {
 	case types.DynKind, types.AnyKind:
 		return true
 	case types.IntKind:
-		kind = projections.KindInt
+		k = kindInt
 	case types.StringKind:
-		kind = projections.KindString
+		k = kindString
 	case types.BoolKind:
-		kind = projections.KindBool
+		k = kindBool
+	case types.ListKind:
+		k = kindList
+	case types.TimestampKind:
+		k = kindTime
+	}
+	switch {
+	case k == 0 || k == kindTime && !slices.Contains(want, kindTime):
+		c.find(n, ErrWrongType, "%s gives %s, which no field can hold; convert it with string() or int()", what, checked.OutputType())
+	case len(want) > 0 && !slices.Contains(want, k):
+		c.find(n, ErrWrongType, "%s gives %s, and %s is wanted", what, k, want[0])
 	default:
-		c.find(n, ErrWrongType, "%s gives %s, which no field can hold; convert it with string() or int()", what, t)
-		return false
+		return true
 	}
-	if len(want) > 0 && !slices.Contains(want, kind) {
-		c.find(n, ErrWrongType, "%s gives %s, and %s is wanted", what, article(kind), article(want[0]))
-		return false
-	}
-	return true
+	return false
 }
 
 // simple returns the source of what needs no CEL: a constant, a variable, a path of the data.
@@ -185,11 +196,35 @@ func ours(v ref.Val) (value, error) {
 		return ofString(string(v)), nil
 	case types.Bool:
 		return ofBool(bool(v)), nil
+	case types.Timestamp:
+		return ofTime(v.Time)
+	case traits.Lister:
+		return ourList(v)
 	case *object:
 		return value{}, because("the result is an object")
+	case types.Null:
+		return value{}, because("the result is null")
+	case *types.Err:
+		return value{}, because("%s", told(v.Unwrap())) // an item of a list that nobody has looked at
 	default:
-		return value{}, because("the result is neither an integer nor a string nor a boolean")
+		return value{}, because("the result is no value that a field can hold")
 	}
+}
+
+func ourList(from traits.Lister) (value, error) {
+	l := &list{}
+	for i := from.Iterator(); i.HasNext() == types.True; {
+		item, err := ours(i.Next())
+		if err != nil {
+			return value{}, because("an item: %s", err)
+		}
+		e, err := item.element()
+		if err != nil {
+			return value{}, err
+		}
+		l.elements = append(l.elements, e)
+	}
+	return ofList(l), nil
 }
 
 // program is a source that CEL computes.
@@ -217,7 +252,8 @@ func told(err error) string {
 	}
 	message := err.Error()
 	for _, known := range [...]struct{ theirs, ours string }{
-		{"cost limit", "it costs more than the bound"}, {"overflow", "an integer overflow"}, {"divi", "a division by zero"}, {"modul", "a division by zero"},
+		{"cost limit", "it costs more than the bound"}, {"timestamp overflow", "a time out of range"}, {"duration overflow", "a duration out of range"},
+		{"overflow", "an integer overflow"}, {"divi", "a division by zero"}, {"modul", "a division by zero"},
 		{"no such key", "a value is missing"}, {"no such attribute", "a value is missing"}, {"no such overload", "values of these kinds do not go together"},
 		{"out of bounds", "no such item of the list"}, {"iterable", "an object cannot be walked through"}, {"conver", "a value cannot be converted"},
 		{"timestamp", "not a time"}, {"duration", "not a duration"},

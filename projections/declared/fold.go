@@ -2,10 +2,12 @@ package declared
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -32,18 +34,24 @@ type Unrouted struct {
 	Reason   string
 }
 
+// entry is a document that is being folded.
+type entry struct {
+	state    projections.State
+	exists   bool
+	document Document
+}
+
 // Fold applies records to a projection, be it declared or written in Go, in memory and without servers: for tests, and to look at a sample. It
-// does what a projector does: a document whose fold fails is parked and stays as it was, later events leave it alone.
+// does what a projector does: a document whose fold fails is parked and stays as it was, later events leave it alone. A mark removes the
+// documents that have expired.
 func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
-	type entry struct {
-		state    projections.State
-		exists   bool
-		document Document
-	}
 	all := map[string]*entry{}
 	out := Outcome{Fields: p.Definition().Fields}
 	var ops projections.Ops
 	for r := range records {
+		if at, ok := events.MarkTime(r); ok {
+			expire(p.Definition(), all, at)
+		}
 		if r.Kind != events.KindEvent {
 			continue
 		}
@@ -83,6 +91,28 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 		}
 	}
 	return out
+}
+
+// newMark returns the mark of a time.
+func newMark(seq uint64, at time.Time) *events.Record {
+	data, err := json.Marshal(events.Mark{Time: at})
+	if err != nil {
+		panic(err) // the years are those of RFC 3339
+	}
+	return &events.Record{Sequence: seq, Kind: events.KindControl, Time: at, Control: events.Control{Name: events.ControlMark, Data: data}}
+}
+
+// expire removes the documents that a mark removes.
+func expire(d *projections.Definition, all map[string]*entry, mark time.Time) {
+	i := slices.IndexFunc(d.Fields, func(f projections.Field) bool { return f.Name == d.Expires })
+	if i < 0 {
+		return
+	}
+	for key, e := range all {
+		if e.exists && projections.Expired(e.state.AppendFields(nil)[i], e.document.Parked, mark) {
+			delete(all, key)
+		}
+	}
 }
 
 // Digest returns the digest of the outcome's documents without their positions: equal outcomes have equal ones.

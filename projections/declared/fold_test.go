@@ -106,7 +106,7 @@ func TestWhatCannotBeAppliedParksTheDocumentWithAReason(t *testing.T) {
 		{"a walk through an empty object", `[{set: {b: "data.o.all(x, true)"}}]`, `{"o":{}}`, "on E: set b: data.o.all(x, true): an object cannot be walked through"},
 		{"objects compared", `[{set: {b: data.o == data.o}}]`, `{"o":{}}`, "on E: set b: data.o == data.o: data.o is an object: only its values can be compared"},
 		{"an object for a value", `[{set: {s: data.o}}]`, `{"o":{}}`, "on E: set s: data.o is an object"},
-		{"a list for a value", `[{set: {s: "data.l + data.l"}}]`, `{"l":[]}`, "on E: set s: data.l + data.l: the result is neither an integer nor a string nor a boolean"},
+		{"a list for a value", `[{set: {s: "data.l + data.l"}}]`, `{"l":[]}`, "on E: set s: the value is a list, and a string is wanted"},
 		{"a condition that is no boolean", `[{count: n, when: data.n}]`, `{"n":1}`, "on E: the condition of step 1: it is an integer, and a boolean is wanted"},
 		{"has below what is missing", `[{set: {b: has(data.a.b)}}]`, `{}`, "on E: set b: has(data.a.b): data.a is missing"},
 		{"no time", `[{set: {s: string(event.time)}}]`, `{}`, "on E: set s: string(event.time): event.time is missing"},

@@ -10,9 +10,11 @@ import (
 // is read today: a projection that runs is known by it.
 type normalFile struct {
 	Format int            `json:"format"`
-	Fields [][3]string    `json:"fields"` // name, kind, default
+	Fields [][3]string    `json:"fields"` // name, kind and what it keeps, default
 	Upcast []normalUpcast `json:"upcast,omitempty"`
 	On     []normalRule   `json:"on"`
+	// Indexes are a name and its fields each.
+	Indexes [][]string `json:"indexes,omitempty"`
 }
 
 type normalUpcast struct {

@@ -9,6 +9,7 @@ import (
 type slot struct {
 	call *call
 	rule *rule
+	own  call // that of an event whose first operation has this slot
 }
 
 // Projection is a projection that was read from a file. It never changes and may be used by several goroutines.
@@ -20,9 +21,10 @@ type Projection struct {
 	upcasts    map[string][]*upcast
 	attributes map[string]func(c *call) value
 	variables  map[string]int // doc.name -> field
+	wanted     wanted
 }
 
-// Definition describes it as it describes one in Go: name, version, fields, and which events it handles.
+// Definition describes it as it describes one in Go: name, version, fields, indexes, which events it handles, and when documents expire.
 func (p *Projection) Definition() *projections.Definition { return &p.definition }
 
 // Meaning is the fingerprint of what the file says: 16 hexadecimal digits of a SHA-256. Comments, layout, version and tests are not in it; the text
@@ -39,32 +41,41 @@ func (p *Projection) Route(r *events.Record, at int, ops *projections.Ops) {
 		if !rule.about(&r.Event) {
 			continue
 		}
+		s, ok := ops.Spare().(*slot)
+		if !ok {
+			s = &slot{}
+		}
 		if c == nil {
-			c = &call{projection: p, record: r}
+			c = &s.own
+			c.begin(p, r)
 		}
 		key, concerned, err := rule.route(c)
 		if !concerned {
 			continue
 		}
 		op := ops.Next()
-		op.At, op.Key, op.Err = at, key, err
-		s, ok := op.Payload.(*slot)
-		if !ok {
-			s = &slot{}
-			op.Payload = s
-		}
+		op.At, op.Key, op.Err, op.Payload = at, key, err, s
 		s.call, s.rule = c, rule
+		if err == nil {
+			c.folds++
+		}
 	}
 }
 
 // Fold applies an operation of Route. It fails with the reason why the document is to be parked, and leaves the state as it was.
-func (p *Projection) Fold(s projections.State, _ *events.Record, op *projections.Op) error {
+func (p *Projection) Fold(s projections.State, r *events.Record, op *projections.Op) error {
 	d, from := s.(*document), op.Payload.(*slot)
 	c := from.call
+	if c.record != r {
+		c.begin(p, r) // it was folded already
+	}
 	copy(d.scratch, d.values)
 	c.doc = d.scratch
 	err := from.rule.fold(c, p.fields)
 	c.doc = nil
+	if c.folds--; c.folds <= 0 {
+		c.end()
+	}
 	if err != nil {
 		return err
 	}
@@ -77,8 +88,11 @@ func (p *Projection) seal(rules []*rule, upcasts []*upcast) error {
 	p.rules, p.upcasts, p.variables = map[string][]*rule{}, map[string][]*upcast{}, map[string]int{}
 	p.attributes = attributes()
 	for i, f := range p.fields {
-		p.definition.Fields = append(p.definition.Fields, projections.Field{Name: f.name, Kind: f.initial.kind})
+		p.definition.Fields = append(p.definition.Fields, projections.Field{Name: f.name, Kind: f.kind})
 		p.variables[docPrefix+f.name] = i
+		if f.expires {
+			p.definition.Expires = f.name
+		}
 	}
 	for _, r := range rules {
 		for _, typ := range r.types {

@@ -29,10 +29,11 @@ type sampled struct {
 	Data        json.RawMessage   `json:"data"`
 	Base64      []byte            `json:"data_base64"`
 	Malformed   string            `json:"malformed"`
+	Mark        time.Time         `json:"mark"`
 }
 
 // ReadSample reads events as JSON: one after the other, on lines or not, or as one list, which is what tidemark history -o json prints. Of each, type and
-// entity are needed; the others have defaults. The error is an events.ErrInvalidEvent with the number of the event, or that of the reader; nothing
+// entity are needed; the others have defaults. One with a time as mark is a mark, which removes what has expired. The error is an events.ErrInvalidEvent with the number of the event, or that of the reader; nothing
 // follows it.
 func ReadSample(from io.Reader) iter.Seq2[*events.Record, error] {
 	return func(yield func(*events.Record, error) bool) {
@@ -77,6 +78,9 @@ func ReadSample(from io.Reader) iter.Seq2[*events.Record, error] {
 func (s *sampled) record(n int, last uint64) (*events.Record, error) {
 	if s.Malformed != "" { // a record that is no event changes no document
 		return &events.Record{Sequence: max(s.Sequence, last+1), Kind: events.KindMalformed, Reason: s.Malformed}, nil
+	}
+	if !s.Mark.IsZero() {
+		return newMark(max(s.Sequence, last+1), s.Mark), nil
 	}
 	entity, err := events.ParseEntity(s.Entity)
 	if err != nil {

@@ -24,6 +24,7 @@ type batch struct {
 	come    []projections.IndexEntry
 	commits []projections.Commit
 	order   []int
+	marks   []int    // where marks are among the records, when documents expire
 	parked  []*entry // documents whose fold stopped in this batch
 	began   time.Time
 }
@@ -59,13 +60,16 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 			if err := e.learn(r); err != nil {
 				return err
 			}
+			e.noteMark(r, i)
 		}
 	}
 	e.target(work)
 	if err := e.fetch(ctx); err != nil {
 		return err
 	}
-	e.fold(work)
+	if err := e.fold(ctx, work); err != nil {
+		return err
+	}
 	if err := e.collect(); err != nil {
 		return err
 	}
@@ -102,6 +106,9 @@ func (e *engine) contiguous(records []events.Record) error {
 
 // learn takes over a term that began after the log was asked for its terms.
 func (e *engine) learn(r *events.Record) error {
+	if e.options.Control != nil {
+		e.options.Control(r)
+	}
 	if starts := e.terms.Starts; r.Control.Name != events.ControlTerm || len(starts) > 0 && r.Sequence <= starts[len(starts)-1] {
 		return nil
 	}
@@ -118,7 +125,7 @@ func (e *engine) begin() {
 	b.ops.Reset()
 	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
 	b.entries = b.entries[:0]
-	b.parked = b.parked[:0]
+	b.parked, b.marks = b.parked[:0], b.marks[:0]
 	e.begins()
 	for i := range e.parts {
 		p := &e.parts[i]
@@ -230,17 +237,30 @@ func within(at string, upto uint64) bool {
 	return err == nil && seq <= upto
 }
 
-// fold applies the operations in the order of the log.
-func (e *engine) fold(work []*events.Record) {
+// fold applies the operations, and the marks between them, in the order of the log.
+func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 	b := &e.batch
 	list := b.ops.List()
+	marks := b.marks
 	for i, target := range b.targets {
+		for len(marks) > 0 && marks[0] < list[i].At {
+			if err := e.passMark(ctx, work[marks[0]]); err != nil {
+				return err
+			}
+			marks = marks[1:]
+		}
 		if target == nil || !e.step(target, work[list[i].At], &list[i]) || target.dirty {
 			continue
 		}
 		target.dirty = true
 		b.dirty = append(b.dirty, target)
 	}
+	for _, at := range marks {
+		if err := e.passMark(ctx, work[at]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // step applies one operation to a document and reports whether it changed.
@@ -264,6 +284,7 @@ func (e *engine) step(target *entry, r *events.Record, op *projections.Op) bool 
 		e.panicked(r, target.key, err)
 	}
 	target.last, target.appeared = r.Sequence, target.appeared || target.exists
+	e.sooner(target)
 	return true
 }
 

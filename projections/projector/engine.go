@@ -43,6 +43,7 @@ type engine struct {
 	hasher *projections.Hasher
 	// indexer is nil when there are no indexes.
 	indexer *projections.Indexer
+	expiry  expiry
 	whole   whole
 	batch   batch
 
@@ -97,7 +98,7 @@ func newEngine(p projections.Projection, log events.Reader, store projections.St
 	def := p.Definition()
 	return &engine{
 		proj: p, def: def, finger: def.Fingerprint(), log: log, store: store, gen: gen, owner: owner, options: o,
-		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), pause: make(chan struct{}),
+		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), expiry: expiryOf(def), pause: make(chan struct{}),
 		wanted: func(context.Context) error { return nil }, follows: func() {},
 	}
 }
@@ -134,6 +135,7 @@ func (e *engine) run(ctx context.Context, to uint64) error {
 func (e *engine) load(ctx context.Context) error {
 	e.cache.clear()
 	e.whole.reset()
+	e.expiry.forget()
 	headers, err := e.store.Claim(ctx, e.gen, e.owner)
 	if err != nil {
 		return e.refused(err)

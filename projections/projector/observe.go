@@ -14,7 +14,7 @@ import (
 //
 // Documents, checkpoints and digests do not depend on an observer: it is told, never asked.
 type Observer interface {
-	// Changed: the projector is in another state, or says something else about it.
+	// Changed: the projector is in another state, or says something else about it. Without a state: the projection is nobody's here any more.
 	Changed(projections.Status)
 	// Committed: a batch is in the store, or the checkpoints of partitions moved that no event touched.
 	Committed(*Committed)

@@ -53,8 +53,12 @@ func (e *engine) replace(d *entry) error {
 	return nil
 }
 
-// entityType returns the type of the one entity whose events make up a document.
+// entityType returns the type of the one entity whose events make up a document. Those of documents that expire are not enough: the marks
+// are missing.
 func (e *engine) entityType() (string, bool) {
+	if e.def.Expires != "" {
+		return "", false
+	}
 	typ := e.def.Handles[0].EntityType
 	for _, h := range e.def.Handles {
 		if !h.ByEntity || h.EntityType != typ || typ == "" {
@@ -145,6 +149,13 @@ func (f *refolding) ofWhole(ctx context.Context, r *events.Record) (bool, error)
 
 // step applies a record to the documents that are folded again.
 func (f *refolding) step(r *events.Record) {
+	if at, ok := events.MarkTime(r); ok {
+		for _, d := range f.suspects {
+			if r.Sequence <= f.e.parts[d.partition].seq {
+				f.e.expire(d, at, r.Sequence)
+			}
+		}
+	}
 	if r.Kind != events.KindEvent {
 		return
 	}

@@ -103,7 +103,7 @@ func (r *replayRun) prepare(ctx context.Context) (switched bool, err error) {
 		return false, err
 	}
 	gen := projections.Generation{Projection: p.def.Name, Number: j.Generation, Partitions: j.Partitions}
-	r.next = p.engine(gen, r.token)
+	r.next = p.engine(p.proj, gen, r.token)
 	p.options.Logger.InfoContext(ctx, "replay begins", "generation", gen.Number, "reason", j.Reason)
 	return false, nil
 }

@@ -354,7 +354,7 @@ func (s *simulation) disturb() {
 		s.killMidCall()
 	case 6:
 		if s.version == 1 && s.random.IntN(4) == 0 {
-			s.version = 2
+			s.version, s.earlier = 2, s.random.IntN(2) == 0
 			s.begin()
 			s.counts["upgrades"]++
 		}

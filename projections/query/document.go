@@ -3,12 +3,13 @@ package query
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 
 	"tidemark.dev/projections"
 )
 
 // Document is a document's fields in the order of the definition. As JSON it is an object in that order: integers are numbers,
-// booleans are booleans.
+// booleans are booleans, lists and sets are arrays.
 type Document struct {
 	Fields []projections.Field
 	Values []string
@@ -37,13 +38,19 @@ func (d Document) MarshalJSON() ([]byte, error) {
 		b = append(b, '"')
 		b = append(b, f.Name...) // [a-z0-9_]
 		b = append(b, '"', ':')
-		if f.Kind == projections.KindString {
+		switch f.Kind {
+		case projections.KindString:
 			text, err := quote(d.Values[i])
 			if err != nil {
 				return nil, err
 			}
 			b = append(b, text...)
-		} else {
+		case projections.KindList, projections.KindSet:
+			if _, err := projections.ParseElements(f.Kind, d.Values[i]); err != nil {
+				return nil, fmt.Errorf("the field %s: %w", f.Name, err)
+			}
+			b = append(b, d.Values[i]...)
+		default:
 			b = append(b, d.Values[i]...)
 		}
 	}

@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,43 +57,54 @@ func (r *Reader) Overview(ctx context.Context) (Overview, error) {
 		return o, err
 	}
 	for _, name := range names {
-		s, err := r.model(ctx, name)
+		s, there, err := r.model(ctx, name)
 		if err != nil {
 			return o, err
 		}
-		o.Projections = append(o.Projections, s)
+		if there {
+			o.Projections = append(o.Projections, s)
+		}
 	}
 	return o, nil
 }
 
-// Projections returns the names of the region's projections, sorted.
+// Projections returns the names of the projections that the region has a read model of, or something to say about, sorted.
 func (r *Reader) Projections(ctx context.Context) ([]string, error) {
-	prefix := projections.PointerKey("")
-	keys, err := r.kv.Keys(ctx, prefix)
-	if err != nil {
-		return nil, err
+	var names []string
+	for _, key := range [...]func(string) string{projections.PointerKey, projections.StatusKey} {
+		prefix := key("")
+		keys, err := r.kv.Keys(ctx, prefix)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			names = append(names, strings.TrimPrefix(k, prefix))
+		}
 	}
-	for i := range keys {
-		keys[i] = strings.TrimPrefix(keys[i], prefix)
-	}
-	return keys, nil
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
-func (r *Reader) model(ctx context.Context, name string) (ModelStatus, error) {
+// model returns how one projection does. It reports false for one that is being removed.
+func (r *Reader) model(ctx context.Context, name string) (ModelStatus, bool, error) {
 	s := ModelStatus{Name: name, State: "unknown", Projector: "unknown"}
 	pointer, _, err := projections.ReadPointer(ctx, r.kv, name)
 	if err != nil {
-		return s, err
+		return s, false, err
 	}
 	s.Generation, s.Version, s.Partitions = pointer.Generation, pointer.Version, pointer.Partitions
 	status, entry, err := projections.ReadStatus(ctx, r.kv, name)
 	if err != nil {
-		return s, err
+		return s, false, err
 	}
 	r.hear(&s, &status, entry)
+	if pointer.Generation == 0 { // it was never built here, and the projector says why; or it goes
+		s.State = "empty"
+		return s, status.State != "", nil
+	}
 	job, revision, err := projections.ReadJSON[projections.Replay](ctx, r.kv, projections.ReplayKey(name))
 	if err != nil {
-		return s, err
+		return s, false, err
 	}
 	if revision != 0 {
 		s.Replay = &job
@@ -101,10 +113,10 @@ func (r *Reader) model(ctx context.Context, name string) (ModelStatus, error) {
 	if err != nil {
 		code, _ := events.CodeOf(err) // the state stays unknown
 		s.Code, s.Message = string(code), err.Error()
-		return s, nil
+		return s, true, nil
 	}
 	r.summarise(ctx, &s, headers)
-	return s, nil
+	return s, true, nil
 }
 
 func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projections.Header) {

@@ -44,8 +44,8 @@ func open(ctx context.Context, s service.Settings) (service.Part, func(), error)
 		cleanup()
 		return service.Part{}, nil, err
 	}
-	names := parts.NewNames(v)
-	query := parts.NewQuery(config, region, reader, server, names, telemetry, logger)
+	expected := parts.NewExpected(region, v)
+	query := parts.NewQuery(config, region, reader, server, expected, telemetry, logger)
 	part := parts.QueryPart(query)
 	return part, func() {
 		cleanup2()

@@ -158,9 +158,9 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 		return steady(want(t, cli(t, "", "--dir", dir, "status", "-o", "json"), 0).out +
 			want(t, cli(t, "", append(read, "list", "airports")...), 0).out + want(t, cli(t, "", append(read, "list", "routes")...), 0).out)
 	}
-	eventually(t, func() bool { // both read models have begun, and every partition knows that there is nothing more
-		out := cli(t, "", "--dir", dir, "status", "-o", "json").out
-		return strings.Count(out, `"state":"live"`) == 2 && strings.Count(out, `"position":"`+position+`"`) == 2
+	eventually(t, "both read models have begun, and every partition knows that there is nothing more", func() (bool, string) {
+		r := cli(t, "", "--dir", dir, "status", "-o", "json")
+		return strings.Count(r.out, `"state":"live"`) == 2 && strings.Count(r.out, `"position":"`+position+`"`) == 2, fmt.Sprint(r)
 	})
 	before := state()
 	for _, m := range mistakes() {

@@ -13,6 +13,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/catalog"
 	"tidemark.dev/services/internal/display"
 	"tidemark.dev/services/internal/failure"
 )
@@ -54,6 +55,11 @@ func (p *program) rebuild(ctx context.Context, projection string) error {
 	defer cancel()
 	if !projections.ValidName(projection) {
 		return projections.UnknownProjection(projection)
+	}
+	if now, err := catalog.Read(asking, c.Log()); err == nil {
+		if e, _ := now.Find(projection); e.State == catalog.Paused {
+			return events.Errorf(catalog.ErrPaused, "%s is paused, so nobody would replay it; nothing was started", projection).Hint("tidemark projection resume %s", projection)
+		}
 	}
 	job, err := projections.RequestReplay(asking, c.Region().KV(), projection, "tidemark replay", time.Now())
 	if err != nil {

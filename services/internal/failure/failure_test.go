@@ -23,6 +23,7 @@ import (
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/infra/topology/probe"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/catalog"
 	"tidemark.dev/projections/declared"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/demo"
@@ -36,7 +37,7 @@ func infraCodes() []events.Code {
 }
 
 func allCodes() []events.Code {
-	return slices.Concat(events.Codes(), projections.Codes(), declared.Codes(), infraCodes(), importer.Codes(), failure.Codes())
+	return slices.Concat(events.Codes(), projections.Codes(), declared.Codes(), catalog.Codes(), infraCodes(), importer.Codes(), failure.Codes())
 }
 
 func TestEveryCodeHasAClass(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/catalog"
 	"tidemark.dev/projections/declared"
 	"tidemark.dev/services/internal/importer"
 )
@@ -93,6 +94,16 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The projection changed without a new version")
 	case projections.ErrVersionLowered:
 		return bad(http.StatusInternalServerError, "The projection's version was lowered")
+	case catalog.ErrNameTaken:
+		return bad(http.StatusConflict, "The name belongs to a projection of the other kind")
+	case catalog.ErrFull:
+		return bad(http.StatusConflict, "There are as many projections as there may be")
+	case catalog.ErrPaused:
+		return notMet(http.StatusConflict, "The projection is paused")
+	case catalog.ErrNotInBuild:
+		return bad(http.StatusInternalServerError, "The projection is not compiled into this program")
+	case catalog.ErrUnreadable:
+		return unknown(http.StatusInternalServerError, "The catalog of projections was written by another release")
 	case projections.ErrNoDocument:
 		return notMet(http.StatusNotFound, "No such document")
 	case projections.ErrNotReached:
@@ -234,6 +245,8 @@ func ofServices(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
 	case ErrReplayFailed:
 		return notMet(http.StatusInternalServerError, "The replay failed")
+	case ErrDeclined:
+		return notMet(http.StatusConflict, "A person said no")
 	case "demo-failed": // of package demo, which links every server
 		return notMet(http.StatusInternalServerError, "The demo did not hold")
 	case "stuck": // of package service, which needs this one

@@ -72,7 +72,7 @@ func documented(t *testing.T, seen map[string]bool, r *http.Request, status int)
 }
 
 func resource(path string) string {
-	for _, operation := range []string{"/v1/lookup/", "/v1/count/", "/v1/watch/"} {
+	for _, operation := range []string{"/v1/lookup/", "/v1/count/", "/v1/watch/", "/v1/projections/"} {
 		if strings.HasPrefix(path, operation) {
 			return operation + "{projection}"
 		}
@@ -244,6 +244,8 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	}
 	status(t, f.post(t, flight, departed("3", "Origin", "https://evil.example")...), http.StatusForbidden)
 	status(t, f.post(t, flight, departed("3", "Host", "evil.example:7070")...), http.StatusMisdirectedRequest)
+
+	f.everyStatusOfProjections(t)
 
 	known, err := operations()
 	if err != nil {

@@ -98,18 +98,6 @@ func NewProjections(c Config) ([]projections.Projection, error) {
 	return flights.All()
 }
 
-// Names of projections.
-type Names []string
-
-// NewNames returns the names of projections.
-func NewNames(all []projections.Projection) Names {
-	var out Names
-	for _, p := range all {
-		out = append(out, p.Definition().Name)
-	}
-	return out
-}
-
 // NewHeads returns how far the region's log has come, and the leader's.
 func NewHeads(r *region.Region) *query.Heads {
 	return query.NewCopyHeads(r.Log(), r.Copy(), r.Head())

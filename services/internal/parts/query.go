@@ -27,10 +27,10 @@ type Query struct {
 
 // NewQuery returns a Query.
 func NewQuery(
-	c Config, r *region.Region, reader *query.Reader, service *queryservice.Server, names Names, seen *telemetry.Telemetry, logger *slog.Logger,
+	c Config, r *region.Region, reader *query.Reader, service *queryservice.Server, expected *Expected, seen *telemetry.Telemetry, logger *slog.Logger,
 ) *Query {
 	o := NewOptions(c, seen, logger)
-	o.Projections = names
+	o.Expected = expected.Names
 	return &Query{region: r, service: service, api: httpapi.New(nil, reader, o)}
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,7 +40,6 @@ type App struct {
 	reader     *query.Reader
 	projectors *parts.Projectors
 	service    *queryservice.Server
-	names      parts.Names
 	listener   net.Listener // nil: no API
 	api        *httpapi.API
 	config     Config
@@ -49,10 +47,9 @@ type App struct {
 }
 
 func newApp(
-	c Config, r *region.Region, reader *query.Reader, p *parts.Projectors, service *queryservice.Server, names parts.Names, l net.Listener, api *httpapi.API,
-	logger *slog.Logger,
+	c Config, r *region.Region, reader *query.Reader, p *parts.Projectors, service *queryservice.Server, l net.Listener, api *httpapi.API, logger *slog.Logger,
 ) *App {
-	return &App{region: r, reader: reader, projectors: p, service: service, names: names, listener: l, api: api, config: c, logger: logger}
+	return &App{region: r, reader: reader, projectors: p, service: service, listener: l, api: api, config: c, logger: logger}
 }
 
 // Region returns the open region.
@@ -130,10 +127,7 @@ func (a *App) known(ctx context.Context) {
 	defer cancel()
 	tick := time.NewTicker(knownPoll)
 	defer tick.Stop()
-	for {
-		if names, err := a.reader.Projections(ctx); err == nil && !slices.ContainsFunc(a.names, func(n string) bool { return !slices.Contains(names, n) }) {
-			return
-		}
+	for !a.projectors.Begun(ctx) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -180,9 +174,9 @@ func listen(ctx context.Context, c Config) (net.Listener, func(), error) {
 
 // newAPI returns the resources of all parts.
 func newAPI(
-	o httpapi.Options, r *region.Region, log events.Log, reader *query.Reader, p *parts.Projectors, l net.Listener, names parts.Names,
+	o httpapi.Options, r *region.Region, log events.Log, reader *query.Reader, p *parts.Projectors, l net.Listener, expected *parts.Expected,
 ) *httpapi.API {
-	o.Projections, o.Floors, o.Check = names, r.Floors(), p.Missing
+	o.Expected, o.Floors, o.Check = expected.Names, r.Floors(), p.Missing
 	if l != nil {
 		o.Address = l.Addr()
 	}
