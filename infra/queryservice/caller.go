@@ -109,6 +109,9 @@ func read(region string, answer *nats.Msg, body any) (Told, error) {
 	if err := json.Unmarshal(answer.Data, body); err != nil {
 		return told, malformed(region, err.Error())
 	}
+	if !readSets(answer.Header, body) {
+		return told, malformed(region, "a document lacks a set that its header names")
+	}
 	return told, nil
 }
 

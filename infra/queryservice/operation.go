@@ -29,34 +29,34 @@ func operations(r *query.Reader) []operation {
 			o, err := q.options()
 			return func(ctx context.Context) (any, query.Standing, error) {
 				a, err := r.Get(ctx, q.Projection, q.Key, o)
-				return a, a.Standing, err
+				return &a, a.Standing, err
 			}, patience(o), err
 		}),
 		of(Lookup, "several documents at one position", func(q *LookupRequest) (work, time.Duration, error) {
 			o, err := q.options()
 			return func(ctx context.Context) (any, query.Standing, error) {
 				a, err := r.Lookup(ctx, q.Projection, q.Keys, o)
-				return a, a.Standing, err
+				return &a, a.Standing, err
 			}, patience(o), err
 		}),
 		of(List, "a page of documents, by key or by an index", func(q *ListRequest) (work, time.Duration, error) {
 			o, err := q.options()
 			return func(ctx context.Context) (any, query.Standing, error) {
 				page, err := r.List(ctx, q.Projection, o)
-				return page, page.Standing, err
+				return &page, page.Standing, err
 			}, patience(o.Options), err
 		}),
 		of(Count, "how many documents there are", func(q *CountRequest) (work, time.Duration, error) {
 			o, err := q.options()
 			return func(ctx context.Context) (any, query.Standing, error) {
 				n, err := r.Count(ctx, q.Projection, query.CountOptions{Options: o, Range: q.ranged()})
-				return n, n.Standing, err
+				return &n, n.Standing, err
 			}, patience(o), err
 		}),
 		of(Status, "how the region and its read models do", func(*StatusRequest) (work, time.Duration, error) {
 			return func(ctx context.Context) (any, query.Standing, error) {
 				o, err := r.Overview(ctx)
-				return o, query.Standing{}, err
+				return &o, query.Standing{}, err
 			}, 0, nil
 		}),
 	}

@@ -244,6 +244,7 @@ func (s *Server) answer(ctx context.Context, do work, most int64) *nats.Msg {
 		return m
 	}
 	stand(m.Header, at)
+	writeSets(m.Header, body)
 	if size := int64(m.Size()) + answerRoom; size > most {
 		return problemOf(events.Errorf(events.ErrTooLarge, "the answer has %d bytes, and a message of %d may be sent", size, most).
 			Hint("Ask for fewer documents at once.")).message()

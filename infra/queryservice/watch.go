@@ -159,6 +159,7 @@ func (s *Server) messages(w watching, u query.Update, told string) iter.Seq2[*na
 			m := &nats.Msg{Subject: w.to, Header: nats.Header{}}
 			m.Header.Set(HeaderRegion, s.region)
 			stand(m.Header, u.Standing)
+			writeSets(m.Header, &part)
 			var err error
 			m.Data, err = encode(part)
 			if size := int64(m.Size()) + answerRoom; err == nil && size > w.most {

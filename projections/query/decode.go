@@ -9,11 +9,11 @@ import (
 	"tidemark.dev/projections"
 )
 
-// UnmarshalJSON reads what MarshalJSON writes, with the fields in the order of the text: what a whole number is was an integer, and so on.
+// UnmarshalJSON reads what MarshalJSON writes, with the fields in the order of the text: what a whole number is was an integer, and so on. An array is read as a list: that it was a set
+// JSON does not say.
 func (d *Document) UnmarshalJSON(text []byte) error {
 	*d = Document{}
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
 	switch open, err := decoder.Token(); {
 	case err != nil:
 		return err
@@ -28,27 +28,74 @@ func (d *Document) UnmarshalJSON(text []byte) error {
 		if err != nil {
 			return err
 		}
-		value, err := decoder.Token()
-		if err != nil {
+		var raw json.RawMessage
+		if err := decoder.Decode(&raw); err != nil {
 			return err
 		}
-		field := projections.Field{Name: name.(string)} // the decoder takes nothing else
-		var as string
-		switch v := value.(type) {
-		case json.Number:
-			if _, err := strconv.ParseInt(v.String(), 10, 64); err != nil {
-				return fmt.Errorf("the field %s of a document is %s, which is no integer", field.Name, v)
-			}
-			field.Kind, as = projections.KindInt, v.String()
-		case string:
-			field.Kind, as = projections.KindString, v
-		case bool:
-			field.Kind, as = projections.KindBool, strconv.FormatBool(v)
-		default:
-			return fmt.Errorf("the field %s of a document is no integer, text or boolean", field.Name)
+		kind, value, err := decodeValue(raw)
+		if err != nil {
+			return fmt.Errorf("the field %s of a document: %w", name, err)
 		}
-		d.Fields, d.Values = append(d.Fields, field), append(d.Values, as)
+		d.Fields = append(d.Fields, projections.Field{Name: name.(string), Kind: kind}) // the decoder takes nothing else
+		d.Values = append(d.Values, value)
 	}
 	_, err := decoder.Token()
 	return err
+}
+
+// decodeValue returns the kind of a field, and its value as it is stored.
+func decodeValue(raw json.RawMessage) (kind projections.Kind, value string, err error) {
+	if raw[0] == '[' {
+		var items []json.RawMessage
+		if err := json.Unmarshal(raw, &items); err != nil {
+			return "", "", err
+		}
+		list := make([]projections.Element, len(items))
+		for i, item := range items {
+			if list[i], err = decodeElement(item); err != nil {
+				return "", "", err
+			}
+		}
+		return projections.KindList, projections.FormatElements(list), nil
+	}
+	e, err := decodeElement(raw)
+	if err != nil {
+		return "", "", err
+	}
+	switch e.Kind() {
+	case projections.KindInt:
+		value = strconv.FormatInt(e.Int(), 10)
+	case projections.KindBool:
+		value = strconv.FormatBool(e.Bool())
+	default:
+		value = e.Text()
+	}
+	return e.Kind(), value, nil
+}
+
+func decodeElement(raw json.RawMessage) (e projections.Element, err error) {
+	switch raw[0] {
+	case '"':
+		var s string
+		err = json.Unmarshal(raw, &s)
+		return projections.StringElement(s), err
+	case 't', 'f':
+		return projections.BoolElement(raw[0] == 't'), nil
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return e, fmt.Errorf("%.80s is no integer, text, boolean, or array of these", raw)
+	}
+	return projections.IntElement(n), nil
+}
+
+// AsSet says that a field that was read as a list is a set. It reports whether the document has that list.
+func (d *Document) AsSet(name string) bool {
+	for i := range d.Fields {
+		if d.Fields[i].Name == name && d.Fields[i].Kind == projections.KindList {
+			d.Fields[i].Kind = projections.KindSet
+			return true
+		}
+	}
+	return false
 }

@@ -1,6 +1,7 @@
 package up_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,8 @@ type visits struct {
 	Flights int64
 	Last    string
 	Late    bool
+	Delays  []int64
+	To      projections.Set[string]
 }
 
 // asks is what can be asked of a reader: the region's own, and the client that asks over NATS.
@@ -56,6 +59,7 @@ func newVisited(t *testing.T) (app *up.App, at events.Position) {
 	typed, err := projections.New("visits", 1, projections.On(flights.AirportType, flights.Departed,
 		func(v visits, e projections.Event[flights.Flight]) (visits, error) {
 			v.Flights, v.Last, v.Late = v.Flights+1, e.Data.Destination, e.Data.Delay > 0
+			v.Delays, v.To = append(v.Delays, e.Data.Delay), v.To.With(e.Data.Destination, "<all>")
 			return v, nil
 		}))
 	if err == nil {
@@ -184,16 +188,38 @@ func TestReaderHTTPAndNATSAnswerAlike(t *testing.T) {
 			}
 		})
 	}
+	t.Run("typed", func(t *testing.T) {
+		got, answer, err := client.Get[visits](t.Context(), nats, "visits", "<A&07>", query.Options{AtLeast: at})
+		want, wantErr := projections.Decode[visits](answer.Document.Fields, answer.Document.Values)
+		if err != nil || wantErr != nil || got.Flights != 3 || len(got.Delays) != 3 || !got.To.Has("JFK") || !got.To.Has("<all>") || !reflect.DeepEqual(got, want) {
+			t.Errorf("it is %+v, %v", got, err)
+		}
+		many, _, err := client.GetMany[visits](t.Context(), nats, "visits", []string{"<A&07>", "none"}, query.Options{})
+		if err != nil || len(many) != 2 || !reflect.DeepEqual(many[0].Document, got) || !many[1].Missing {
+			t.Errorf("they are %+v, %v", many, err)
+		}
+		n := 0
+		for d, err := range client.All[visits](t.Context(), nats, "visits", query.ListOptions{Limit: 7, Range: query.Range{Index: "by_flights", From: text("2")}}) {
+			if n++; err != nil || d.Document.Flights < 2 || len(d.Document.Delays) != int(d.Document.Flights) {
+				t.Fatalf("it is %+v, %v", d, err)
+			}
+		}
+		if n != 32 {
+			t.Errorf("%d are listed", n)
+		}
+	})
 	t.Run("watch", func(t *testing.T) { watchesAlike(t, app, nats, first.Watch) })
 }
 
 func encoded(t *testing.T, v any) []byte {
 	t.Helper()
-	text, err := json.Marshal(v)
-	if err != nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
 		t.Fatal(err)
 	}
-	return text
+	return bytes.TrimSpace(text.Bytes())
 }
 
 // same compares two answers, but for times.
