@@ -3,6 +3,7 @@ package query
 import (
 	"bytes"
 	"encoding/json"
+	"unicode/utf8"
 
 	"tidemark.dev/projections"
 )
@@ -26,10 +27,14 @@ func (d Document) Field(name string) (string, bool) {
 
 // MarshalJSON writes the object.
 func (d Document) MarshalJSON() ([]byte, error) {
+	return d.appendJSON(make([]byte, 0, 32*len(d.Fields)))
+}
+
+func (d Document) appendJSON(b []byte) ([]byte, error) {
 	if d.Values == nil {
-		return []byte("null"), nil
+		return append(b, "null"...), nil
 	}
-	b := append(make([]byte, 0, 32*len(d.Fields)), '{')
+	b = append(b, '{')
 	for i, f := range d.Fields {
 		if i > 0 {
 			b = append(b, ',')
@@ -37,17 +42,27 @@ func (d Document) MarshalJSON() ([]byte, error) {
 		b = append(b, '"')
 		b = append(b, f.Name...) // [a-z0-9_]
 		b = append(b, '"', ':')
-		if f.Kind == projections.KindString {
-			text, err := quote(d.Values[i])
-			if err != nil {
-				return nil, err
-			}
-			b = append(b, text...)
-		} else {
+		if f.Kind != projections.KindString {
 			b = append(b, d.Values[i]...)
+			continue
+		}
+		var err error
+		if b, err = appendText(b, d.Values[i]); err != nil {
+			return nil, err
 		}
 	}
 	return append(b, '}'), nil
+}
+
+// appendText appends a text as JSON. Nearly all are plain.
+func appendText(b []byte, s string) ([]byte, error) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			text, err := quote(s)
+			return append(b, text...), err
+		}
+	}
+	return append(append(append(b, '"'), s...), '"'), nil
 }
 
 func quote(s string) ([]byte, error) {
