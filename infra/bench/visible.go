@@ -62,7 +62,10 @@ func visible(ctx context.Context, c config, path string, out io.Writer) error {
 			return fmt.Errorf("%s: %w", v.what, err)
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return watched(ctx, r, out)
 }
 
 // counting is a store that counts commits.
