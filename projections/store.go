@@ -155,9 +155,9 @@ type Store interface {
 	// the sequence of the last one is where to go on. Fewer than limit keys are all there are up to the header's checkpoint.
 	//
 	// What a reader may rely on: when after is at or above floor, every document that differs between the states at after and at the header's checkpoint is in the list
-	// or behind it. Documents that do not differ may be there too. When after is below floor, the log does not reach back so far: it was cut off at its older end, or the partition became live
-	// later, or the log was lost. Then the list is no use, and the reader goes through all documents and begins at the header's checkpoint of before. The floor
-	// is the sequence of the oldest entry, and the checkpoint's when there is none.
+	// or behind it. Documents that do not differ may be there too. When after is below floor the list is empty: the log does not reach back so far, because it was cut off at its
+	// older end, or the partition became live later, or the log was lost or damaged. Then the reader goes through all documents, and begins anew at the checkpoint
+	// of the header that came with them. The floor is the sequence of the oldest entry, and the checkpoint's when there is none.
 	//
 	// A sequence is the log's and means the same in every copy of the read model that was folded from the same history with the same definition. So a reader goes on
 	// with its sequence after the store was emptied, restored or failed over, and in the generation that a replay made; when the checkpoint is below its sequence, the

@@ -78,7 +78,16 @@ func fold(a account, b *booking) account {
 	return a
 }
 
-func projection() (projections.Projection, error) {
-	return projections.New("accounts", 1, projections.On("account", "Booked",
+// indexes are one whose value stays and one whose value changes with every event.
+func indexes() []projections.Index {
+	return []projections.Index{{Name: "by_city", Fields: []string{"city"}}, {Name: "by_amount", Fields: []string{"amount"}}}
+}
+
+func projection(indexes ...projections.Index) (projections.Projection, error) {
+	plain, err := projections.New("accounts", 1, projections.On("account", "Booked",
 		func(a account, e projections.Event[booking]) (account, error) { return fold(a, e.Data), nil }))
+	if err != nil {
+		return nil, err
+	}
+	return plain.Indexed(indexes...)
 }

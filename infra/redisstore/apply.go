@@ -54,7 +54,7 @@ func checkCommit(def *projections.Definition, c *projections.Commit) error {
 			return err
 		}
 	}
-	if size > maxArguments-maxFields-headerAt-headerFields-entriesOf(c) {
+	if size > maxArguments-maxFields-headerAt-headerFields-logged(c) {
 		return events.Errorf(events.ErrTooLarge, "a commit of %d documents is too large for one step; nothing was written", len(c.Writes)).
 			Hint("Apply at most %d documents of a partition at once.", maxArguments/(2*maxFields))
 	}
@@ -79,12 +79,12 @@ func checkEntries(def *projections.Definition, w *projections.Write) error {
 	return nil
 }
 
-// entriesOf returns how many entries the change log may get from a commit: one also when it only becomes live.
-func entriesOf(c *projections.Commit) int {
+// logged returns how many entries of the change log the arguments of a commit have: the one with which it would begin, and those with the keys.
+func logged(c *projections.Commit) int {
 	if c.Next.State != projections.Live {
 		return 0
 	}
-	return max((len(c.Writes)+projections.ChangeKeys-1)/projections.ChangeKeys, 1)
+	return 1 + (len(c.Writes)+projections.ChangeKeys-1)/projections.ChangeKeys
 }
 
 // outcome says what became of a commit.
@@ -131,8 +131,10 @@ func (c *call) keyAt(i int64) string {
 // own where they have them, otherwise those in texts, which must not grow while anybody points into it.
 type applyBuffer struct {
 	arena []byte
-	joint string // the arena as a string: names of documents and entries of indexes, one behind the other
+	joint string // the arena as a string: names of documents, entries of indexes and of change logs, one behind the other
 	used  int    // how much of joint was given out
+	sizes []int  // of the entries of change logs
+	sized int    // how many of them were used
 	texts []string
 	args  []any
 }
@@ -140,7 +142,7 @@ type applyBuffer struct {
 // reserve makes room for everything that encode makes of the commits that have no error.
 func (b *applyBuffer) reserve(names *generationNames, commits []projections.Commit, errs []error) {
 	texts, args := 0, 0
-	b.arena = b.arena[:0]
+	b.arena, b.sizes, b.sized = b.arena[:0], b.sizes[:0], 0
 	for i := range commits {
 		if errs[i] != nil {
 			continue
@@ -148,8 +150,8 @@ func (b *applyBuffer) reserve(names *generationNames, commits []projections.Comm
 		c := &commits[i]
 		prefix := names.at(c.Partition).doc
 		eachInOrder(c, func(w *projections.Write) { b.arena = append(append(b.arena, prefix...), w.Key...) })
-		texts += commitTexts + 3*len(c.Writes) + entriesOf(c)
-		args += firstKey + 3 + headerAt + headerFields + maxFields + ownFields + entriesOf(c)
+		texts += commitTexts + 3*len(c.Writes) + logged(c)
+		args += firstKey + 3 + headerAt + headerFields + maxFields + ownFields + logged(c)
 		for j := range c.Writes {
 			args += 1 + ownFields + 2 + len(c.Writes[j].Values)
 		}
@@ -160,6 +162,9 @@ func (b *applyBuffer) reserve(names *generationNames, commits []projections.Comm
 			texts += 1 + x.gone + x.come
 			args += 3 + x.gone + 2*x.come
 		}
+		if c.Next.State == projections.Live {
+			b.reserveChanges(c)
+		}
 	}
 	b.joint, b.used = string(b.arena), 0
 	if cap(b.texts) < texts {
@@ -167,6 +172,28 @@ func (b *applyBuffer) reserve(names *generationNames, commits []projections.Comm
 	}
 	if cap(b.args) < args {
 		b.args = make([]any, 0, args)
+	}
+}
+
+// reserveChanges writes the entries of the change log into the arena.
+func (b *applyBuffer) reserveChanges(c *projections.Commit) {
+	begin := changeBegin(&c.Next)
+	keys, from := 0, len(b.arena)
+	end := func() {
+		b.sizes = append(b.sizes, len(b.arena)-from)
+		keys, from = 0, len(b.arena)
+	}
+	eachInOrder(c, func(w *projections.Write) {
+		if keys == 0 {
+			b.arena = append(append(b.arena, begin...), ' ')
+		}
+		b.arena = appendChange(b.arena, w.Key)
+		if keys++; keys == projections.ChangeKeys {
+			end()
+		}
+	})
+	if keys > 0 {
+		end()
 	}
 }
 
@@ -195,7 +222,7 @@ func (b *applyBuffer) encode(names *partitionNames, def *projections.Definition,
 	}
 	b.text(decimal(c.Next.Owner))
 	b.text(c.Expect.String())
-	b.args = append(b.args, written, created, len(names.doc), len(c.Writes), parked, entriesOf(c))
+	b.args = append(b.args, written, created, len(names.doc), len(c.Writes), parked, logged(c))
 	first := len(b.texts)
 	b.texts = appendHeader(b.texts, &c.Next)
 	for i := first; i < len(b.texts); i++ {
@@ -207,8 +234,12 @@ func (b *applyBuffer) encode(names *partitionNames, def *projections.Definition,
 	b.args = append(b.args, fieldAt, fieldDigest)
 	b.documents(c)
 	b.entries(c, &indexes)
-	for i := range entriesOf(c) {
-		b.text(changeID(&c.Next, i))
+	if n := logged(c); n > 0 {
+		b.text(changeBegin(&c.Next))
+		for _, size := range b.sizes[b.sized : b.sized+n-1] {
+			b.cut(size)
+		}
+		b.sized += n - 1
 	}
 	return b.args[start:len(b.args):len(b.args)]
 }

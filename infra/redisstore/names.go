@@ -23,7 +23,7 @@ const (
 type partitionNames struct {
 	head    string // a hash: the header
 	keys    string // a sorted set with score 0: the keys of the documents
-	changes string // a stream: the change log
+	changes string // a list: the change log
 	index   string // the name of an index goes behind it; a sorted set with score 0: its entries, each a value and a document's key
 	doc     string // a document's key goes behind it
 }

@@ -61,64 +61,6 @@ func parseStrings(out []string, raw []byte) ([]string, error) {
 	return out, nil
 }
 
-// streamEntry is an entry of a stream: its id, and its fields and values in turn.
-type streamEntry struct {
-	id    string
-	pairs []string
-}
-
-// parseStream reads the raw reply of XRANGE.
-func parseStream(raw []byte) ([]streamEntry, error) {
-	if len(raw) == 0 {
-		return nil, errReply
-	}
-	s := string(raw)
-	if s[0] == '-' {
-		_, line, _, _ := cutLine(s)
-		return nil, replyError(line)
-	}
-	if isNull(raw) {
-		return nil, nil
-	}
-	n, s, ok := cutArray(s)
-	if !ok {
-		return nil, errReply
-	}
-	var out []streamEntry
-	for range n {
-		var two, fields int
-		var e streamEntry
-		if two, s, ok = cutArray(s); !ok || two != 2 {
-			return nil, errReply
-		}
-		if e.id, s, ok = cutString(s); !ok {
-			return nil, errReply
-		}
-		if fields, s, ok = cutArray(s); !ok {
-			return nil, errReply
-		}
-		for range fields {
-			var v string
-			if v, s, ok = cutString(s); !ok {
-				return nil, errReply
-			}
-			e.pairs = append(e.pairs, v)
-		}
-		out = append(out, e)
-	}
-	return out, nil
-}
-
-// cutArray takes the head of an array: how many elements follow.
-func cutArray(s string) (n int, rest string, ok bool) {
-	kind, line, rest, ok := cutLine(s)
-	if !ok || kind != '*' {
-		return 0, "", false
-	}
-	n, err := strconv.Atoi(line)
-	return n, rest, err == nil && n >= 0
-}
-
 // cutLine takes the first line apart: its kind, and what follows the kind.
 func cutLine(s string) (kind byte, line, rest string, ok bool) {
 	line, rest, ok = strings.Cut(s, "\r\n")
@@ -147,5 +89,5 @@ func cutString(s string) (v, rest string, ok bool) {
 
 // isNull reports whether a raw reply is a null, of either protocol.
 func isNull(raw []byte) bool {
-	return bytes.HasPrefix(raw, []byte("_")) || bytes.HasPrefix(raw, []byte("$-1")) || bytes.HasPrefix(raw, []byte("*-1"))
+	return bytes.HasPrefix(raw, []byte("_")) || bytes.HasPrefix(raw, []byte("$-1"))
 }

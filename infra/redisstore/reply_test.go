@@ -95,39 +95,3 @@ func TestNamesAreCutAsTheyWereMade(t *testing.T) {
 		t.Errorf("the escaped pattern is %s", got)
 	}
 }
-
-func TestRepliesOfStreamsAreCut(t *testing.T) {
-	for raw, want := range map[string]string{
-		"*0\r\n": "[]", "*-1\r\n": "[]", "_\r\n": "[]",
-		"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$4\r\nlive\r\n$0\r\n\r\n": "[{1-1 1 1 []}]",
-		"*2\r\n*2\r\n$3\r\n2-1\r\n*4\r\n$1\r\nk\r\n$1\r\na\r\n$1\r\nx\r\n$1\r\nb\r\n*2\r\n$4\r\n2-10\r\n*2\r\n$1\r\nk\r\n$2\r\n\r\n\r\n": "[{2-1 2 1 [a]} {2-10 2 10 [\r\n]}]",
-	} {
-		got, err := parseChanges([]byte(raw))
-		if err != nil || fmt.Sprint(got) != want {
-			t.Errorf("%q was cut into %v, %v; want %s", raw, got, err, want)
-		}
-	}
-	var answer replyError
-	if _, err := parseChanges([]byte("-WRONGTYPE Operation\r\n")); !errors.As(err, &answer) || answer != "WRONGTYPE Operation" {
-		t.Errorf("an error was read as %v", err)
-	}
-	for _, raw := range []string{
-		"", "*", "*1\r\n", "*1\r\n*1\r\n$3\r\n1-1\r\n", "*1\r\n*2\r\n$1\r\n1\r\n*0\r\n", "*1\r\n*2\r\n$3\r\nx-1\r\n*0\r\n", "%1\r\n", "*-5\r\n",
-	} {
-		if got, err := parseChanges([]byte(raw)); !errors.Is(err, errReply) {
-			t.Errorf("%q was read as %v, %v", raw, got, err)
-		}
-	}
-}
-
-// Whatever a server sends, reading it ends.
-func FuzzParseChanges(f *testing.F) {
-	f.Add([]byte("*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nk\r\n$1\r\na\r\n"))
-	f.Add([]byte("*99999999999\r\n*2\r\n"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		list, err := parseChanges(raw)
-		if err != nil && list != nil {
-			t.Fatalf("%q was read as %v, %v", raw, list, err)
-		}
-	})
-}

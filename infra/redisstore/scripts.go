@@ -36,7 +36,8 @@ const (
 // the indexes that change. ARGV: 1 owner, 2 checkpoint, 3 how many documents to write, 4 how many of them to create, 5 length of what stands before a
 // document's key, 6 how many documents there are, removed ones too, 7 how many are parked, 8 how many entries the change log may get, 9 to 20 the new
 // header, then the names of the fields, then their values, document by document; then for each parked document its index in KEYS and the reason; then for
-// each index how many entries go and how many come, those that go, and those that come, each behind its score; at last the ids of the change log's entries.
+// each index how many entries go and how many come, those that go, and those that come, each behind its score; at last
+// the entry with which a change log begins, and those that it gets when it has begun.
 //
 // HLEN is the cheapest command that fails on a key of another type, and it tells an absent document from a present one.
 const applyCheckText = refuseText + `
@@ -63,32 +64,17 @@ end
 `
 
 // What the apply script does about the change log. Its first write is the first of all, so what is wrong with the log refuses the commit before
-// anything was written: then it is of another type, or Redis takes no writes. A log that is not behind the new checkpoint was not written by its partition:
-// it begins anew. So does that of a partition that becomes live, by cutting off all but its first entry.
+// anything was written: then it is of another type, or Redis takes no writes. The log of a partition that becomes live begins anew.
 const applyLogText = `
-local id = #argv - argv[8]
-if id < #argv and was[3] ~= 'live' then
-  n = pcall('XADD', keys[3], 'MAXLEN', '1', argv[id + 1], 'live', '')
-  if type(n) == 'table' then
-    if sub(n.err, 1, 10) ~= 'ERR The ID' then return refuse(n.err, 3) end
-    call('UNLINK', keys[3])
-    call('XADD', keys[3], argv[id + 1], 'live', '')
-  end
-elseif id < #argv then
-  for i = 4, docs, %k do
-    local entry = {}
-    for j = i, math.min(i + %k - 1, docs) do
-      entry[#entry + 1] = 'k'
-      entry[#entry + 1] = sub(keys[j], plen)
-    end
-    id = id + 1
-    n = pcall('XADD', keys[3], 'MAXLEN', '~', '%m', argv[id], unpack(entry))
-    if type(n) == 'table' then
-      if sub(n.err, 1, 10) ~= 'ERR The ID' then return refuse(n.err, 3) end
-      call('UNLINK', keys[3])
-      call('XADD', keys[3], argv[id], unpack(entry))
-    end
-  end
+local log = #argv - argv[8]
+if log < #argv and was[3] ~= 'live' then
+  n = pcall('RPUSH', keys[3], argv[log + 1])
+  if type(n) ~= 'number' then return refuse(n.err, 3) end
+  if n > 1 then call('LTRIM', keys[3], -1, -1) end
+elseif log + 1 < #argv then
+  n = pcall('RPUSH', keys[3], unpack(argv, log + 2))
+  if type(n) ~= 'number' then return refuse(n.err, 3) end
+  if n > %m + %s then call('LTRIM', keys[3], -%m, -1) end
 end
 `
 
@@ -180,7 +166,7 @@ func applyText(n int) string {
 		calls[i] = "f" + no + ", argv[a + " + no + "]"
 	}
 	write := strings.NewReplacer(
-		"%b", strconv.Itoa(headerAt-1+headerFields), "%k", strconv.Itoa(projections.ChangeKeys), "%m", strconv.Itoa(projections.ChangeEntries),
+		"%b", strconv.Itoa(headerAt-1+headerFields), "%m", strconv.Itoa(projections.ChangeEntries), "%s", strconv.Itoa(changeSlack),
 		"%n", strconv.Itoa(n), "%f", strings.Join(vars, ", "), "%v", strings.Join(args, ", "), "%a", strings.Join(calls, ", "),
 		"%h", headerText(headerAt),
 	)
@@ -191,11 +177,11 @@ func applyText(n int) string {
 	return write.Replace(applyCheckText + applyLogText + middle + applyFinishText)
 }
 
-// createText makes a partition. KEYS: header, list of keys, change log. ARGV: the header, and if it is live the id of the change log's first entry.
+// createText makes a partition. KEYS: header, list of keys, change log. ARGV: the header, and if it is live the change log's first entry.
 const createText = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return {2, redis.call('HGET', KEYS[1], 'owner') or ''} end
 if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('EXISTS', KEYS[3]) == 1 then return {5} end
-if #ARGV > %n then redis.call('XADD', KEYS[3], ARGV[#ARGV], 'live', '') end
+if #ARGV > %n then redis.call('RPUSH', KEYS[3], ARGV[#ARGV]) end
 %h
 return 0
 `
@@ -228,17 +214,17 @@ local function refuse(err, i)
 end
 `
 
-// liveText makes a partition live. KEYS: header, change log. ARGV: owner, checkpoint, state, id of the change log's first entry.
+// liveText makes a partition live. KEYS: header, change log. ARGV: owner, checkpoint, state, the change log's first entry.
 const liveText = refuseText + `
 if redis.call('EXISTS', KEYS[1]) == 0 then return {1} end
 local was = redis.call('HMGET', KEYS[1], 'owner', 'at', 'state')
 if was[1] ~= ARGV[1] then return {2, was[1] or ''} end
 if was[2] ~= ARGV[2] then return {3, was[2] or ''} end
 if was[3] == ARGV[3] then return 0 end
-local n = redis.pcall('XLEN', KEYS[2])
+local n = redis.pcall('LLEN', KEYS[2])
 if type(n) ~= 'number' then return refuse(n.err, 2) end
 redis.call('UNLINK', KEYS[2])
-redis.call('XADD', KEYS[2], ARGV[4], 'live', '')
+redis.call('RPUSH', KEYS[2], ARGV[4])
 redis.call('HSET', KEYS[1], 'state', ARGV[3])
 return 0
 `

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -31,7 +30,7 @@ func allScripts() map[string]script {
 func violations(text string) (found []string) {
 	allowed := []string{
 		"HMGET", "ZCARD", "HLEN", "HSET", "UNLINK", "ZADD", "ZREM", "EXISTS", "HGET", "HGETALL", "WRONGTYPE", "number", "", "0", fieldParked,
-		"XADD", "XLEN", "MAXLEN", "~", "1", strconv.Itoa(projections.ChangeEntries), changeKey, "live", "table", "ERR The ID",
+		"RPUSH", "LTRIM", "LLEN", "live",
 	}
 	for _, name := range headerNames() {
 		allowed = append(allowed, name)
@@ -129,8 +128,8 @@ func (r *raw) stored() map[string]string {
 			out[k] = fmt.Sprint(r.client.HGetAll(r.t.Context(), k).Val())
 		case "zset":
 			out[k] = fmt.Sprint(r.client.ZRange(r.t.Context(), k, 0, -1).Val())
-		case "stream":
-			out[k] = fmt.Sprint(r.client.XRange(r.t.Context(), k, "-", "+").Val())
+		case "list":
+			out[k] = fmt.Sprint(r.client.LRange(r.t.Context(), k, 0, -1).Val())
 		default:
 			out[k] = kind
 		}
@@ -159,10 +158,10 @@ func (r *raw) refused(x script, keys []string, argv []string, code int64, found 
 
 // applyArgs writes one document with one field, and removes one; both leave an index and the first gets into it.
 func (r *raw) applyArgs(owner, at string) (keys, argv []string) {
-	argv = []string{owner, at, "1", "1", fmt.Sprint(len(r.names.doc)), "2", "0", "1"}
+	argv = []string{owner, at, "1", "1", fmt.Sprint(len(r.names.doc)), "2", "0", "2"}
 	argv = append(argv, appendHeader(nil, &projections.Header{State: projections.Live, Owner: 7})...)
 	argv = append(argv, "n", fieldAt, fieldDigest, "1", "us.7f3a@1:1", "00")
-	argv = append(argv, "2", "1", "old a", "old gone", score, "new a", "1-1")
+	argv = append(argv, "2", "1", "old a", "old gone", score, "new a", "1", "1 1:a,4:gone,")
 	return append(r.keys("a", "gone"), r.names.index+"by_n"), argv
 }
 
@@ -201,7 +200,7 @@ func TestCreateScriptRefuses(t *testing.T) {
 		r.client.ZAdd(t.Context(), r.names.keys, redis.Z{Member: "left over"})
 		r.refused(r.scripts.create, r.keys(), argv, codeLeftover, nil)
 		r.client.Del(t.Context(), r.names.keys)
-		r.client.XAdd(t.Context(), &redis.XAddArgs{Stream: r.names.changes, ID: "1-1", Values: []string{changeKey, "left over"}})
+		r.client.RPush(t.Context(), r.names.changes, "1 9:left over,")
 		r.refused(r.scripts.create, r.keys(), argv, codeLeftover, nil)
 		r.seed("8", "")
 		r.refused(r.scripts.create, r.keys(), argv, codeOwner, "8")
@@ -230,7 +229,7 @@ func TestStateScriptRefuses(t *testing.T) {
 
 func TestLiveScriptRefuses(t *testing.T) {
 	eachRaw(t, func(r *raw) {
-		keys, argv := []string{r.names.head, r.names.changes}, []string{"7", "us.7f3a@1:1", "live", "1-1"}
+		keys, argv := []string{r.names.head, r.names.changes}, []string{"7", "us.7f3a@1:1", "live", "1"}
 		r.refused(r.scripts.live, keys, argv, codeAbsent, nil)
 		r.seed("8", "us.7f3a@1:1")
 		r.client.HSet(t.Context(), r.names.head, "state", "building")

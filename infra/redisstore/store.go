@@ -152,7 +152,7 @@ func (s *Store) makeLive(ctx context.Context, g projections.Generation, owner ui
 		for i := range calls {
 			n := names.at(i)
 			calls[i] = newCall(ctx, s.scripts.live, []string{n.head, n.changes},
-				decimal(owner), headers[i].Checkpoint.String(), string(projections.Live), changeID(&headers[i], 0))
+				decimal(owner), headers[i].Checkpoint.String(), string(projections.Live), changeBegin(&headers[i]))
 		}
 		s.execute(ctx, calls)
 		moved, err := s.stateChanged(ctx, g, owner, op, calls)

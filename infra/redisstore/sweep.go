@@ -31,7 +31,7 @@ func (s *Store) Create(ctx context.Context, g projections.Generation, h projecti
 	names := s.names.of(g).at(h.Partition)
 	values := appendHeader(make([]string, 0, headerFields+1), &h)
 	if h.State == projections.Live {
-		values = append(values, changeID(&h, 0))
+		values = append(values, changeBegin(&h))
 	}
 	for range createTries {
 		if err := s.removeLeftovers(ctx, g, h.Partition); err != nil {

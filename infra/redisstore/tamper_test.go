@@ -90,19 +90,25 @@ func (x tamper) SpoilIndex(t testing.TB, g projections.Generation, partition int
 
 func (x tamper) SpoilChanges(t testing.TB, g projections.Generation, partition int) {
 	t.Helper()
-	must(t, x.client.Set(context.Background(), base(g, partition)+":changes", "no stream", 0).Err())
+	must(t, x.client.Set(context.Background(), base(g, partition)+":changes", "no list", 0).Err())
 }
 
 func (x tamper) TrimChanges(t testing.TB, g projections.Generation, partition, stay int) {
 	t.Helper()
-	n, err := x.client.XTrimMaxLen(context.Background(), base(g, partition)+":changes", int64(stay)).Result()
-	changed(t, n, err)
+	key := base(g, partition) + ":changes"
+	n, err := x.client.LLen(context.Background(), key).Result()
+	changed(t, n-int64(stay), err)
+	if stay == 0 {
+		must(t, x.client.Del(context.Background(), key).Err())
+	} else {
+		must(t, x.client.LTrim(context.Background(), key, int64(-stay), -1).Err())
+	}
 }
 
 func (x tamper) PutChange(t testing.TB, g projections.Generation, partition int, c projections.Change) {
 	t.Helper()
-	id := fmt.Sprintf("%d-1", c.Sequence)
-	must(t, x.client.XAdd(context.Background(), &redis.XAddArgs{Stream: base(g, partition) + ":changes", ID: id, Values: []string{"k", c.Key}}).Err())
+	entry := fmt.Sprintf("%d %d:%s,", c.Sequence, len(c.Key), c.Key)
+	must(t, x.client.RPush(context.Background(), base(g, partition)+":changes", entry).Err())
 }
 
 // dump returns everything that is stored under a prefix, readable.
@@ -118,8 +124,8 @@ func dump(t testing.TB, client redis.UniversalClient) map[string]string {
 			out[k] = fmt.Sprint(client.HGetAll(ctx, k).Val())
 		case "zset":
 			out[k] = strings.Join(client.ZRange(ctx, k, 0, -1).Val(), " ")
-		case "stream":
-			out[k] = fmt.Sprint(client.XRange(ctx, k, "-", "+").Val())
+		case "list":
+			out[k] = fmt.Sprint(client.LRange(ctx, k, 0, -1).Val())
 		default:
 			out[k] = kind
 		}

@@ -114,5 +114,9 @@ func (s *Store) Changes(
 	if err := p.checkChanges(a); err != nil {
 		return h, nil, 0, err
 	}
-	return h, p.changes.after(after, limit), p.changes.floor(&h), nil
+	floor := p.changes.floor(&h)
+	if after < floor {
+		return h, nil, floor, nil
+	}
+	return h, p.changes.after(after, limit), floor, nil
 }

@@ -106,7 +106,7 @@ func (p *partition) check(a address, def *projections.Definition, c *projections
 			}
 		}
 	}
-	if c.Next.State == projections.Live {
+	if c.Next.State == projections.Live && (len(c.Writes) > 0 || h.State != projections.Live) {
 		return p.checkChanges(a)
 	}
 	return nil
