@@ -22,6 +22,8 @@ type config struct {
 	rounds   int
 	appends  int
 	naive    int
+	visible  int
+	only     string
 }
 
 func main() {
@@ -41,10 +43,12 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.IntVar(&c.rounds, "rounds", 5, "rounds; each ratio is the median of its rounds")
 	flags.IntVar(&c.appends, "appends", 100_000, "events of each append measurement with lazy sync; a tenth of it with fsync")
 	flags.IntVar(&c.naive, "naive", 20_000, "events of the naive loop")
+	flags.IntVar(&c.visible, "visible", 3_000, "reads of each measurement of how long a written event takes to be seen")
+	flags.StringVar(&c.only, "only", "", "reads, appends or visible; empty: all of them")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if c.events < 10_000 || c.entities < 1 || c.rounds < 1 || c.appends < 1_000 || c.naive < 1_000 || c.naive > c.events {
+	if c.events < 10_000 || c.entities < 1 || c.rounds < 1 || c.appends < 1_000 || c.naive < 1_000 || c.naive > c.events || c.visible < 100 {
 		return fmt.Errorf("a count is too small, or naive is above events")
 	}
 	path, err := os.MkdirTemp("", "tidemark-bench")
@@ -57,8 +61,25 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer dir.Close() //nolint:errcheck // ends with the process
-	if err := reads(ctx, c, dir, out); err != nil {
-		return err
+	measured := false
+	for _, m := range []struct {
+		name string
+		run  func() error
+	}{
+		{"reads", func() error { return reads(ctx, c, dir, out) }},
+		{"appends", func() error { return appends(ctx, c, path, out) }},
+		{"visible", func() error { return visible(ctx, c, path, out) }},
+	} {
+		if c.only != "" && c.only != m.name {
+			continue
+		}
+		measured = true
+		if err := m.run(); err != nil {
+			return err
+		}
 	}
-	return appends(ctx, c, path, out)
+	if !measured {
+		return fmt.Errorf("there is nothing to measure called %q", c.only)
+	}
+	return nil
 }

@@ -15,12 +15,13 @@ func (s *Store) Get(
 	ctx context.Context, g projections.Generation, def *projections.Definition, ref projections.Ref,
 ) (projections.Header, *projections.Document, error) {
 	const op = "get a document"
-	names := s.names.of(g).at(ref.Partition)
+	all := s.names.of(g)
+	names := all.at(ref.Partition)
 	head, doc, err := s.fetch(ctx, names.head, names.doc+ref.Key)
 	if err != nil {
 		return projections.Header{}, nil, failure(ctx, op, err)
 	}
-	h, err := readHeader(ref.Partition, head)
+	h, err := all.header(ref.Partition, head)
 	if err != nil || h.State == projections.Absent {
 		return h, nil, failure(ctx, op, err)
 	}
@@ -76,6 +77,8 @@ func (s *Store) fetch(ctx context.Context, head, doc string) (rawHead, rawDoc []
 const (
 	// maxFlights is how many transactions of gathered reads are under way at once. One more would make each smaller, not the whole faster.
 	maxFlights = 2
+	// crowd is how many reads must wait for a second one to depart: fewer are served cheaper, and hardly later, by the first one's next.
+	crowd = 16
 	// maxGathered bounds the documents of one.
 	maxGathered = 128
 )
@@ -103,10 +106,14 @@ func (x *gatherer) get(ctx context.Context, head, doc string) (rawHead, rawDoc [
 		return nil, nil, err
 	}
 	r := &gathered{head: head, doc: doc}
+	free := context.WithoutCancel(ctx) // no caller's context may end the reads of others
 	if x.depart(r) {
 		x.read(ctx, []*gathered{r})
-		x.land(context.WithoutCancel(ctx)) // no caller's context may end the reads of others
+		x.land(free)
 		return r.rawHead, r.rawDoc, r.err
+	}
+	if x.crowded() {
+		x.land(free)
 	}
 	select {
 	case <-r.done:
@@ -120,13 +127,24 @@ func (x *gatherer) get(ctx context.Context, head, doc string) (rawHead, rawDoc [
 func (x *gatherer) depart(r *gathered) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.flights < maxFlights {
+	if x.flights == 0 {
 		x.flights++
 		return true
 	}
 	r.done = make(chan struct{})
 	x.waiting = append(x.waiting, r)
 	return false
+}
+
+// crowded reports whether so many wait that one more flight is opened, for the caller to land at once.
+func (x *gatherer) crowded() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.flights == 0 || x.flights == maxFlights || len(x.waiting) < crowd {
+		return false
+	}
+	x.flights++
+	return true
 }
 
 // land ends a flight, unless somebody waits: then it goes on without its first passenger, until nobody does. The client's timeouts bound

@@ -91,12 +91,12 @@ func (x *lookup) read(ctx context.Context, groups [][]int) (again [][]int, err e
 	}
 	for n, of := range groups {
 		mine := cmds[heads[n]:]
-		h, err := readHeader(x.refs[of[0]].Partition, mine[0].Val())
+		h, err := x.names.header(x.refs[of[0]].Partition, mine[0].Val())
 		if err != nil {
 			return nil, failure(ctx, lookupOp, err)
 		}
 		if x.store.cluster != nil {
-			now, err := readHeader(h.Partition, mine[1+len(of)].Val())
+			now, err := x.names.header(h.Partition, mine[1+len(of)].Val())
 			if err != nil {
 				return nil, failure(ctx, lookupOp, err)
 			}
@@ -157,7 +157,7 @@ func (x *lookup) readAbsent(ctx context.Context) error {
 		return failure(ctx, lookupOp, err)
 	}
 	for n, of := range groups {
-		h, err := readHeader(x.refs[of[0]].Partition, cmds[n][0].Val())
+		h, err := x.names.header(x.refs[of[0]].Partition, cmds[n][0].Val())
 		if err != nil {
 			return failure(ctx, lookupOp, err)
 		}

@@ -1,9 +1,11 @@
 package redisstore
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"tidemark.dev/projections"
 )
@@ -72,6 +74,14 @@ type names struct {
 type generationNames struct {
 	tag        string
 	partitions []partitionNames
+	// seen are the headers that were read last: while nothing is written they are read again and again.
+	seen []atomic.Pointer[seenHeader]
+}
+
+// seenHeader is a header as it came, and what it says.
+type seenHeader struct {
+	raw    []byte
+	header projections.Header
 }
 
 func newNames(prefix string) *names {
@@ -85,7 +95,7 @@ func (n *names) of(g projections.Generation) *generationNames {
 	if known != nil {
 		return known
 	}
-	made := &generationNames{tag: generationTag(n.prefix, g), partitions: make([]partitionNames, max(g.Partitions, 0))}
+	made := &generationNames{tag: generationTag(n.prefix, g), partitions: make([]partitionNames, max(g.Partitions, 0)), seen: make([]atomic.Pointer[seenHeader], max(g.Partitions, 0))}
 	for i := range made.partitions {
 		made.partitions[i] = namePartition(made.tag, i)
 	}
@@ -96,6 +106,21 @@ func (n *names) of(g projections.Generation) *generationNames {
 	}
 	n.known[g] = made
 	return made
+}
+
+// header reads the header of a partition, unless it is the one that was read last.
+func (g *generationNames) header(partition int, raw []byte) (projections.Header, error) {
+	if partition < 0 || partition >= len(g.seen) {
+		return readHeader(partition, raw)
+	}
+	if last := g.seen[partition].Load(); last != nil && bytes.Equal(last.raw, raw) {
+		return last.header, nil
+	}
+	h, err := readHeader(partition, raw)
+	if err == nil {
+		g.seen[partition].Store(&seenHeader{raw: raw, header: h})
+	}
+	return h, err
 }
 
 // at returns the keys of a partition.

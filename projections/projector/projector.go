@@ -24,7 +24,7 @@ type Options struct {
 	Batch int
 	// CacheDocuments bounds the documents kept in memory; default 100,000.
 	CacheDocuments int
-	// EvenInterval is how long a partition that no event touches may stay behind; default 20 ms.
+	// EvenInterval is how long a partition that no event touches may stay behind while nobody waits for it; default 200 ms.
 	EvenInterval time.Duration
 	// CheckInterval is how often the stored checkpoints are compared with the remembered ones; default 1 s.
 	CheckInterval time.Duration
@@ -47,7 +47,7 @@ type Options struct {
 
 const (
 	defaultCache       = 100_000
-	defaultEven        = 20 * time.Millisecond
+	defaultEven        = 200 * time.Millisecond
 	defaultCheck       = time.Second
 	defaultRetireDelay = 5 * time.Second
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 
 	"tidemark.dev/projections"
 )
@@ -27,10 +28,14 @@ func (d Document) Field(name string) (string, bool) {
 
 // MarshalJSON writes the object.
 func (d Document) MarshalJSON() ([]byte, error) {
+	return d.appendJSON(make([]byte, 0, 32*len(d.Fields)))
+}
+
+func (d Document) appendJSON(b []byte) ([]byte, error) {
 	if d.Values == nil {
-		return []byte("null"), nil
+		return append(b, "null"...), nil
 	}
-	b := append(make([]byte, 0, 32*len(d.Fields)), '{')
+	b = append(b, '{')
 	for i, f := range d.Fields {
 		if i > 0 {
 			b = append(b, ',')
@@ -38,13 +43,12 @@ func (d Document) MarshalJSON() ([]byte, error) {
 		b = append(b, '"')
 		b = append(b, f.Name...) // [a-z0-9_]
 		b = append(b, '"', ':')
+		var err error
 		switch f.Kind {
 		case projections.KindString:
-			text, err := quote(d.Values[i])
-			if err != nil {
+			if b, err = appendText(b, d.Values[i]); err != nil {
 				return nil, err
 			}
-			b = append(b, text...)
 		case projections.KindList, projections.KindSet:
 			if _, err := projections.ParseElements(f.Kind, d.Values[i]); err != nil {
 				return nil, fmt.Errorf("the field %s: %w", f.Name, err)
@@ -55,6 +59,17 @@ func (d Document) MarshalJSON() ([]byte, error) {
 		}
 	}
 	return append(b, '}'), nil
+}
+
+// appendText appends a text as JSON. Nearly all are plain.
+func appendText(b []byte, s string) ([]byte, error) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			text, err := quote(s)
+			return append(b, text...), err
+		}
+	}
+	return append(append(append(b, '"'), s...), '"'), nil
 }
 
 func quote(s string) ([]byte, error) {

@@ -2,6 +2,8 @@ package query
 
 import (
 	"context"
+	"strconv"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -19,6 +21,42 @@ type Answer struct {
 
 	// Changed is the position of the last record that changed the document: an event, or the skip record that released it.
 	Changed string `json:"-"`
+}
+
+// AppendJSON appends the answer as JSON, as encoding/json writes it but for HTML's sake: one document is what is asked for most.
+func (a Answer) AppendJSON(b []byte) ([]byte, error) {
+	var err error
+	member := func(name, value string) {
+		if err == nil {
+			b = append(b, name...)
+			b, err = appendText(b, value)
+		}
+	}
+	member(`{"projection":`, a.Projection)
+	member(`,"key":`, a.Key)
+	member(`,"region":`, a.Region)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = a.Document.appendJSON(append(b, `,"document":`...)); err != nil {
+		return nil, err
+	}
+	member(`,"position":`, a.Position.String())
+	if b = append(b, `,"lag":`...); a.Lag == nil {
+		b = append(b, "null"...)
+	} else {
+		b = strconv.AppendUint(append(b, `{"events":`...), a.Lag.Events, 10)
+		b = a.Lag.At.AppendFormat(append(b, `,"at":"`...), time.RFC3339Nano)
+		b = append(b, '"', '}')
+	}
+	b = strconv.AppendUint(append(b, `,"generation":`...), uint64(a.Generation), 10)
+	if a.ETag != "" {
+		member(`,"etag":`, a.ETag)
+	}
+	if a.Parked != "" {
+		member(`,"parked":`, a.Parked)
+	}
+	return append(b, '}'), err
 }
 
 // Get returns a document. Errors: ErrUnknownProjection, ErrInvalidKey, ErrNoDocument (with the position at which that is true, see Absence), ErrUnavailable,

@@ -335,3 +335,30 @@ func TestARegionWithoutProjectionsHasAnEmptyOverview(t *testing.T) {
 		}
 	})
 }
+
+// TestAnAnswerWritesItselfAsJSONLikeEverybodyElse: but for what HTML does not like, which is left as it is.
+func TestAnAnswerWritesItselfAsJSONLikeEverybodyElse(t *testing.T) {
+	fields := []projections.Field{{Name: "n", Kind: projections.KindInt}, {Name: "s", Kind: projections.KindString}, {Name: "b", Kind: projections.KindBool}}
+	at, err := events.ParsePosition("us.7f3a@1:1042")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lag := &query.Lag{Events: 1 << 60, At: time.Date(2026, 3, 1, 12, 0, 0, 120_000_000, time.UTC)}
+	for i, a := range []query.Answer{
+		{},
+		{Projection: "airports", Key: "ORD", Region: "us", Document: query.Document{Fields: fields, Values: []string{"-5", "x", "true"}}, Standing: query.Standing{Position: at, Lag: lag, Generation: 7, ETag: "7-ab"}},
+		{Key: "a\"b\\c\x00\n\u2028ü<>&\x7f", Document: query.Document{Fields: fields, Values: []string{"0", "\xff\t\"", "false"}}, Parked: "us.7f3a@1:9 it's \"bad\""},
+		{Standing: query.Standing{Lag: &query.Lag{At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}},
+	} {
+		var want strings.Builder
+		encoder := json.NewEncoder(&want)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(a); err != nil {
+			t.Fatal(err)
+		}
+		got, err := a.AppendJSON(nil)
+		if err != nil || string(got)+"\n" != want.String() {
+			t.Errorf("answer %d is\n%s, %v, want\n%s", i, got, err, want.String())
+		}
+	}
+}

@@ -72,10 +72,11 @@ type API struct {
 	log     events.Appender
 	reader  *query.Reader
 	options Options
-	mux     *http.ServeMux
-	waits   chan struct{} // one token for each request that waits for a position
-	watches chan struct{} // one token for each watch
-	bodies  chan struct{} // one token for each large body
+	mux     *http.ServeMux // the resources
+	front   *http.ServeMux // the resources, and what is none
+	waits   chan struct{}  // one token for each request that waits for a position
+	watches chan struct{}  // one token for each watch
+	bodies  chan struct{}  // one token for each large body
 
 	stopping context.Context //nolint:containedctx // it ends every wait
 	stop     context.CancelCauseFunc
@@ -99,13 +100,15 @@ func New(log events.Appender, reader *query.Reader, o Options) *API {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &API{
-		log: log, reader: reader, options: o, mux: http.NewServeMux(),
+		log: log, reader: reader, options: o, mux: http.NewServeMux(), front: http.NewServeMux(),
 		waits: make(chan struct{}, o.MaxWaits), watches: make(chan struct{}, o.MaxWatches), bodies: make(chan struct{}, o.MaxBodies),
 	}
 	a.stopping, a.stop = context.WithCancelCause(context.Background())
 	for _, r := range a.routes() {
 		a.mux.HandleFunc(r.method+" "+r.pattern, a.handle(r.serve))
+		a.front.HandleFunc(r.method+" "+r.pattern, a.handle(r.serve))
 	}
+	a.front.HandleFunc("/", a.handle(a.noResource))
 	return a
 }
 
@@ -162,21 +165,20 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, a.options.Waiting())
 		return
 	}
-	handler, pattern := a.mux.Handler(r)
-	if pattern != "" {
-		a.mux.ServeHTTP(w, r) // not the handler itself: the mux sets the path values
-		return
-	}
-	// The mux has an answer of its own, in plain text: no such path, or no such method. Ours is a problem document.
+	a.front.ServeHTTP(w, r)
+}
+
+// noResource answers what no resource does. The mux of the resources has an answer of its own, in plain text: no such path, or no such method. Ours is a problem document.
+func (a *API) noResource(w http.ResponseWriter, r *http.Request) error {
+	r.Pattern = "" // it is none
 	var told unrouted
+	handler, _ := a.mux.Handler(r)
 	handler.ServeHTTP(&told, r)
 	if told.status == http.StatusMethodNotAllowed {
-		h.Set("Allow", told.Header().Get("Allow"))
-		a.fail(w, r, events.Errorf(failure.ErrMethod, "%s does not know the method %s", r.URL.Path, r.Method).
-			Hint("Use %s.", told.Header().Get("Allow")))
-		return
+		w.Header().Set("Allow", told.Header().Get("Allow"))
+		return events.Errorf(failure.ErrMethod, "%s does not know the method %s", r.URL.Path, r.Method).Hint("Use %s.", told.Header().Get("Allow"))
 	}
-	a.fail(w, r, events.Errorf(failure.ErrNoResource, "there is nothing at %s", r.URL.Path).Hint("GET / lists what there is."))
+	return events.Errorf(failure.ErrNoResource, "there is nothing at %s", r.URL.Path).Hint("GET / lists what there is.")
 }
 
 // unrouted keeps the status and the headers of an answer.
@@ -220,16 +222,29 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // answer writes v as JSON.
 func answer(w http.ResponseWriter, status int, v any) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
+	text, err := jsonOf(v)
+	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(text.Bytes()) // the client is gone: nobody is left to be told
+	_, _ = w.Write(text) // the client is gone: nobody is left to be told
 	return nil
+}
+
+// jsonOf returns v as JSON, on a line of its own. What is asked for most writes itself.
+func jsonOf(v any) ([]byte, error) {
+	if own, ok := v.(interface {
+		AppendJSON(b []byte) ([]byte, error)
+	}); ok {
+		text, err := own.AppendJSON(make([]byte, 0, 512))
+		return append(text, '\n'), err
+	}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(v)
+	return text.Bytes(), err
 }
 
 // place takes one of the places for requests that wait, and returns how to give it back.
