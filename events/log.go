@@ -205,4 +205,8 @@ type Reader interface {
 
 	// LastControl returns the newest control record of a name: ErrNotFound, ErrDamaged, ErrUnreachable, ErrNoLog.
 	LastControl(ctx context.Context, name string) (Record, error)
+
+	// Controls yields the control records of a name with sequence >= from, in order, each content checked. A name that no control record
+	// can have has none. Errors end it: ErrDamaged, ErrUnreachable, ErrNoLog. It ends at what was stored when it began, or later.
+	Controls(ctx context.Context, name string, from uint64) iter.Seq2[Record, error]
 }

@@ -46,9 +46,9 @@ func SizeOfElements(list []Element) int {
 func CheckElements(elements, bytes int) error {
 	switch {
 	case elements > MaxElements:
-		return fmt.Errorf("it has %d elements, over the bound of %d", elements, MaxElements)
+		return Because("it has %d elements, over the bound of %d", elements, MaxElements)
 	case bytes > MaxElementsBytes:
-		return fmt.Errorf("it has %d bytes, over the bound of %d", bytes, MaxElementsBytes)
+		return Because("it has %d bytes, over the bound of %d", bytes, MaxElementsBytes)
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func (l layout) check(doc reflect.Value, expires string) error {
 	for _, f := range l {
 		if f.name == expires {
 			if _, ok := ParseExpiry(doc.Field(f.index).String()); !ok {
-				return fmt.Errorf("the field %s is neither empty nor a time as FormatExpiry writes it", f.name)
+				return Because("the field %s is neither empty nor a time as FormatExpiry writes it", f.name)
 			}
 		}
 		if f.kind != KindList && f.kind != KindSet {
@@ -153,11 +153,11 @@ func (l layout) check(doc reflect.Value, expires string) error {
 		list := elementsOf(f.kind, doc.Field(f.index))
 		for _, e := range list {
 			if !utf8.ValidString(e.s) {
-				return fmt.Errorf("the field %s: an element is not valid UTF-8", f.name)
+				return Because("the field %s: an element is not valid UTF-8", f.name)
 			}
 		}
 		if err := CheckElements(len(list), SizeOfElements(list)); err != nil {
-			return fmt.Errorf("the field %s: %w", f.name, err)
+			return Because("the field %s: %s", f.name, err)
 		}
 	}
 	return nil
@@ -196,7 +196,7 @@ func setElements(kind Kind, v reflect.Value, list []Element) error {
 		item := s.Index(i)
 		kind := kindOf(item.Type())
 		if kind != e.Kind() || kind == KindInt && item.OverflowInt(e.Int()) {
-			return fmt.Errorf("it holds an element that a %s cannot", item.Type())
+			return Because("it holds an element that a %s cannot", item.Type())
 		}
 		switch kind {
 		case KindInt:

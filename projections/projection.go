@@ -25,7 +25,8 @@ type Projection interface {
 	NewState() State
 
 	// Fold applies an operation that Route made from the same event to a state. It returns Delete when the document is
-	// to be removed. On any other error the state is unchanged and the document is parked.
+	// to be removed. On any other error the state is unchanged and the document is parked; when several operations of an event change one
+	// document, none of them counts then. See Reason for what an error says.
 	Fold(s State, r *events.Record, op *Op) error
 }
 

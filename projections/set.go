@@ -87,7 +87,7 @@ func (s *Set[T]) setElements(list []Element) error {
 			*p = e.Bool()
 		}
 		if elementOf(v) != e {
-			return fmt.Errorf("it holds an element of kind %s, and the document's type does not", e.Kind())
+			return Because("it holds an element of kind %s, and the document's type does not", e.Kind())
 		}
 		sorted = append(sorted, v)
 	}

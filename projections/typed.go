@@ -1,10 +1,13 @@
 package projections
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"tidemark.dev/events"
 )
@@ -30,7 +33,8 @@ type Handler[D any] struct {
 // On folds events of a type about entities of a type into the document whose key is the entity's id.
 //
 // The fold gets the document as it was (the zero D when there is none) and returns it as it is now. It must be pure. It returns
-// Delete to remove the document; any other error parks the document at this event, and so does a panic: see Panic.
+// Delete to remove the document; any other error parks the document at this event, and so does a panic: see Panic. When several handlers
+// fold an event into one document, all of them count or none. What an error says is kept with the document, see Reason.
 // The payload is JSON, decoded into P; one that cannot be decoded parks the document too.
 func On[D, P any](entityType, eventType string, fold func(D, Event[P]) (D, error)) Handler[D] {
 	return handler(entityType, eventType, nil, fold)
@@ -70,7 +74,8 @@ func keyOf[P any](key func(Event[P]) string, e Event[P]) (k string, err error) {
 	defer recovered(&err)
 	k = key(e)
 	if err := ValidateKey(k); err != nil {
-		return "", err
+		told, _ := errors.AsType[*events.Error](err)
+		return "", &Reason{text: told.What, cause: err} // it says nothing of the key
 	}
 	return k, nil
 }
@@ -85,9 +90,21 @@ func decode[P any](r *events.Record, p *P) (err error) {
 		err = json.Unmarshal(r.Event.Data, p)
 	}
 	if err != nil {
-		return fmt.Errorf("the data of %s cannot be read: %w", r.Event.Type, err)
+		return Because("the data of %s cannot be read: %s", r.Event.Type, unreadable(err))
 	}
 	return nil
+}
+
+// unreadable says why data cannot be decoded, without the data.
+func unreadable(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		kind, _, _ := strings.Cut(wrong.Value, " ") // a number's own digits follow
+		return Because("%s is a JSON %s, and %s is wanted", cmp.Or(wrong.Field, "it"), kind, wrong.Type.String())
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return Because("it is not JSON at byte %d", syntax.Offset)
+	}
+	return err
 }
 
 // Typed is a projection over documents of type D: a struct whose exported fields are integers, strings, booleans, slices of these (lists), or

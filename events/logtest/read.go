@@ -65,7 +65,57 @@ func readTests() []test {
 			_, err := s.Log.LastControl(s.ctx, "import")
 			s.code(err, events.ErrNotFound)
 		}},
+		{"the control records of a name come in order, and no others", func(s *subject) {
+			for _, name := range []string{"skip.a", "skip.b", "skip.a", "skip.a.b", "skip.a"} {
+				s.append(events.Batch{Controls: []events.ControlWrite{{Control: events.Control{Name: name, Data: []byte(name)}}}})
+			}
+			s.one(about(entity, 1))
+			for _, c := range []struct {
+				name string
+				from uint64
+				want []uint64
+			}{
+				{"skip.a", 0, []uint64{2, 4, 6}}, {"skip.a", 2, []uint64{2, 4, 6}}, {"skip.a", 3, []uint64{4, 6}}, {"skip.a", 7, nil}, {"skip.b", 0, []uint64{3}},
+				{"skip.a.b", 0, []uint64{5}}, {"skip", 0, nil}, {"skip.*", 0, nil}, {"skip.>", 0, nil}, {"", 0, nil}, {"airport.ORD", 0, nil},
+			} {
+				s.Logf("case: %s from %d", c.name, c.from)
+				list := s.controls(c.name, c.from)
+				s.sequences(list, c.want...)
+				for i := range list {
+					if list[i].Kind != events.KindControl || list[i].Control.Name != c.name || string(list[i].Control.Data) != c.name {
+						s.Errorf("%+v", list[i])
+					}
+				}
+			}
+		}},
+		{"the control records of a name can be many, and be left early", func(s *subject) {
+			for range 515 { // more than one answer of a broker holds
+				s.append(events.Batch{Controls: []events.ControlWrite{{Control: events.Control{Name: "mark"}}}})
+			}
+			if got := s.controls("mark", 0); len(got) != 515 || got[514].Sequence != 516 {
+				s.Fatalf("%d records", len(got))
+			}
+			for r, err := range s.Log.Controls(s.ctx, "mark", 3) {
+				if err != nil || r.Sequence != 3 {
+					s.Fatalf("%+v, %v", r, err)
+				}
+				break
+			}
+		}},
 	}...)
+}
+
+// controls returns the control records of a name.
+func (s *subject) controls(name string, from uint64) []events.Record {
+	s.Helper()
+	var out []events.Record
+	for r, err := range s.Log.Controls(s.ctx, name, from) {
+		if err != nil {
+			s.Fatal(err)
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 func endedContext(s *subject) {
@@ -82,5 +132,12 @@ func endedContext(s *subject) {
 	}
 	if _, err := s.Log.LastControl(ctx, events.ControlGenesis); !errors.Is(err, cause) {
 		s.Errorf("LastControl: %v", err)
+	}
+	last = nil
+	for _, err := range s.Log.Controls(ctx, events.ControlGenesis, 0) {
+		last = err
+	}
+	if !errors.Is(last, cause) {
+		s.Errorf("Controls: %v", last)
 	}
 }

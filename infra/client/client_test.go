@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/client"
@@ -45,7 +46,7 @@ func withRegion(run func() int) (code int, err error) {
 	}
 	ended := make(chan error, len(all))
 	for _, p := range all {
-		worker, err := projector.New(p, r.Log(), r.Store(), r.KV(), r.Leases(), projector.Options{})
+		worker, err := projector.New(p, r.Log(), r.Store(), r.KV(), r.Leases(), projector.Options{Signals: r.Signals()})
 		if err != nil {
 			return 1, err
 		}
@@ -57,6 +58,9 @@ func withRegion(run func() int) (code int, err error) {
 			err = errors.Join(err, <-ended)
 		}
 	}()
+	if err := known(ctx, r, len(all)); err != nil {
+		return 1, err
+	}
 	if err := r.Address().Save(dir); err != nil {
 		return 1, err
 	}
@@ -64,6 +68,25 @@ func withRegion(run func() int) (code int, err error) {
 		return 1, err
 	}
 	return run(), nil
+}
+
+// known waits until the region knows so many projections.
+func known(ctx context.Context, r *region.Region, projections int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	reader := query.New(r.Name(), r.Store(), r.KV(), query.NewHeads(r.Log()))
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if names, err := reader.Projections(ctx); err == nil && len(names) == projections {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 func TestAReadOfItsOwnWriteSeesTheWrite(t *testing.T) {

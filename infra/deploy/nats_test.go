@@ -49,8 +49,8 @@ func TestLinksMayDoWhatTheEmbeddedOnesMay(t *testing.T) {
 	for _, region := range regions() {
 		o := f.conf(region)
 		_, dialling := peers(region)
-		if len(o.Users) != 1+len(dialling) {
-			t.Errorf("%s has %d users, not one for the services and one for each region that dials", region, len(o.Users))
+		if len(o.Users) != 2+len(dialling) {
+			t.Errorf("%s has %d users, not one for the services, one for readers, and one for each region that dials", region, len(o.Users))
 		}
 		for _, remote := range dialling {
 			u := user(t, o, "link-"+remote)

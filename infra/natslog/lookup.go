@@ -62,17 +62,28 @@ func (l *Log) observe(r *events.Record) {
 	_ = l.options.Clock.Observe(r.Stamp.Time.Clamp(r.Time)) // refused when this very clock is behind; then Now refuses too
 }
 
-// History yields an entity's records. A direct get answers in one request, but on a replicated stream it may come from a replica that
-// lags; there the leader is asked for what is missing at the end.
+// History yields an entity's records.
 func (l *Log) History(ctx context.Context, e events.Entity, from uint64) iter.Seq2[events.Record, error] {
+	if err := e.Validate(); err != nil {
+		return func(yield func(events.Record, error) bool) { yield(events.Record{}, err) }
+	}
+	return l.subject(ctx, events.EventSubject(l.cfg.Origin, e), from)
+}
+
+// Controls yields the control records of a name.
+func (l *Log) Controls(ctx context.Context, name string, from uint64) iter.Seq2[events.Record, error] {
+	if !events.ValidControlName(name) {
+		return func(func(events.Record, error) bool) {}
+	}
+	return l.subject(ctx, events.ControlSubject(l.cfg.Origin, name), from)
+}
+
+// subject yields the records of a subject. A direct get answers in one request, but on a replicated stream it may come from a replica that
+// lags; there the leader is asked for what is missing at the end.
+func (l *Log) subject(ctx context.Context, subject string, from uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
-		if err := e.Validate(); err != nil {
-			yield(events.Record{}, err)
-			return
-		}
 		ctx, stop := l.within(ctx)
 		defer stop()
-		subject := events.EventSubject(l.cfg.Origin, e)
 		next := max(from, 1)
 		for more := true; more; {
 			if ctx.Err() != nil {

@@ -89,6 +89,11 @@ func (s *Stream) LastControl(_ context.Context, name string) (events.Record, err
 	return events.Record{}, events.Errorf(events.ErrNotFound, "the stream %s is not ours and has no control record %q", s.source.Stream, name)
 }
 
+// Controls yields nothing: as above.
+func (s *Stream) Controls(context.Context, string, uint64) iter.Seq2[events.Record, error] {
+	return func(func(events.Record, error) bool) {}
+}
+
 // history is the stream, for whoever reads it.
 type history struct {
 	stream *Stream

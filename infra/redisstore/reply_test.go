@@ -99,7 +99,7 @@ func TestNamesAreCutAsTheyWereMade(t *testing.T) {
 func TestRepliesOfStreamsAreCut(t *testing.T) {
 	for raw, want := range map[string]string{
 		"*0\r\n": "[]", "*-1\r\n": "[]", "_\r\n": "[]",
-		"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$4\r\nlive\r\n$0\r\n\r\n": "[{1-1 1 1 []}]",
+		"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$4\r\nlive\r\n$0\r\n\r\n":                                                                        "[{1-1 1 1 []}]",
 		"*2\r\n*2\r\n$3\r\n2-1\r\n*4\r\n$1\r\nk\r\n$1\r\na\r\n$1\r\nx\r\n$1\r\nb\r\n*2\r\n$4\r\n2-10\r\n*2\r\n$1\r\nk\r\n$2\r\n\r\n\r\n": "[{2-1 2 1 [a]} {2-10 2 10 [\r\n]}]",
 	} {
 		got, err := parseChanges([]byte(raw))

@@ -24,7 +24,7 @@ type Region struct {
 	floors    events.Floors
 	head      events.Leader // nil where the region leads
 	signals   projections.Signals
-	store     *redisstore.Store // nil for a writer
+	store     *redisstore.Store // nil for a role that does not read
 	redis     redis.UniversalClient
 	nats      *nats.Conn
 	server    *embedded.NATS // nil when it is not ours

@@ -17,6 +17,8 @@ type Requests struct {
 	inFlight metric.Int64UpDownCounter
 	waits    metric.Int64Counter
 	waited   metric.Float64Histogram
+	watches  metric.Int64UpDownCounter
+	ends     metric.Int64Counter
 }
 
 func newRequests(m *maker) *Requests {
@@ -24,8 +26,10 @@ func newRequests(m *maker) *Requests {
 		total:    m.counter("tidemark_http_requests_total", "{request}", "Answered requests. code is the stable code of the problem; ok when there was none."),
 		took:     m.histogram("tidemark_http_request_duration_seconds", "s", "Time to answer, waits for a position included.", seconds()),
 		inFlight: m.upDown("tidemark_http_requests_in_flight", "{request}", "Requests that are being answered."),
-		waits:    m.counter("tidemark_query_waits_total", "{wait}", "Reads that asked for a position, by outcome: reached, or the code of the error."),
+		waits:    m.counter("tidemark_query_waits_total", "{wait}", "Reads that asked for a position, or for the leader's head, by outcome: reached, or the code of the error."),
 		waited:   m.histogram("tidemark_query_wait_duration_seconds", "s", "How long these reads took.", seconds()),
+		watches:  m.upDown("tidemark_watches", "{watch}", "Watches that run."),
+		ends:     m.counter("tidemark_watch_ends_total", "{watch}", "Watches that ended, by the code of why; gone when the client went."),
 	}
 }
 
@@ -59,6 +63,19 @@ func (r *Requests) Waited(ctx context.Context, took time.Duration, code string) 
 	}
 	r.waits.Add(ctx, 1, labels("outcome", code))
 	r.waited.Record(ctx, took.Seconds())
+}
+
+// Watching tells that a watch has begun. The function that it returns is called once, with the code of why it ended, empty when the client went.
+func (r *Requests) Watching(ctx context.Context) func(code string) {
+	ctx = context.WithoutCancel(ctx)
+	r.watches.Add(ctx, 1)
+	return func(code string) {
+		if code == "" {
+			code = "gone"
+		}
+		r.watches.Add(ctx, -1)
+		r.ends.Add(ctx, 1, labels("code", code))
+	}
 }
 
 // known returns the method if it is one of HTTP's own: a client may send any word.

@@ -26,6 +26,15 @@ func TestRequestsAreCountedByRouteStatusAndCode(t *testing.T) {
 	s.is(1, "tidemark_query_waits_total", "outcome", "reached")
 	s.is(1, "tidemark_query_waits_total", "outcome", "not-reached")
 	s.is(2, "tidemark_query_wait_duration_seconds_count")
+	ended := r.Watching(ctx)
+	r.Watching(ctx)("resync")
+	s = scraped(t, tel)
+	s.is(1, "tidemark_watches")
+	s.is(1, "tidemark_watch_ends_total", "code", "resync")
+	ended("")
+	s = scraped(t, tel)
+	s.is(0, "tidemark_watches")
+	s.is(1, "tidemark_watch_ends_total", "code", "gone")
 }
 
 func TestLabelValuesWithoutEndAreCountedTogether(t *testing.T) {

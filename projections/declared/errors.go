@@ -84,9 +84,6 @@ func (e *Invalid) coded() *events.Error {
 		Hint("Mend what is named; tidemark projection check shows it line by line.")
 }
 
-// reason says why an event cannot be applied. It is a function of the definition, the event and the document alone.
-type reason struct{ text string }
-
-func (r *reason) Error() string { return r.text }
-
-func because(format string, args ...any) error { return &reason{fmt.Sprintf(format, args...)} }
+// because returns why an event cannot be applied. It is a function of the definition, the event and the document alone, and values in it stand
+// between double quotes.
+func because(format string, args ...any) error { return projections.Because(format, args...) }

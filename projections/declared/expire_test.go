@@ -39,11 +39,11 @@ func TestADocumentSaysWhenItExpires(t *testing.T) {
 		{"a later step sees it", `[{expire: event.time}, {expire: timestamp(doc.expires) + duration("1h"), when: doc.expires != ""}, {count: n, when: timestamp(doc.expires) > event.time}]`,
 			"2001-01-01T00:00:00Z", ``, "k=1,2001-01-01T01:00:00.000000000Z"},
 		{"the last moment", `[{expire: event.time}]`, "9999-12-31T23:59:59.999999999Z", ``, "k=0,9999-12-31T23:59:59.999999999Z"},
-		{"no time", `[{expire: event.time + duration("1h")}]`, "", ``, `k=0,!1 on E: expire: event.time + duration("1h"): event.time is missing`},
-		{"before 1970", `[{expire: event.time - duration("1h")}]`, "1970-01-01T00:00:00Z", ``, `k=0,!1 on E: expire: event.time - duration("1h"): the time is outside of the years 1970 to 9999`},
-		{"after 9999", `[{expire: event.time + duration("1h")}]`, "9999-12-31T23:30:00Z", ``, `k=0,!1 on E: expire: event.time + duration("1h"): a time out of range`},
+		{"no time", `[{expire: event.time + duration("1h")}]`, "", ``, `k=0,!1 on E: expire: event.time + duration('1h'): event.time is missing`},
+		{"before 1970", `[{expire: event.time - duration("1h")}]`, "1970-01-01T00:00:00Z", ``, `k=0,!1 on E: expire: event.time - duration('1h'): the time is outside of the years 1970 to 9999`},
+		{"after 9999", `[{expire: event.time + duration("1h")}]`, "9999-12-31T23:30:00Z", ``, `k=0,!1 on E: expire: event.time + duration('1h'): a time out of range`},
 		{"a duration beyond 64 bits", `[{expire: event.time + (duration("2000000h") + duration("2000000h"))}]`, "2001-01-01T00:00:00Z", ``,
-			`k=0,!1 on E: expire: event.time + (duration("2000000h") + duration("2000000h")): an integer overflow`},
+			`k=0,!1 on E: expire: event.time + (duration('2000000h') + duration('2000000h')): an integer overflow`},
 		{"a text", `[{expire: data.until}]`, "", `{"until":"2001-01-01T00:00:00Z"}`, "k=0,!1 on E: expire: the value is a string, and a time is wanted"},
 		{"no duration", `[{expire: event.time + duration(data.ttl)}]`, "2001-01-01T00:00:00Z", `{"ttl":"soon"}`, "k=0,!1 on E: expire: event.time + duration(data.ttl): a value cannot be converted"},
 	} {
@@ -108,7 +108,7 @@ tests:
       - {event: Prolonged, entity: seat/1A, time: 2001-01-01T10:30:00Z, data: {by: 1.5}}
       - {mark: 2001-01-02T00:00:00Z}
     parked:
-      1A: data.by is 1.5
+      1A: data.by is
 `
 
 func TestMarksRemoveWhatHasExpired(t *testing.T) {

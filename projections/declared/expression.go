@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tidemark.dev/events"
+	"tidemark.dev/projections"
 )
 
 // compiler makes sources of expressions.
@@ -263,9 +264,9 @@ func (p *program) eval(c *call) (value, error) {
 }
 
 // told returns why an evaluation failed, in words that do not depend on the release of CEL.
-func told(err error) string {
-	if r, ok := errors.AsType[*reason](err); ok {
-		return r.text
+func told(err error) error {
+	if r, ok := errors.AsType[*projections.Reason](err); ok {
+		return r
 	}
 	message := err.Error()
 	for _, known := range [...]struct{ theirs, ours string }{
@@ -276,8 +277,8 @@ func told(err error) string {
 		{"timestamp", "not a time"}, {"duration", "not a duration"},
 	} {
 		if strings.Contains(message, known.theirs) {
-			return known.ours
+			return because("%s", known.ours)
 		}
 	}
-	return "it cannot be computed"
+	return because("it cannot be computed")
 }

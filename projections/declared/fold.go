@@ -3,7 +3,6 @@ package declared
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"iter"
 	"maps"
 	"slices"
@@ -42,8 +41,8 @@ type entry struct {
 }
 
 // Fold applies records to a projection, be it declared or written in Go, in memory and without servers: for tests, and to look at a sample. It
-// does what a projector does: a document whose fold fails is parked and stays as it was, later events leave it alone. A mark removes the
-// documents that have expired.
+// does what a projector does: a document whose fold fails is parked and stays as it was before the event, later events leave it alone. A mark removes
+// the documents that have expired.
 func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 	all := map[string]*entry{}
 	out := Outcome{Fields: p.Definition().Fields}
@@ -60,7 +59,7 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 		for i := range ops.List() {
 			op := &ops.List()[i]
 			if op.Key == "" {
-				out.Unrouted = append(out.Unrouted, Unrouted{r.Sequence, op.Err.Error()})
+				out.Unrouted = append(out.Unrouted, Unrouted{r.Sequence, projections.ReasonOf(op.Err)})
 				continue
 			}
 			d := all[op.Key]
@@ -68,19 +67,13 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 				d = &entry{state: p.NewState(), document: Document{Key: op.Key}}
 				all[op.Key] = d
 			}
-			if d.document.Parked != "" {
-				continue
+			if d.document.Parked != "" || slices.ContainsFunc(ops.List()[:i], func(before projections.Op) bool { return before.Key == op.Key }) {
+				continue // stopped earlier, or changed together with its first operation
 			}
-			err := op.Err
-			if err == nil {
-				err = p.Fold(d.state, r, op)
-			}
-			d.exists = !errors.Is(err, projections.Delete)
-			switch {
-			case !d.exists:
-				d.state = p.NewState()
-			case err != nil:
-				d.document.Parked, d.document.ParkedAt = err.Error(), r.Sequence
+			var err error
+			if d.state, d.exists, err = change(p, d.state, d.exists, r, ops.List()[i:]); err != nil {
+				d.exists = true
+				d.document.Parked, d.document.ParkedAt = projections.ReasonOf(err), r.Sequence
 			}
 		}
 	}

@@ -81,7 +81,7 @@ func TestAMessageBecomesAnEvent(t *testing.T) {
 		{"too large", message(7, "orders.placed.x", `"`+strings.Repeat("x", events.MaxDataBytes)+`"`), "?7 the payload has 1048578 bytes, over the bound of 1048576"},
 		{"headers that are too large", message(7, "orders.placed.x", `{}`, "x", strings.Repeat("x", 65_536)), "?7 the headers have 65537 bytes, over the bound of 65536"},
 		{"empty", message(7, "orders.placed.x", "", "X-Id", "1"), "?7 its entity's id: data.order is missing"},
-		{"an entity that is none", message(7, "orders.placed.x", `{"order":{"id":""}}`, "X-Id", "1"), `?7 the entity of type "order" has an empty id`},
+		{"an entity that is none", message(7, "orders.placed.x", `{"order":{"id":""}}`, "X-Id", "1"), `?7 the entity of type 'order' has an empty id`},
 		{"a boolean as id", message(7, "orders.placed.x", `{"order":{"id":true}}`, "X-Id", "1"), "?7 its entity's id is a boolean"},
 		{"an object as id", message(7, "orders.placed.x", `{"order":{"id":{}}}`, "X-Id", "1"), "?7 its entity's id: data.order.id is an object"},
 		{"no header", message(7, "orders.placed.x", `{"order":{"id":"A"}}`), "?7 its id: headers.X-Id is missing"},
@@ -123,13 +123,13 @@ func TestWhatIsMappedIsAnExpression(t *testing.T) {
 		{"the type in the payload", with("  type: data.kind\n  entity: {type: data.of.type, id: data.of.id}\n"), message(3, "a", `{"kind":"E","of":{"type":"x","id":"k"}}`), "k=x E 3"},
 		{"a type that is missing", with("  type: data.kind\n  entity: {type: {text: x}, id: {text: k}}\n"), message(3, "a", `{}`), "?3 its type: data.kind is missing"},
 		{"a type that is a list", with("  type: data.kind\n  entity: {type: {text: x}, id: {text: k}}\n"), message(3, "a", `{"kind":[1]}`), "?3 its type is a list"},
-		{"an entity type that is none", with("  type: {text: E}\n  entity: {type: data.t, id: {text: k}}\n"), message(3, "a", `{"t":"a.b"}`), `?3 the entity type "a.b" has a character outside A-Z a-z 0-9 _ -`},
+		{"an entity type that is none", with("  type: {text: E}\n  entity: {type: data.t, id: {text: k}}\n"), message(3, "a", `{"t":"a.b"}`), `?3 the entity type 'a.b' has a character outside A-Z a-z 0-9 _ -`},
 		{"seconds", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":1700000000}`), "k=x E 3 2023-11-14T22:13:20Z"},
 		{"milliseconds", with(typed + "  time: {milliseconds: data.at}\n"), message(3, "a", `{"at":1700000000123}`), "k=x E 3 2023-11-14T22:13:20.123Z"},
 		{"negative milliseconds", with(typed + "  time: {milliseconds: data.at}\n"), message(3, "a", `{"at":-1}`), "k=x E 3 1969-12-31T23:59:59.999Z"},
 		{"seconds that are a text", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":"1700000000"}`), "?3 its time is a string"},
 		{"seconds beyond all years", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":9223372036854775807}`), "?3 its time 9223372036854775807 is not between the years 1 and 9999"},
-		{"a fraction", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":1.5}`), "?3 its time: data.at is 1.5, which is not an integer of 64 bits"},
+		{"a fraction", with(typed + "  time: {seconds: data.at}\n"), message(3, "a", `{"at":1.5}`), "?3 its time: data.at is \"1.5\", which is not an integer of 64 bits"},
 		{"an integer as id of the event", with(typed + "  id: data.n * 2\n"), message(3, "a", `{"n":21}`), "k=x E 42"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -325,7 +325,7 @@ func TestASampleOfAStreamIsOfMessages(t *testing.T) {
 		}
 		all = append(all, r)
 	}
-	const want = "A=1,a,ORDERS,3!41 on placed, legacy: add total: data.total is 1e2, which is not an integer of 64 bits; " +
+	const want = "A=1,a,ORDERS,3!41 on placed, legacy: add total: data.total is \"1e2\", which is not an integer of 64 bits; " +
 		"?42 the payload is not JSON: the data at byte 0: not a value; true, false and null are the only words; ?43 the payload is not JSON: the data at byte 0: no value begins with this character"
 	if got := fold(p, all...); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -155,7 +155,7 @@ func (a *action) single(f *field, old *value, v value) error {
 
 func add(old *value, n int64) error {
 	if n > 0 && old.n > math.MaxInt64-n || n < 0 && old.n < math.MinInt64-n {
-		return because("%d and %d together do not fit into 64 bits", old.n, n)
+		return because("%s and %s together do not fit into 64 bits", projections.Quoted(old.String()), projections.Quoted(ofInt(n).String()))
 	}
 	old.n += n
 	return nil

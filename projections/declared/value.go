@@ -150,7 +150,7 @@ func valueOf(n *node, name string) (value, error) {
 }
 
 func notInteger(name, text string) error {
-	return because("%s is %s, which is not an integer of 64 bits", name, clip(text))
+	return because("%s is %s, which is not an integer of 64 bits", name, projections.Quoted(clip(text)))
 }
 
 // source gives a value for an event, and a document if there is one yet.

@@ -83,6 +83,10 @@ func (s *theirs) Info(context.Context) (events.Info, error) {
 	return events.Info{Origin: "counts", Terms: events.NewTerms(s.lineage), First: s.first, Last: uint64(len(s.messages)), Sparse: !s.dense}, nil
 }
 
+func (s *theirs) Controls(context.Context, string, uint64) iter.Seq2[events.Record, error] {
+	return func(func(events.Record, error) bool) {}
+}
+
 func (s *theirs) Record(_ context.Context, seq uint64) (events.Record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

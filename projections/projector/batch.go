@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +39,11 @@ func (e *engine) apply(ctx context.Context, records []events.Record) error {
 		return err
 	}
 	if work, upto := e.whole.take(records); upto != nil {
-		if err := e.applyWhole(ctx, work, upto, len(records) >= smallBatch); err != nil {
+		work, err := e.obey(ctx, work)
+		if err == nil {
+			err = e.applyWhole(ctx, work, upto, len(records) >= smallBatch)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -76,6 +81,11 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 	if everywhere {
 		e.touchAll()
 	}
+	return e.advance(ctx, work, upto)
+}
+
+// advance commits what was folded of some records, moves the tip to the record up to which everything is decided, and tells of it.
+func (e *engine) advance(ctx context.Context, work []*events.Record, upto *events.Record) error {
 	applied := upto.Time
 	if upto.Kind.Gone() {
 		applied = e.tip.applied // nobody knows when that was stored
@@ -166,19 +176,25 @@ func (e *engine) target(work []*events.Record) {
 		op, r := &list[i], work[list[i].At]
 		var target *entry
 		if op.Key == "" {
-			e.unrouted(nameOf(r), r, op.Err.Error())
+			e.unrouted(nameOf(r), r, projections.ReasonOf(op.Err))
 			e.panicked(r, "", op.Err)
 		} else if n := projections.PartitionOf(op.Key, len(e.parts)); r.Sequence > e.parts[n].seq {
-			target = e.cache.get(op.Key)
-			target.partition = n
-			if !target.loaded {
-				target.loaded = true
-				b.missing = append(b.missing, target)
-				b.refs = append(b.refs, projections.Ref{Partition: n, Key: op.Key})
-			}
+			target = e.need(op.Key, n)
 		}
 		b.targets = append(b.targets, target)
 	}
+}
+
+// need returns the entry of a document, which fetch will load if it is not in memory.
+func (e *engine) need(key string, partition int) *entry {
+	b, target := &e.batch, e.cache.get(key)
+	target.partition = partition
+	if !target.loaded {
+		target.loaded = true
+		b.missing = append(b.missing, target)
+		b.refs = append(b.refs, projections.Ref{Partition: partition, Key: key})
+	}
+	return target
 }
 
 // fetch loads the missing documents in one round trip and checks each against its digest.
@@ -209,7 +225,7 @@ func (e *engine) fetch(ctx context.Context) error {
 		return nil
 	}
 	e.options.Logger.WarnContext(ctx, "stored documents are not what was written: folding them again from the log",
-		"generation", e.gen.Number, "documents", len(damaged), "partition", damaged[0].partition, "key", damaged[0].key, "reason", reason.Error())
+		"generation", e.gen.Number, "documents", len(damaged), "partition", damaged[0].partition, "key", damaged[0].key, "reason", projections.Mask(reason.Error()))
 	began := time.Now()
 	if err := e.refold(ctx, damaged); err != nil {
 		return err
@@ -245,27 +261,42 @@ func (e *engine) adopt(target *entry, d *projections.Document) error {
 // within reports whether the position that a document carries is not beyond a sequence. A document from beyond its partition's checkpoint
 // was written by somebody else in the meantime.
 func within(at string, upto uint64) bool {
-	seq, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
-	return err == nil && seq <= upto
+	seq, ok := sequenceOf(at)
+	return ok && seq <= upto
 }
 
-// fold applies the operations, and the marks between them, in the order of the log.
+// sequenceOf returns the sequence of a position in text form.
+func sequenceOf(at string) (uint64, bool) {
+	seq, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
+	return seq, err == nil
+}
+
+// fold applies the operations, those of one event on one document together, and the marks between them, in the order of the log.
 func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 	b := &e.batch
 	list := b.ops.List()
 	marks := b.marks
-	for i, target := range b.targets {
-		for len(marks) > 0 && marks[0] < list[i].At {
+	for first, next := 0, 0; first < len(list); first = next {
+		at := list[first].At
+		for next = first + 1; next < len(list) && list[next].At == at; {
+			next++
+		}
+		for len(marks) > 0 && marks[0] < at {
 			if err := e.passMark(ctx, work[marks[0]]); err != nil {
 				return err
 			}
 			marks = marks[1:]
 		}
-		if target == nil || !e.step(target, work[list[i].At], &list[i]) || target.dirty {
-			continue
+		for i := first; i < next; i++ {
+			target := b.targets[i]
+			if target == nil || slices.Contains(b.targets[first:i], target) {
+				continue
+			}
+			if e.step(target, work[at], list[i:next], b.targets[i:next]) && !target.dirty {
+				target.dirty = true
+				b.dirty = append(b.dirty, target)
+			}
 		}
-		target.dirty = true
-		b.dirty = append(b.dirty, target)
 	}
 	for _, at := range marks {
 		if err := e.passMark(ctx, work[at]); err != nil {
@@ -275,29 +306,55 @@ func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 	return nil
 }
 
-// step applies one operation to a document and reports whether it changed.
-func (e *engine) step(target *entry, r *events.Record, op *projections.Op) bool {
+// step applies an event to a document, or parks it, and reports whether it changed. ops are the event's operations from the document's
+// first one on, and targets their documents.
+func (e *engine) step(target *entry, r *events.Record, ops []projections.Op, targets []*entry) bool {
 	if target.parked != "" {
 		return false // its fold stopped earlier
 	}
-	err := op.Err
-	if err == nil {
-		err = e.proj.Fold(target.state, r, op)
-	}
-	switch {
-	case err == nil:
-		target.exists = true
-	case errors.Is(err, projections.Delete):
-		target.exists = false
-		target.state = e.proj.NewState()
-	default:
-		target.exists = true
-		target.parked = e.place(r.Sequence) + " " + clip(err.Error())
-		e.panicked(r, target.key, err)
+	if err := e.try(target, r, ops, targets); err != nil {
+		e.park(target, r, err)
 	}
 	target.last, target.appeared = r.Sequence, target.appeared || target.exists
 	e.sooner(target)
 	return true
+}
+
+// try applies what an event does to a document, or returns why that cannot be done: then the document is as it was.
+func (e *engine) try(target *entry, r *events.Record, ops []projections.Op, targets []*entry) error {
+	state, exists := target.state, target.exists
+	if slices.Contains(targets[1:], target) { // several operations: if one cannot be applied, none is
+		state = e.proj.NewState()
+		if err := state.SetFields(target.state.AppendFields(nil)); err != nil {
+			return err
+		}
+	}
+	for i := range ops {
+		if targets[i] != target {
+			continue
+		}
+		err := ops[i].Err
+		if err == nil {
+			err = e.proj.Fold(state, r, &ops[i])
+		}
+		switch {
+		case err == nil:
+			exists = true
+		case errors.Is(err, projections.Delete):
+			state, exists = e.proj.NewState(), false
+		default:
+			return err
+		}
+	}
+	target.state, target.exists = state, exists
+	return nil
+}
+
+// park stops the fold of a document at an event.
+func (e *engine) park(target *entry, r *events.Record, err error) {
+	target.exists = true
+	target.parked = e.place(r.Sequence) + " " + clip(projections.ReasonOf(err))
+	e.panicked(r, target.key, err)
 }
 
 // position returns the position of a sequence; place its text form.

@@ -9,6 +9,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/skips"
 )
 
 // errResync: what the store holds is not what this engine remembers. It forgets everything and starts from what is stored.
@@ -47,6 +48,9 @@ type engine struct {
 	expiry  expiry
 	whole   whole
 	batch   batch
+
+	skipName string      // of the projection's skip records
+	skips    *skips.List // recorded so far; nil: not read yet
 
 	// wanted is asked before missing partitions are made: a projector that slept must not bring back a generation that was dropped.
 	wanted func(context.Context) error
@@ -100,7 +104,7 @@ func newEngine(p projections.Projection, log events.Reader, store projections.St
 	return &engine{
 		proj: p, def: def, finger: def.Fingerprint(), log: log, store: store, gen: gen, owner: owner, options: o,
 		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), expiry: expiryOf(def), pause: make(chan struct{}),
-		wanted: func(context.Context) error { return nil }, follows: func() {},
+		skipName: skips.Name(def.Name), wanted: func(context.Context) error { return nil }, follows: func() {},
 	}
 }
 
@@ -147,6 +151,7 @@ func (e *engine) load(ctx context.Context) error {
 	e.cache.clear()
 	e.whole.reset()
 	e.expiry.forget()
+	e.skips = nil
 	headers, err := e.store.Claim(ctx, e.gen, e.owner)
 	if err != nil {
 		return e.refused(err)

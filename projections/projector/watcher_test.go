@@ -72,7 +72,10 @@ func (s *simulation) lookAt(w *watcher, i int, o *oracle) error {
 			return nil
 		}
 		h, list, floor, err := s.seenStore.Changes(context.Background(), w.gen, i, p.after, limit)
-		if err != nil || h.State != projections.Live {
+		if err != nil {
+			return allowed(err, projections.ErrStoreUnreachable)
+		}
+		if h.State != projections.Live {
 			return nil
 		}
 		if projections.SequenceOf(h.Checkpoint) < p.after {

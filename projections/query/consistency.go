@@ -43,8 +43,8 @@ func (o Options) wait() (time.Duration, error) {
 	return o.Wait, nil
 }
 
-// waits reports whether a read may have to wait for anything.
-func (o Options) waits() bool { return o.Strong || !o.AtLeast.IsZero() }
+// Waits reports whether a read may have to wait for anything.
+func (o Options) Waits() bool { return o.Strong || !o.AtLeast.IsZero() }
 
 // wanted returns the position from which on to answer, zero for any; or why no read model of this region can ever be there.
 func (o Options) wanted(ctx context.Context, heads *Heads, wait time.Duration) (events.Position, error) {

@@ -84,7 +84,7 @@ func (r *Reader) Definition(ctx context.Context, name string) (Definition, error
 		d.Here = &s
 	}
 	if e.Kind == catalog.File {
-		text, err := catalog.Text(ctx, r.heads.log, name, e.Definition)
+		text, err := catalog.Text(ctx, r.heads.records, name, e.Definition)
 		if err != nil {
 			return d, err
 		}
@@ -98,7 +98,7 @@ func (r *Reader) Definition(ctx context.Context, name string) (Definition, error
 }
 
 func (r *Reader) catalog(ctx context.Context) (catalog.Catalog, events.Info, error) {
-	c, err := catalog.Read(ctx, r.heads.log)
+	c, err := catalog.Read(ctx, r.heads.records)
 	if err != nil {
 		return c, events.Info{}, err
 	}

@@ -21,8 +21,11 @@ const (
 
 // Heads knows how far the region's log has come. It asks a few times a second, however many queries there are, and one question at a time.
 type Heads struct {
-	log      events.Reader
-	mirrored events.Copy // nil: the log is the leader's own
+	log interface {
+		Info(context.Context) (events.Info, error)
+	}
+	records  events.Reader // of the log; nil when it cannot be opened
+	mirrored events.Copy   // nil: the log is the leader's own
 	leader   *shared[events.Position]
 
 	mu     sync.Mutex
@@ -46,12 +49,12 @@ type answer struct {
 }
 
 // NewHeads returns a Heads of a log that accepts writes itself.
-func NewHeads(log events.Reader) *Heads { return &Heads{log: log} }
+func NewHeads(log events.Reader) *Heads { return &Heads{log: log, records: log} }
 
 // NewCopyHeads returns a Heads of a region's copy of a log. What is behind is then behind the leader's head, not the copy's: while it is not known how
 // the copy stands to the leader's, no lag is known. leader is asked for strong reads; nil: the log is the leader's own.
 func NewCopyHeads(log events.Reader, c events.Copy, leader events.Leader) *Heads {
-	h := &Heads{log: log, mirrored: c}
+	h := &Heads{log: log, records: log, mirrored: c}
 	if leader != nil {
 		h.leader = &shared[events.Position]{ask: leader.Head}
 	}

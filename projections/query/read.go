@@ -40,7 +40,7 @@ func (r *Reader) read(ctx context.Context, q question, o Options) (model, projec
 		return model{}, projections.Header{}, err
 	}
 	begun := time.Now()
-	if !o.waits() {
+	if !o.Waits() {
 		m, h, err := r.look(ctx, &q)
 		if err == nil {
 			err = r.judge(ctx, &m, h, events.Position{})

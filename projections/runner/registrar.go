@@ -18,8 +18,7 @@ type registrar struct {
 	logger *slog.Logger
 
 	result chan entered // of the attempt under way; nil: there is none
-	upto   uint64       // the catalog of the last success
-	after  time.Time    // of the next attempt
+	after  time.Time    // of the next attempt: what was entered may be on its way into this region's copy
 	said   string       // of the last failure
 }
 
@@ -34,9 +33,8 @@ type entered struct {
 func (g *registrar) offer(ctx context.Context, c catalog.Catalog, defs []*projections.Definition, running *sync.WaitGroup, patience time.Duration) bool {
 	if g.result == nil {
 		d, err := c.Register(defs)
-		there := err == nil && d.Verdict == catalog.Unchanged
-		if there || c.Sequence < g.upto || time.Now().Before(g.after) {
-			return false // it is all there, or on its way into this region's copy
+		if there := err == nil && d.Verdict == catalog.Unchanged; there || time.Now().Before(g.after) {
+			return false
 		}
 		g.begin(ctx, defs, running)
 	}
@@ -64,12 +62,12 @@ func (g *registrar) begin(ctx context.Context, defs []*projections.Definition, r
 
 // ended takes note of a result. A failure is logged once.
 func (g *registrar) ended(ctx context.Context, r entered) {
+	g.after = time.Now().Add(registerPause)
 	if r.err == nil {
-		g.upto, g.said = r.sequence, ""
+		g.said = ""
 		g.logger.InfoContext(ctx, "the projections of this program are in the catalog", "sequence", r.sequence)
 		return
 	}
-	g.after = time.Now().Add(registerPause)
 	if ctx.Err() == nil && g.said != r.err.Error() {
 		g.said = r.err.Error()
 		g.logger.WarnContext(ctx, "the projections of this program cannot be entered in the catalog yet; they run without that", "reason", g.said)

@@ -35,11 +35,11 @@ const (
 
 // Options of a runner. The zero value works.
 type Options struct {
-	// Projector adjusts the projectors; its Logger and Observer are the runner's too. Earlier is not used.
+	// Projector adjusts the projectors; its Logger and Observer are the runner's too. Earlier is the runner's own.
 	Projector projector.Options
 	// Poll is how often the catalog is looked at; default 1 s.
 	Poll time.Duration
-	// Reader gives what a projection with a source is folded from. Default: such projections are refused.
+	// Reader returns what a projection with a source is folded from; nil: such projections are refused.
 	Reader func(*projections.Source) (events.Reader, error)
 }
 
@@ -78,7 +78,7 @@ func New(own []projections.Projection, log events.Log, store projections.Store, 
 	}
 	r := &Runner{
 		own: make(map[string]projections.Projection, len(own)), log: log, store: store, kv: kv, leases: leases, options: o, logger: o.Projector.Logger,
-		slots: make(map[string]*slot), compared: make(map[string]string), hint: make(chan struct{}, 1), texts: texts{log: log, parsed: make(map[uint64]parsed)},
+		slots: make(map[string]*slot), compared: make(map[string]string), hint: make(chan struct{}, 1), texts: texts{log: log, parsed: make(map[text]parsed)},
 	}
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
@@ -98,26 +98,30 @@ func New(own []projections.Projection, log events.Log, store projections.Store, 
 	return r, nil
 }
 
-// projector returns the projector of a projection.
+// projector returns the projector of a projection. An earlier version that is folded from something else is not followed.
 func (r *Runner) projector(p projections.Projection, earlier []projections.Projection) (*projector.Projector, error) {
-	o := r.options.Projector
-	o.Earlier = earlier
-	log, err := r.reader(p.Definition())
+	o, source := r.options.Projector, p.Definition().Source
+	log, err := r.reader(source)
 	if err != nil {
 		return nil, err
+	}
+	for _, e := range earlier {
+		if projections.SameSource(e.Definition().Source, source) {
+			o.Earlier = append(o.Earlier, e)
+		}
 	}
 	return projector.New(p, log, r.store, r.kv, r.leases, o)
 }
 
 // reader returns what a projection is folded from.
-func (r *Runner) reader(def *projections.Definition) (events.Reader, error) {
+func (r *Runner) reader(source *projections.Source) (events.Reader, error) {
 	switch {
-	case def.Source == nil:
+	case source == nil:
 		return r.log, nil
 	case r.options.Reader == nil:
-		return nil, events.Errorf(projections.ErrInvalidProjection, "%s is folded from the stream %s, and this program reads none but the log", def.Name, def.Source.Stream)
+		return nil, events.Errorf(projections.ErrInvalidProjection, "the stream %s cannot be read here; nothing was folded", source.Stream)
 	}
-	return r.options.Reader(def.Source)
+	return r.options.Reader(source)
 }
 
 // noticed returns what projectors tell of control records: a newer catalog is looked at now.
@@ -161,7 +165,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 		t.Stop()
 	}
-	return nil //nolint:nilerr // the end of ctx is no failure
+	return nil
 }
 
 // tell logs a failure once, and its end.

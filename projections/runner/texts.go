@@ -13,7 +13,14 @@ import (
 // texts reads definitions from the log, and remembers what became of them.
 type texts struct {
 	log    events.Reader
-	parsed map[uint64]parsed // by the sequence of the record
+	parsed map[text]parsed
+}
+
+// text names a definition: where it is, and what it should be. A log that was recreated has another at its place.
+type text struct {
+	sequence uint64
+	name     string
+	finger   string
 }
 
 type parsed struct {
@@ -24,20 +31,21 @@ type parsed struct {
 // get returns the projection of a definition: the text at a sequence, which must be what the catalog says. It returns why this program cannot run it:
 // projections.ErrInvalidProjection, projections.ErrDefinitionChanged, catalog.ErrUnreadable, or the error of the log.
 func (t *texts) get(ctx context.Context, name string, version int, finger string, seq uint64) (projections.Projection, error) {
-	if known, ok := t.parsed[seq]; ok {
+	key := text{seq, name, finger}
+	if known, ok := t.parsed[key]; ok {
 		return known.projection, known.err
 	}
-	text, err := catalog.Text(ctx, t.log, name, seq)
+	content, err := catalog.Text(ctx, t.log, name, seq)
 	if err != nil {
 		return nil, err
 	}
-	p, err := t.parse(name, version, finger, text)
-	t.parsed[seq] = parsed{p, err}
+	p, err := parse(name, version, finger, content)
+	t.parsed[key] = parsed{p, err}
 	return p, err
 }
 
-func (t *texts) parse(name string, version int, finger string, text []byte) (projections.Projection, error) {
-	p, _, err := declared.Parse(name+".yaml", text)
+func parse(name string, version int, finger string, content []byte) (projections.Projection, error) {
+	p, _, err := declared.Parse(name+".yaml", content)
 	if err != nil {
 		return nil, events.Errorf(projections.ErrInvalidProjection, "the definition of %s version %d cannot be used by this release: %w", name, version, err).
 			Hint("Update this program, or apply a version that it can read.")
@@ -59,9 +67,9 @@ func (t *texts) keep(c catalog.Catalog) {
 			named[e.Definition] = true
 		}
 	}
-	for seq := range t.parsed {
-		if !named[seq] {
-			delete(t.parsed, seq)
+	for key := range t.parsed {
+		if !named[key.sequence] {
+			delete(t.parsed, key)
 		}
 	}
 }

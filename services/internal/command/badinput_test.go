@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -68,9 +69,54 @@ func mistakes() []struct {
 		{"a limit of 0", []string{"list", "airports", "--limit", "0"}, 2, "invalid-query"},
 		{"a limit of a billion", []string{"list", "airports", "--limit", "1000000000"}, 2, "invalid-query"},
 		{"a forged cursor", []string{"list", "airports", "--after", "zzz"}, 2, "invalid-cursor"},
+		{"a cursor that is empty", []string{"list", "airports", "--after", ""}, 2, "invalid-cursor"},
+		{"a cursor of another query", []string{"list", "airports", "--index", "_parked", "--after", "CURSOR"}, 2, "invalid-cursor"},
+		{"a cursor of another projection", []string{"list", "routes", "--after", "CURSOR"}, 2, "invalid-cursor"},
+		{"half a cursor", []string{"list", "airports", "--after", "HALF"}, 2, "invalid-cursor"},
+		{"a token for a cursor", []string{"list", "airports", "--after", "TOKEN"}, 2, "invalid-cursor"},
+		{"an unknown index", []string{"list", "airports", "--index", "colour"}, 2, "unknown-index"},
+		{"an unknown index to count", []string{"count", "airports", "--index", "colour"}, 2, "unknown-index"},
+		{"a value and no index", []string{"list", "airports", "--eq", "1"}, 2, "invalid-query"},
+		{"a bound and no index", []string{"count", "airports", "--from", "1"}, 2, "invalid-query"},
+		{"a value of the wrong kind", []string{"list", "airports", "--index", "_parked", "--eq", "many"}, 2, "invalid-query"},
+		{"an empty bound", []string{"list", "airports", "--index", "_parked", "--to", ""}, 2, "invalid-query"},
+		{"a number beyond 64 bits", []string{"list", "airports", "--index", "_parked", "--from", "9223372036854775808"}, 2, "invalid-query"},
+		{"more values than fields", []string{"list", "airports", "--index", "_parked", "--eq", "1", "--eq", "2"}, 2, "invalid-query"},
+		{"an order by key", []string{"list", "airports", "--order", "desc"}, 2, "invalid-query"},
+		{"an order that is none", []string{"list", "airports", "--index", "_parked", "--order", "up"}, 2, "usage"},
+		{"a limit that is no number", []string{"list", "airports", "--limit", "many"}, 2, "usage"},
+		{"a count of nothing", []string{"count", "nothing"}, 2, "unknown-projection"},
+		{"a consistency that is none", []string{"get", "airports", "ORD", "--consistency", "linear"}, 2, "usage"},
+		{"strong and a position", []string{"get", "airports", "ORD", "--consistency", "strong", "--at-least", "FUTURE"}, 2, "invalid-query"},
+		{"eventual and a position", []string{"list", "airports", "--consistency", "eventual", "--at-least", "FUTURE"}, 2, "invalid-query"},
+		{"a future position for a count", []string{"count", "airports", "--at-least", "FUTURE", "--wait", "50ms"}, 1, "not-reached"},
+		{"a forged position for several", []string{"get", "airports", "ORD", "JFK", "--at-least", "us.ffffffff@1:1"}, 2, "lost-position"},
+		{"an empty key among several", []string{"get", "airports", "ORD", ""}, 2, "invalid-key"},
+		{"a watch of nothing", []string{"watch", "nothing"}, 2, "unknown-projection"},
+		{"an empty token", []string{"watch", "airports", "--token", ""}, 2, "invalid-cursor"},
+		{"a forged token", []string{"watch", "airports", "--token", "zzz"}, 2, "invalid-cursor"},
+		{"a cursor for a token", []string{"watch", "airports", "--token", "CURSOR"}, 2, "invalid-cursor"},
+		{"a token of another projection", []string{"watch", "routes", "--token", "TOKEN"}, 2, "invalid-cursor"},
+		{"a heartbeat of a day", []string{"watch", "airports", "--heartbeat", "24h"}, 2, "invalid-query"},
+		{"a watch for less than no time", []string{"watch", "airports", "--for", "-1s"}, 2, "usage"},
+		{"a watch of less than nothing", []string{"watch", "airports", "--limit", "-1"}, 2, "usage"},
 		{"a history of nothing", []string{"history", "airport/NONE"}, 1, "not-found"},
 		{"a history of no entity", []string{"history", "ORD"}, 2, "invalid-entity"},
 
+		{"parked documents of nothing", []string{"parked", "list", "nothing"}, 2, "unknown-projection"},
+		{"a limit of 0 of parked documents", []string{"parked", "list", "--limit", "0"}, 2, "invalid-query"},
+		{"a forged cursor of parked documents", []string{"parked", "list", "airports", "--after", "zzz"}, 2, "invalid-cursor"},
+		{"a cursor of parked documents of no projection", []string{"parked", "list", "--after", "zzz"}, 2, "invalid-cursor"},
+		{"a parked document that is not there", []string{"parked", "show", "airports", "NONE"}, 1, "no-document"},
+		{"a parked document that is not parked", []string{"parked", "show", "airports", "ORD"}, 1, "not-parked"},
+		{"a parked document without a key", []string{"parked", "show", "airports", ""}, 2, "invalid-key"},
+		{"a skip for nothing", []string{"parked", "skip", "airports", "NONE", "--yes"}, 1, "no-document"},
+		{"a skip for what is not parked", []string{"parked", "skip", "airports", "ORD", "--yes"}, 1, "not-parked"},
+		{"a skip of an event that is not parked at", []string{"parked", "skip", "airports", "ORD", "--sequence", "2", "--yes"}, 1, "not-parked"},
+		{"a skip of sequence 0", []string{"parked", "skip", "airports", "ORD", "--sequence", "0", "--yes"}, 2, "usage"},
+		{"a skip with a wait of an hour", []string{"parked", "skip", "airports", "ORD", "--wait", "1h", "--yes"}, 2, "usage"},
+		{"a dry run that waits", []string{"parked", "skip", "airports", "ORD", "--dry-run", "--wait", "1s"}, 2, "usage"},
+		{"a skip of an unknown projection", []string{"parked", "skip", "nothing", "ORD", "--yes"}, 2, "unknown-projection"},
 		{"a replay from nowhere", []string{"replay", "airports"}, 2, "usage"},
 		{"a replay of nothing", []string{"replay", "nothing", "--from-start"}, 2, "unknown-projection"},
 		{"an import without a map", []string{"import", "DIR/lines"}, 2, "usage"},
@@ -117,12 +163,14 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
+	want(t, cli(t, "", "--dir", dir, "publish", "airport/JFK", "FlightDeparted", "--data", flight), 0)
 	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--id", "before"), 0).out)
+	page := decode[struct{ Next, Watch string }](t, want(t, cli(t, "", "--dir", dir, "-o", "json", "list", "airports", "--limit", "1", "--at-least", position), 0).out)
 	future, _, _ := strings.Cut(position, ":")
 	state := func() string {
 		read := []string{"--dir", dir, "-o", "json", "--at-least", position}
-		return want(t, cli(t, "", "--dir", dir, "status", "-o", "json"), 0).out +
-			want(t, cli(t, "", append(read, "list", "airports")...), 0).out + want(t, cli(t, "", append(read, "list", "routes")...), 0).out
+		return steady(want(t, cli(t, "", "--dir", dir, "status", "-o", "json"), 0).out +
+			want(t, cli(t, "", append(read, "list", "airports")...), 0).out + want(t, cli(t, "", append(read, "list", "routes")...), 0).out)
 	}
 	eventually(t, "both read models have begun, and every partition knows that there is nothing more", func() (bool, string) {
 		r := cli(t, "", "--dir", dir, "status", "-o", "json")
@@ -133,8 +181,15 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			args := []string{"--dir", dir, "-o", "json"}
 			for _, a := range m.args {
-				if a == "FUTURE" {
+				switch a {
+				case "FUTURE":
 					a = future + ":1000"
+				case "CURSOR":
+					a = page.Next
+				case "HALF":
+					a = page.Next[:len(page.Next)/2]
+				case "TOKEN":
+					a = page.Watch
 				}
 				args = append(args, strings.ReplaceAll(a, "DIR", files))
 			}
@@ -154,6 +209,11 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 	if after := state(); after != before {
 		t.Errorf("the region changed from\n%s to\n%s", before, after)
 	}
+}
+
+// steady leaves out of answers when it was looked how far the log is.
+func steady(text string) string {
+	return regexp.MustCompile(`,"at":"[^"]*"`).ReplaceAllString(text, "")
 }
 
 func TestASecondReplayAtOnceIsRefused(t *testing.T) {
@@ -186,13 +246,17 @@ func TestNothingThatATerminalObeysIsPrinted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
 	const id = "a\x1b[2J\u202eb"
-	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/"+id, "FlightDeparted", "--data", `{"date":"\u001b[2J"}`), 0).out)
+	want(t, cli(t, "", "--dir", dir, "publish", "airport/"+id, "FlightDeparted", "--data", `{"date":"\u001b[2J"}`), 0)
+	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/"+id, "FlightLanded", "--data", `{"delay":"\u001b[2J","\u001b[2J":1}`), 0).out)
+	want(t, cli(t, "", "--dir", dir, "get", "airports", id, "--at-least", position), 0)
 	for _, args := range [][]string{
+		{"parked", "list"}, {"parked", "show", "airports", id}, {"parked", "show", "airports", id, "--reveal"}, {"parked", "skip", "airports", id},
+		{"parked", "skip", "airports", id, "--dry-run"}, {"parked", "skip", "airports", id, "--sequence", "1"}, {"parked", "skip", "airports", id + "x"},
 		{"get", "airports", id}, {"list", "airports"}, {"history", "airport/" + id}, {"get", "airports", id + "x"}, {"history", "airport/" + id + "x"},
 		{"get", "airports\x1b[2J", "x"}, {"publish", "airport/x", "T", "--data", "\x1b"}, {"get", "airports", "x", "--at-least", "\x1b[2J"}, {"\x1b[2J"},
 	} {
 		t.Run(fmt.Sprintf("%q", args), func(t *testing.T) {
-			if len(args) > 1 && args[0] != "publish" && args[0] != "history" && len(args) < 4 {
+			if len(args) > 1 && args[0] != "publish" && args[0] != "history" && args[0] != "parked" && len(args) < 4 {
 				args = append(args, "--at-least", position)
 			}
 			r := cli(t, "", append([]string{"--dir", dir}, args...)...)

@@ -160,7 +160,7 @@ func changesOf(ctx context.Context, log events.Reader, done *catalog.Done, def *
 	}
 	old, _, err := declared.Parse(before.Name, text)
 	if err != nil {
-		return []string{fmt.Sprintf("version %d cannot be read by this release, so what changed is not known", before.Version)}, nil
+		return []string{fmt.Sprintf("version %d cannot be read by this release, so what changed is not known", before.Version)}, nil //nolint:nilerr // that is the answer
 	}
 	return differences(old.Definition(), def), nil
 }

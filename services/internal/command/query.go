@@ -2,14 +2,14 @@ package command
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"text/tabwriter"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/client"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/display"
@@ -18,16 +18,18 @@ import (
 
 // readFlags are the flags of a read.
 type readFlags struct {
-	atLeast string
-	wait    time.Duration
-	given   func(flag string) bool
+	consistency, atLeast string
+	wait                 time.Duration
+	given                func(flag string) bool
 }
 
 func (f *readFlags) register(cmd *cobra.Command) {
 	set := cmd.Flags()
 	f.given = set.Changed
+	set.StringVar(&f.consistency, "consistency", "eventual", "eventual: whatever is there; strong: ask the leader for its head, and answer from there or later")
 	set.StringVar(&f.atLeast, "at-least", "", "answer from this position or later, or not at all")
-	set.DurationVar(&f.wait, "wait", query.DefaultWait, "how long to wait for --at-least; 0 means not at all")
+	set.DurationVar(&f.wait, "wait", query.DefaultWait, "how long to wait for that; 0 means not at all")
+	_ = cmd.RegisterFlagCompletionFunc("consistency", cobra.FixedCompletions([]string{"eventual", "strong"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (f *readFlags) options() (o query.Options, err error) {
@@ -40,7 +42,21 @@ func (f *readFlags) options() (o query.Options, err error) {
 			return o, err
 		}
 	}
+	switch f.consistency {
+	case "strong":
+		o.Strong = true
+	case "eventual":
+		if f.given("consistency") && !o.AtLeast.IsZero() {
+			return o, events.Errorf(projections.ErrInvalidQuery, "an eventual read takes whatever is there, and the position %s was asked for beside it", o.AtLeast).
+				Hint("Leave one of them out.")
+		}
+	default:
+		return o, events.Errorf(failure.ErrUsage, "%q is not a consistency", f.consistency).Hint("Use --consistency eventual or strong, or --at-least POSITION.")
+	}
 	switch {
+	case o.Strong && !o.AtLeast.IsZero():
+		return o, events.Errorf(projections.ErrInvalidQuery, "a strong read was asked for, and beside it the position %s", o.AtLeast).
+			Hint("Use one of them. A strong read covers whatever was acknowledged before it.")
 	case f.wait < 0:
 		return o, events.Errorf(projections.ErrInvalidQuery, "a wait of %s is below 0", f.wait)
 	case f.wait == 0:
@@ -51,59 +67,72 @@ func (f *readFlags) options() (o query.Options, err error) {
 	return o, nil
 }
 
-func (p *program) get() *cobra.Command {
-	var read readFlags
-	cmd := &cobra.Command{
-		Use:   "get <projection> <key>",
-		Short: "Print one document, and the position at which it is true",
-		Long: `Print one document. A read model that is missing or being built says so (exit code 3); "no such document" (exit code 1) is said
-only by one that is complete at the position that is named.`,
-		Example: `  tidemark get airports ORD
-  tidemark get airports ORD --at-least us.7f3a@1:1042 --wait 2s
-  tidemark get routes ORD-LAS -o json`,
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: p.projectionNames,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := read.options()
-			if err != nil {
-				return err
-			}
-			if err := projections.ValidateKey(args[1]); err != nil {
-				return err
-			}
-			c, err := p.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer c.Close() //nolint:errcheck // only read
-			ctx, cancel := p.bounded(cmd.Context(), max(o.Wait, 0))
-			defer cancel()
-			a, err := c.Reader().Get(ctx, args[0], args[1], o)
-			if err != nil {
-				return failure.Reached(ctx, err, func(ctx context.Context, o query.Options) (events.Position, error) {
-					now, err := c.Reader().Get(ctx, args[0], args[1], o)
-					return now.Position, err
-				})
-			}
-			return p.print(a, func(w io.Writer) error { return document(w, &a) })
-		},
-	}
-	read.register(cmd)
-	return cmd
+// rangeFlags are the flags of a part of an index.
+type rangeFlags struct {
+	index    string
+	equal    []string
+	from, to string
+	given    func(flag string) bool
 }
 
-// document writes one document with its fields below each other.
-func document(w io.Writer, a *query.Answer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s %s\n", a.Projection, display.Name(a.Key))
-	for i, f := range a.Document.Fields {
-		fmt.Fprintf(t, "  %s\t%s\n", f.Name, field(f, a.Document.Values[i]))
+func (f *rangeFlags) register(cmd *cobra.Command) {
+	set := cmd.Flags()
+	f.given = set.Changed
+	set.StringVar(&f.index, "index", "", "an index of the projection (default by key); "+projections.ParkedIndexName+" is that of parked documents")
+	set.StringArrayVar(&f.equal, "eq", nil, "value that the first field of the index must have; again for the next one")
+	set.StringVar(&f.from, "from", "", "lowest value of the next field")
+	set.StringVar(&f.to, "to", "", "value of the next field before which to end")
+}
+
+func (f *rangeFlags) bounds() query.Range {
+	x := query.Range{Index: f.index, Equal: f.equal}
+	if f.given("from") {
+		x.From = &f.from
 	}
-	if a.Parked != "" {
-		fmt.Fprintf(t, "  (parked)\t%s\n", display.Name(a.Parked))
+	if f.given("to") {
+		x.To = &f.to
 	}
-	fmt.Fprintf(t, "position\t%s\nlag\t%s\nregion\t%s\n", a.Position, lag(a.Lag), a.Region)
-	return t.Flush()
+	return x
+}
+
+// words are the flags as they were given.
+func (f *rangeFlags) words() []string {
+	var words []string
+	if f.index != "" {
+		words = append(words, "--index", f.index)
+	}
+	for _, v := range f.equal {
+		words = append(words, "--eq", v)
+	}
+	if f.given("from") {
+		words = append(words, "--from", f.from)
+	}
+	if f.given("to") {
+		words = append(words, "--to", f.to)
+	}
+	return words
+}
+
+// shell writes words so that a shell reads them as they are.
+func shell(words ...string) string {
+	for i, w := range words {
+		if w == "" || strings.Trim(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@,=+") != "" {
+			words[i] = strconv.Quote(w)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// asking connects, and calls ask with a context that ends when there was no answer for too long.
+func (p *program) asking(cmd *cobra.Command, wait time.Duration, ask func(context.Context, *client.Client) error) error {
+	c, err := p.connect(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer c.Close() //nolint:errcheck // only read
+	ctx, cancel := p.bounded(cmd.Context(), max(wait, 0))
+	defer cancel()
+	return ask(ctx, c)
 }
 
 // field returns a stored value as a person reads it. An empty text stays visible.
@@ -120,77 +149,4 @@ func lag(l *query.Lag) string {
 		return "unknown"
 	}
 	return display.Number(l.Events)
-}
-
-func (p *program) list() *cobra.Command {
-	var read readFlags
-	var o query.ListOptions
-	cmd := &cobra.Command{
-		Use:   "list <projection>",
-		Short: "Print a page of documents in the order of their keys",
-		Example: `  tidemark list airports
-  tidemark list routes --limit 10
-  tidemark list routes --limit 10 --after CURSOR`,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: p.projectionNames,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if o.Options, err = read.options(); err != nil {
-				return err
-			}
-			if o.Limit < 1 || o.Limit > query.MaxLimit {
-				return events.Errorf(projections.ErrInvalidQuery, "a limit of %d is outside 1 to %d", o.Limit, query.MaxLimit)
-			}
-			c, err := p.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer c.Close() //nolint:errcheck // only read
-			ctx, cancel := p.bounded(cmd.Context(), max(o.Wait, 0))
-			defer cancel()
-			page, err := c.Reader().List(ctx, args[0], o)
-			if err != nil {
-				return failure.Reached(ctx, err, func(ctx context.Context, o query.Options) (events.Position, error) {
-					now, err := c.Reader().List(ctx, args[0], query.ListOptions{Options: o, Limit: 1})
-					return now.Position, err
-				})
-			}
-			if err := p.print(page, func(w io.Writer) error { return table(w, &page) }); err != nil {
-				return err
-			}
-			p.note("%s at %s, lag %s", display.Count(len(page.Items), "document"), page.Position, lag(page.Lag))
-			if page.Next != "" {
-				p.note("more: %s list %s --limit %d --after %s", p.self, args[0], o.Limit, page.Next)
-			}
-			return nil
-		},
-	}
-	flags := cmd.Flags()
-	flags.IntVar(&o.Limit, "limit", query.DefaultLimit, "documents of the page")
-	flags.StringVar(&o.After, "after", "", "cursor that the page before ended with")
-	read.register(cmd)
-	return cmd
-}
-
-// table writes a page with a column for each field.
-func table(w io.Writer, page *query.Page) error {
-	if len(page.Items) == 0 {
-		return nil
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "KEY")
-	for _, f := range page.Items[0].Document.Fields {
-		fmt.Fprintf(t, "\t%s", f.Name)
-	}
-	fmt.Fprintln(t)
-	for _, item := range page.Items {
-		fmt.Fprint(t, display.Name(item.Key))
-		for i, f := range item.Document.Fields {
-			fmt.Fprintf(t, "\t%s", field(f, item.Document.Values[i]))
-		}
-		if item.Parked != "" {
-			fmt.Fprintf(t, "\tparked at %s", display.Name(item.Parked))
-		}
-		fmt.Fprintln(t)
-	}
-	return t.Flush()
 }

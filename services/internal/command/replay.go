@@ -95,6 +95,9 @@ func (p *program) follow(ctx context.Context, kv projections.KV, job projections
 		if err != nil {
 			return job, err
 		}
+		if e.Value == nil {
+			return job, events.Errorf(failure.ErrReplayFailed, "the replay %s is over: %s was removed", job.ID, job.Projection)
+		}
 		var now projections.Replay
 		if err := json.Unmarshal(e.Value, &now); err != nil {
 			return job, events.Errorf(projections.ErrUnavailable, "the record of the replay cannot be read: %w", err)

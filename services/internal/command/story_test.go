@@ -20,9 +20,9 @@ const flight = `{"date":"2001/01/01 00:47","delay":66,"distance":1750,"origin":"
 
 // answer is what get -o json writes.
 type answer struct {
-	Projection, Key, Region, Position string
-	Document                          map[string]any
-	Lag                               *struct{ Events *uint64 }
+	Projection, Key, Region, Position, Parked string
+	Document                                  map[string]any
+	Lag                                       *struct{ Events *uint64 }
 }
 
 func TestWhatAUserDoesInOneRegion(t *testing.T) {
@@ -52,7 +52,7 @@ func TestWhatAUserDoesInOneRegion(t *testing.T) {
 		t.Fatal(err)
 	}
 	published := decode[struct{ First, Last uint64 }](t, do(0, "publish", "airport/JFK", "FlightDeparted", "--data", "@"+file, "--time", "2001-01-01T00:47:00Z", "-o", "json").out)
-	if published.First != begun+1 || published.Last != begun+1 {
+	if published.First <= begun || published.Last != published.First { // a mark may be between them
 		t.Errorf("publish answered %+v", published)
 	}
 
@@ -128,7 +128,7 @@ func TestWhatAUserDoesInOneRegion(t *testing.T) {
 	}
 	body, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
-	if got := do(0, "get", "airports", "ORD", "-o", "json").out; err != nil || got != string(body) {
+	if got := do(0, "get", "airports", "ORD", "-o", "json").out; err != nil || steady(got) != steady(string(body)) {
 		t.Errorf("HTTP answered %s and get %s", body, got)
 	}
 

@@ -20,6 +20,8 @@ const (
 	ErrUnknownHost = events.Code("unknown-host")
 	// ErrStarting: the service runs, and the servers it needs do not answer yet.
 	ErrStarting = events.Code("starting")
+	// ErrTooSlow: whoever watches did not take what it was sent, and was cut off.
+	ErrTooSlow = events.Code("too-slow")
 	// ErrStopping: the service is shutting down.
 	ErrStopping = events.Code("stopping")
 	// ErrCannotListen: the HTTP address is malformed, taken, or not of this machine.
@@ -39,7 +41,7 @@ const (
 // Codes lists every code of this package.
 func Codes() []events.Code {
 	return []events.Code{
-		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrStarting, ErrStopping,
+		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrStarting, ErrTooSlow, ErrStopping,
 		ErrCannotListen, ErrReplayFailed, ErrDeclined, ErrInterrupted, ErrTimedOut, ErrInternal,
 	}
 }

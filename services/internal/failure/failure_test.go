@@ -17,6 +17,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/forward"
+	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/infra/redisstore"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/infra/topology"
@@ -32,7 +33,7 @@ import (
 )
 
 func infraCodes() []events.Code {
-	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), service.Codes(), forward.Codes(), []events.Code{redisstore.ErrInvalidOptions})
+	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), service.Codes(), forward.Codes(), queryservice.Codes(), []events.Code{redisstore.ErrInvalidOptions})
 }
 
 func allCodes() []events.Code {
@@ -107,6 +108,14 @@ func TestTheTableOfTheAdaptersNamesOnlyTheirCodes(t *testing.T) {
 	for _, match := range found {
 		if !slices.Contains(infraCodes(), events.Code(match[1])) {
 			t.Errorf("table.go names %s, which no adapter lists", match[1])
+		}
+	}
+}
+
+func TestQueriesOverNATSUseOurCodes(t *testing.T) {
+	for _, code := range queryservice.SharedCodes() {
+		if !slices.Contains(failure.Codes(), code) {
+			t.Errorf("queries over NATS say %s, which is no code of ours", code)
 		}
 	}
 }

@@ -1,12 +1,10 @@
 package failure
 
 import (
-	"context"
 	"errors"
 	"strings"
 
 	"tidemark.dev/events"
-	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
 )
 
@@ -39,19 +37,6 @@ func (p *Positioned) Unwrap() error { return p.Err }
 // At returns err together with the position at which the read model stands.
 func At(err error, p events.Position) error { return &Positioned{Position: p, Err: err} }
 
-// Reached adds to ErrNotReached the position that was reached, by having read called once more without a position to wait for. Every other error
-// stays as it is.
-func Reached(ctx context.Context, err error, read func(context.Context, query.Options) (events.Position, error)) error {
-	if !errors.Is(err, projections.ErrNotReached) {
-		return err
-	}
-	p, readErr := read(ctx, query.Options{Wait: -1})
-	if readErr != nil && !errors.Is(readErr, projections.ErrNoDocument) {
-		return err
-	}
-	return At(err, p)
-}
-
 // Tell takes an error apart.
 func Tell(err error) Report {
 	r := Report{Code: Code(err)}
@@ -73,6 +58,8 @@ func Tell(err error) Report {
 		r.Position = e.Position.String()
 	} else if e, ok := errors.AsType[*query.Absence](err); ok {
 		r.Position = e.Answer.Position.String()
+	} else if e, ok := errors.AsType[*query.Behind](err); ok && !e.Position.IsZero() {
+		r.Position = e.Position.String()
 	}
 	return r
 }

@@ -80,6 +80,9 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusBadRequest, "The cursor is not valid")
 	case projections.ErrUnknownIndex:
 		return bad(http.StatusBadRequest, "No such index")
+	case projections.ErrResync:
+		// Gone: it was good once, and the same cursor or token will not be again.
+		return notMet(http.StatusGone, "The listing or the watch cannot go on, and has to begin anew")
 	case projections.ErrInvalidQuery:
 		return bad(http.StatusBadRequest, "The query is not valid")
 	case projections.ErrInvalidProjection:
@@ -103,6 +106,12 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The projection is not compiled into this program")
 	case catalog.ErrUnreadable:
 		return unknown(http.StatusInternalServerError, "The catalog of projections was written by another release")
+	case projections.ErrInvalidSkip:
+		return bad(http.StatusBadRequest, "The skip is not valid")
+	case projections.ErrTooManySkips:
+		return bad(http.StatusConflict, "The projection has as many skips as there may be")
+	case projections.ErrNotParked:
+		return notMet(http.StatusConflict, "The document is not parked at that event")
 	case projections.ErrNoDocument:
 		return notMet(http.StatusNotFound, "No such document")
 	case projections.ErrNotReached:
@@ -161,6 +170,8 @@ func ofInfra(code events.Code) Class {
 		return unknown(http.StatusBadGateway, "The append was forwarded to a region that does not lead the log")
 	case "forward-protocol":
 		return unknown(http.StatusBadGateway, "The leader's writer speaks another version")
+	case "query-protocol":
+		return unknown(http.StatusBadGateway, "A query service speaks another version")
 	case "not-running":
 		return unknown(http.StatusServiceUnavailable, "No running region was found")
 	case "not-as-written":
@@ -232,6 +243,8 @@ func ofServices(code events.Code) Class {
 		return bad(http.StatusForbidden, "The request comes from another site")
 	case ErrUnknownHost:
 		return bad(http.StatusMisdirectedRequest, "The request is for another host")
+	case ErrTooSlow:
+		return later(unknown(http.StatusServiceUnavailable, "What was sent was not taken in time"))
 	case ErrStopping:
 		return later(unknown(http.StatusServiceUnavailable, "The service is stopping"))
 	case ErrStarting:

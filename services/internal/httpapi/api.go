@@ -20,13 +20,18 @@ import (
 const (
 	headerPosition = "Tidemark-Position"
 	headerLag      = "Tidemark-Lag"
+	headerLagAt    = "Tidemark-Lag-At"
 	headerAtLeast  = "Tidemark-At-Least"
 	headerExpect   = "Tidemark-Expect"
+
+	headerGeneration = "Tidemark-Generation"
 )
 
 const (
 	// DefaultMaxWaits is how many requests may wait for a position at once. One costs a goroutine and a poll of the store.
 	DefaultMaxWaits = 1_024
+	// DefaultMaxWatches is how many watches may run at once. A quiet one costs a goroutine and one small read of the store each second.
+	DefaultMaxWatches = 256
 	// DefaultMaxBodies is how many large bodies may be in memory at once, each at most MaxBatchBytes.
 	DefaultMaxBodies = 32
 	// appendPatience bounds one append. It is longer than the log itself pursues an append in doubt, so that the log's answer is the one told.
@@ -54,9 +59,11 @@ type Options struct {
 	Expected func(context.Context, *query.Overview) []string
 	// Address is where the API listens. On a loopback address requests for other host names are refused; nil: they are not.
 	Address net.Addr
-	// MaxWaits and MaxBodies bound what is served at once; default DefaultMaxWaits, DefaultMaxBodies.
-	MaxWaits, MaxBodies int
-	// Logger gets errors that have no code; default: none.
+	// MaxWaits, MaxWatches and MaxBodies bound what is served at once; default DefaultMaxWaits, DefaultMaxWatches, DefaultMaxBodies.
+	MaxWaits, MaxWatches, MaxBodies int
+	// WatchPatience is how long whoever watches may take for a part of what it is sent; default 10 s.
+	WatchPatience time.Duration
+	// Logger gets errors that have no code, and watches that were cut off; default: none.
 	Logger *slog.Logger
 }
 
@@ -67,6 +74,7 @@ type API struct {
 	options Options
 	mux     *http.ServeMux
 	waits   chan struct{} // one token for each request that waits for a position
+	watches chan struct{} // one token for each watch
 	bodies  chan struct{} // one token for each large body
 
 	stopping context.Context //nolint:containedctx // it ends every wait
@@ -78,6 +86,12 @@ func New(log events.Appender, reader *query.Reader, o Options) *API {
 	if o.MaxWaits <= 0 {
 		o.MaxWaits = DefaultMaxWaits
 	}
+	if o.MaxWatches <= 0 {
+		o.MaxWatches = DefaultMaxWatches
+	}
+	if o.WatchPatience <= 0 {
+		o.WatchPatience = watchPatience
+	}
 	if o.MaxBodies <= 0 {
 		o.MaxBodies = DefaultMaxBodies
 	}
@@ -86,7 +100,7 @@ func New(log events.Appender, reader *query.Reader, o Options) *API {
 	}
 	a := &API{
 		log: log, reader: reader, options: o, mux: http.NewServeMux(),
-		waits: make(chan struct{}, o.MaxWaits), bodies: make(chan struct{}, o.MaxBodies),
+		waits: make(chan struct{}, o.MaxWaits), watches: make(chan struct{}, o.MaxWatches), bodies: make(chan struct{}, o.MaxBodies),
 	}
 	a.stopping, a.stop = context.WithCancelCause(context.Background())
 	for _, r := range a.routes() {
@@ -95,7 +109,7 @@ func New(log events.Appender, reader *query.Reader, o Options) *API {
 	return a
 }
 
-// Stop ends every wait for a position, so that a server can shut down without waiting for them.
+// Stop ends every wait for a position, and every watch, so that a server can shut down without waiting for them.
 func (a *API) Stop() {
 	a.stop(events.Errorf(failure.ErrStopping, "the service is stopping; the wait ended early").Hint("Ask again, or ask another one."))
 }
@@ -117,6 +131,11 @@ func (a *API) routes() []route {
 			route{http.MethodGet, "/v1/models/{projection}/{key...}", a.get},
 			route{http.MethodGet, "/v1/projections", a.projections},
 			route{http.MethodGet, "/v1/projections/{projection}", a.definition},
+			route{http.MethodGet, "/v1/lookup/{projection}", a.lookup},
+			route{http.MethodPost, "/v1/lookup/{projection}", a.lookupBody},
+			route{http.MethodGet, "/v1/count/{projection}", a.count},
+			route{http.MethodGet, "/v1/watch/{projection}", a.watch},
+			route{http.MethodGet, "/v1/parked/{projection}", a.parked},
 			route{http.MethodGet, "/v1/status", a.status})
 	}
 	if a.options.Metrics != nil {
@@ -222,24 +241,6 @@ func (a *API) place() (release func(), err error) {
 		return nil, events.Errorf(events.ErrOverloaded, "%d requests wait already, for a position or for other regions; this one did not begin to", cap(a.waits)).
 			Hint("Ask again in a moment.")
 	}
-}
-
-// patient returns the context of a read. One with a position may wait: there is a bound on those, and they end when the service stops.
-func (a *API) patient(ctx context.Context, atLeast events.Position) (context.Context, func(), error) {
-	if atLeast.IsZero() {
-		return ctx, func() {}, nil
-	}
-	leave, err := a.place()
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	release := context.AfterFunc(a.stopping, func() { cancel(context.Cause(a.stopping)) })
-	return ctx, func() {
-		release()
-		cancel(nil)
-		leave()
-	}, nil
 }
 
 func (a *API) openapi(w http.ResponseWriter, _ *http.Request) error {

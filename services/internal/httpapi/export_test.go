@@ -11,3 +11,6 @@ func Routes(a *API) []string {
 
 // Waiting returns how many requests wait for a position.
 func Waiting(a *API) int { return len(a.waits) }
+
+// Watching returns how many watches run.
+func Watching(a *API) int { return len(a.watches) }

@@ -13,7 +13,7 @@ import (
 
 // status answers with the state of every projection.
 func (a *API) status(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
+	if _, err := parameters(r, nil); err != nil {
 		return err
 	}
 	overview, err := a.reader.Overview(r.Context())
@@ -46,7 +46,7 @@ type Missing struct {
 }
 
 func (a *API) ready(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
+	if _, err := parameters(r, nil); err != nil {
 		return err
 	}
 	answered := readiness{Missing: a.missing(r.Context())}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -21,11 +22,15 @@ func TestADocumentIsReadAtThePositionThatPublishingReturned(t *testing.T) {
 	position := f.post(t, flight, departed("1")...).Header().Get("Tidemark-Position")
 	w := f.get(t, "/v1/models/airports/ORD", "Tidemark-At-Least", position)
 	status(t, w, http.StatusOK)
-	want := `{"projection":"airports","key":"ORD","region":"us","document":{"departures":1,"arrivals":0,"delay_total":0,"delay_max":0,"on_time":0,"last_landed":""},"position":"us.abcd@1:2","lag":{"events":0}}`
-	if got := strings.TrimSpace(w.Body.String()); got != want {
-		t.Errorf("the answer is\n%s, want\n%s", got, want)
+	want := regexp.MustCompile(`^{"projection":"airports","key":"ORD","region":"us","document":{"departures":1,"arrivals":0,"delay_total":0,"delay_max":0,"on_time":0,"last_landed":""},` +
+		`"position":"us.abcd@1:2","lag":{"events":0,"at":"([0-9TZ:.-]+)"},"generation":1,"etag":"(1-[0-9a-f]{32})"}\n$`)
+	got := want.FindStringSubmatch(w.Body.String())
+	if got == nil {
+		t.Fatalf("the answer is\n%s, want\n%s", w.Body, want)
 	}
-	if h := w.Header(); h.Get("Tidemark-Position") != position || h.Get("Tidemark-Lag") != "0" || h.Get("Content-Type") != "application/json" {
+	h := w.Header()
+	if h.Get("Tidemark-Position") != position || h.Get("Tidemark-Lag") != "0" || h.Get("Tidemark-Lag-At") != got[1] || h.Get("Tidemark-Generation") != "1" ||
+		h.Get("ETag") != `W/"`+got[2]+`"` || h.Get("Content-Type") != "application/json" {
 		t.Errorf("the headers are %v", h)
 	}
 }
@@ -116,7 +121,11 @@ func TestPagesListEveryDocumentOnce(t *testing.T) {
 	}
 	var keys []string
 	for after := ""; ; {
-		w := f.get(t, "/v1/models/airports?limit=3&at-least="+position+"&after="+after)
+		target := "/v1/models/airports?limit=3&at-least=" + position
+		if after != "" {
+			target += "&after=" + after
+		}
+		w := f.get(t, target)
 		status(t, w, http.StatusOK)
 		var page struct {
 			Items []struct {
@@ -151,7 +160,7 @@ func TestABadQueryIsRefused(t *testing.T) {
 		position := f.post(t, flight, headers...).Header().Get("Tidemark-Position")
 		status(t, f.get(t, "/v1/models/airports?at-least="+position), http.StatusOK)
 	}
-	var page struct{ Next string }
+	var page struct{ Next, Watch string }
 	decode(t, f.get(t, "/v1/models/airports?limit=1").Body, &page)
 	const bad = http.StatusBadRequest
 	for _, c := range []struct {
@@ -166,6 +175,48 @@ func TestABadQueryIsRefused(t *testing.T) {
 		{"/v1/models/airports?limit=1&limit=2", bad, projections.ErrInvalidQuery},
 		{"/v1/models/airports?after=forged", bad, projections.ErrInvalidCursor},
 		{"/v1/models/routes?after=" + page.Next, bad, projections.ErrInvalidCursor},
+		{"/v1/models/airports?after=", bad, projections.ErrInvalidCursor},
+		{"/v1/models/airports?after=" + page.Next[1:], bad, projections.ErrInvalidCursor},
+		{"/v1/models/airports?after=" + page.Next + "x", bad, projections.ErrInvalidCursor},
+		{"/v1/models/airports?after=" + page.Watch, bad, projections.ErrInvalidCursor},
+		{"/v1/models/airports?index=_parked&after=" + page.Next, bad, projections.ErrInvalidCursor},
+		{"/v1/models/airports?index=colour", bad, projections.ErrUnknownIndex},
+		{"/v1/models/airports?index=_parked&eq=many", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?index=_parked&eq=1&eq=2", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?index=_parked&eq=1&from=2", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?index=_parked&from=1.5", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?index=_parked&to=", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?index=_parked&order=up", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?order=desc", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?eq=1", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?from=1", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?index=_parked&index=_parked", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?consistency=linear", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?consistency=", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?consistency=at-least", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?consistency=strong&at-least=us.abcd@1:2", bad, projections.ErrInvalidQuery},
+		{"/v1/models/airports?consistency=eventual&at-least=us.abcd@1:2", bad, projections.ErrInvalidQuery},
+		{"/v1/count/airports?limit=1", bad, projections.ErrInvalidQuery},
+		{"/v1/count/airports?index=colour", bad, projections.ErrUnknownIndex},
+		{"/v1/count/airports?index=_parked&eq=x", bad, projections.ErrInvalidQuery},
+		{"/v1/count/airports?to=1", bad, projections.ErrInvalidQuery},
+		{"/v1/count/nothing", http.StatusNotFound, projections.ErrUnknownProjection},
+		{"/v1/count/airports?at-least=us.ffff@1:1", http.StatusGone, events.ErrLostPosition},
+		{"/v1/lookup/airports", bad, projections.ErrInvalidQuery},
+		{"/v1/lookup/airports?key=", bad, projections.ErrInvalidKey},
+		{"/v1/lookup/airports?key=A0&key=%FF", bad, projections.ErrInvalidKey},
+		{"/v1/lookup/airports?key=A0" + strings.Repeat("&key=A0", 1_000), bad, projections.ErrInvalidQuery},
+		{"/v1/lookup/airports?keys=A0", bad, projections.ErrInvalidQuery},
+		{"/v1/lookup/airports?key=A0&at-least=us.abcd@7:1000&wait=1ms", http.StatusServiceUnavailable, projections.ErrNotReached},
+		{"/v1/watch/airports?token=", bad, projections.ErrInvalidCursor},
+		{"/v1/watch/airports?token=forged", bad, projections.ErrInvalidCursor},
+		{"/v1/watch/airports?token=" + page.Next, bad, projections.ErrInvalidCursor},
+		{"/v1/watch/routes?token=" + page.Watch, bad, projections.ErrInvalidCursor},
+		{"/v1/watch/airports?token=" + page.Watch[2:], bad, projections.ErrInvalidCursor},
+		{"/v1/watch/airports?from=" + page.Watch, bad, projections.ErrInvalidQuery},
+		{"/v1/watch/airports?heartbeat=1h", bad, projections.ErrInvalidQuery},
+		{"/v1/watch/airports?heartbeat=soon", bad, projections.ErrInvalidQuery},
+		{"/v1/watch/airports?heartbeat=0", bad, projections.ErrInvalidQuery},
 		{"/v1/models/airports?atleast=us.abcd@1:2", bad, projections.ErrInvalidQuery},
 		{"/v1/models/airports?%zz", bad, projections.ErrInvalidQuery},
 		{"/v1/models/airports/A0?limit=3", bad, projections.ErrInvalidQuery},

@@ -5,9 +5,10 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
-	"tidemark.dev/events"
+	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/failure"
 )
 
@@ -16,8 +17,10 @@ type Observer interface {
 	// Begin tells that a request came. What it returns is called once with how it was answered: the route is a pattern, never a path, and empty for none; the
 	// code is that of the problem, and empty for none.
 	Begin(ctx context.Context, method string) func(route string, status int, code string)
-	// Waited tells how long a read with a position took, and the code of its error, empty for none.
+	// Waited tells how long a read with a position, or a strong one, took, and the code of its error, empty for none.
 	Waited(ctx context.Context, took time.Duration, code string)
+	// Watching tells that a watch has begun: its request is answered, and goes on. What it returns is called with the code of its end.
+	Watching(ctx context.Context) func(code string)
 }
 
 // observed is an answer that remembers what it was.
@@ -25,6 +28,7 @@ type observed struct {
 	http.ResponseWriter
 	status int
 	code   string
+	told   func() // tells the observer, once
 }
 
 func (o *observed) WriteHeader(status int) {
@@ -53,17 +57,29 @@ func (a *API) observe(w http.ResponseWriter, r *http.Request) {
 	end := a.options.Observer.Begin(r.Context(), r.Method)
 	answered := &observed{ResponseWriter: w}
 	otherwise := http.StatusInternalServerError // it panicked
-	defer func() {
+	answered.told = sync.OnceFunc(func() {
 		_, route, _ := strings.Cut(r.Pattern, " ")
 		end(route, cmp.Or(answered.status, otherwise), answered.code)
-	}()
+	})
+	defer answered.told()
 	a.serve(answered, r)
 	otherwise = http.StatusOK
 }
 
-// waited tells the observer of a read with a position.
-func (a *API) waited(ctx context.Context, atLeast events.Position, begun time.Time, err error) {
-	if a.options.Observer == nil || atLeast.IsZero() {
+// watching tells the observer that a watch has begun, and that its request is answered with that.
+func (a *API) watching(ctx context.Context, w http.ResponseWriter) func(code string) {
+	if o, ok := w.(*observed); ok {
+		o.told()
+	}
+	if a.options.Observer == nil {
+		return func(string) {}
+	}
+	return a.options.Observer.Watching(ctx)
+}
+
+// waited tells the observer of a read that could wait.
+func (a *API) waited(ctx context.Context, o query.Options, begun time.Time, err error) {
+	if a.options.Observer == nil || !o.Waits() {
 		return
 	}
 	code := ""

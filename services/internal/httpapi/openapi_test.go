@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tidemark.dev/events/memlog"
+	"tidemark.dev/projections"
 	"tidemark.dev/projections/memstore"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/httpapi"
@@ -51,7 +53,11 @@ func documented(t *testing.T, seen map[string]bool, r *http.Request, status int)
 	if status == http.StatusMethodNotAllowed {
 		return // said once for all resources
 	}
-	operation := r.Method + " " + resource(r.URL.EscapedPath())
+	method := r.Method
+	if method == http.MethodHead { // is answered wherever GET is
+		method = http.MethodGet
+	}
+	operation := method + " " + resource(r.URL.EscapedPath())
 	statuses, ok := known[operation]
 	code := strconv.Itoa(status)
 	switch {
@@ -69,7 +75,15 @@ func resource(path string) string {
 	if strings.HasPrefix(path, "/v1/projections/") {
 		return "/v1/projections/{projection}"
 	}
+	for _, operation := range []string{"/v1/lookup/", "/v1/count/", "/v1/watch/"} {
+		if strings.HasPrefix(path, operation) {
+			return operation + "{projection}"
+		}
+	}
 	rest, ok := strings.CutPrefix(path, "/v1/models/")
+	if strings.HasPrefix(path, "/v1/parked/") {
+		return "/v1/parked/{projection}"
+	}
 	if !ok {
 		return path
 	}
@@ -143,6 +157,42 @@ func TestEveryReferenceOfTheDocumentLeadsSomewhere(t *testing.T) {
 	}
 }
 
+// documentedMany has a lookup with a body answered in every way.
+func (f *fixture) documentedMany(t *testing.T) {
+	t.Helper()
+	const many = "/v1/lookup/airports"
+	as := []string{"Content-Type", "application/json"}
+	status(t, f.to(t, many, `{"keys":["ORD"]}`, as...), http.StatusOK)
+	status(t, f.to(t, many, `{"keys":[]}`, as...), http.StatusBadRequest)
+	status(t, f.to(t, "/v1/lookup/nothing", `{"keys":["ORD"]}`, as...), http.StatusNotFound)
+	status(t, f.to(t, many+"?at-least=us.ffff@1:2", `{"keys":["ORD"]}`, as...), http.StatusGone)
+	status(t, f.to(t, many+"?at-least=us.abcd@1:99&wait=0", `{"keys":["ORD"]}`, as...), http.StatusServiceUnavailable)
+	status(t, f.to(t, many, `{"keys":["`+strings.Repeat("x", httpapi.MaxLookupBytes)+`"]}`, as...), http.StatusRequestEntityTooLarge)
+	status(t, f.to(t, many, "ORD", "Content-Type", "text/plain"), http.StatusUnsupportedMediaType)
+	status(t, f.to(t, many, `{"keys":["ORD"]}`, append(as, "Sec-Fetch-Site", "cross-site")...), http.StatusForbidden)
+	status(t, f.to(t, many, `{"keys":["ORD"]}`, append(as, "Host", "evil.example")...), http.StatusMisdirectedRequest)
+}
+
+// documentedWatch has a watch answered in every way.
+func (f *fixture) documentedWatch(t *testing.T, watch string) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodHead, watch, nil)
+	status(t, f.do(t, r), http.StatusOK)
+	status(t, f.get(t, watch+"?token=x"), http.StatusBadRequest)
+	status(t, f.get(t, "/v1/watch/nothing"), http.StatusNotFound)
+	var page struct{ Watch string }
+	decode(t, f.get(t, "/v1/models/airports").Body, &page)
+	far := httpapi.New(f.log, query.New("eu", f.store, f.kv, query.NewHeads(f.log)), httpapi.Options{})
+	w := httptest.NewRecorder()
+	r = httptest.NewRequestWithContext(t.Context(), http.MethodGet, watch+"?token="+page.Watch, nil)
+	far.ServeHTTP(w, r)
+	problem(t, w, http.StatusGone, projections.ErrResync)
+	documented(t, f.seen, r, w.Code)
+	f.store.Fail(memstore.Fault{Op: memstore.OpHeaders, Nth: 1})
+	status(t, f.get(t, watch), http.StatusServiceUnavailable)
+	f.store.Disarm()
+}
+
 // Every status that the document names is answered here once.
 func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	f := newFixture(t, httpapi.Options{MaxWaits: 1, Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
@@ -164,6 +214,20 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	status(t, w, http.StatusOK)
 	status(t, f.get(t, page+"?at-least="+here), http.StatusOK)
 	status(t, f.get(t, document, "If-None-Match", w.Header().Get("ETag")), http.StatusNotModified)
+	const lookup, count, watch = "/v1/lookup/airports?key=ORD", "/v1/count/airports?", "/v1/watch/airports"
+	for _, path := range []string{page, lookup, count} {
+		w := f.get(t, path)
+		status(t, w, http.StatusOK)
+		status(t, f.get(t, path, "If-None-Match", w.Header().Get("ETag")), http.StatusNotModified)
+	}
+	f.documentedMany(t)
+	f.documentedWatch(t, watch)
+	for _, path := range []string{document + "?", page + "?", lookup + "&", count} {
+		status(t, f.get(t, path+"at-least=x"), http.StatusBadRequest)
+		status(t, f.get(t, path+"at-least="+lost), http.StatusGone)
+		status(t, f.get(t, path+"at-least=us.abcd@1:99&wait=0"), http.StatusServiceUnavailable)
+		status(t, f.get(t, strings.Replace(path, "airports", "nothing", 1)), http.StatusNotFound)
+	}
 	for _, path := range []string{document, page} {
 		status(t, f.get(t, path+"?at-least=x"), http.StatusBadRequest)
 		status(t, f.get(t, path+"?at-least="+lost), http.StatusGone)
@@ -171,6 +235,13 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	}
 	status(t, f.get(t, "/v1/models/airports/NONE"), http.StatusNotFound)
 	status(t, f.get(t, "/v1/models/nothing"), http.StatusNotFound)
+	const parked = "/v1/parked/airports"
+	status(t, f.get(t, parked), http.StatusOK)
+	status(t, f.get(t, parked+"?limit=0"), http.StatusBadRequest)
+	status(t, f.get(t, "/v1/parked/nothing"), http.StatusNotFound)
+	f.store.Fail(memstore.Fault{Op: memstore.OpFind})
+	status(t, f.get(t, parked), http.StatusServiceUnavailable)
+	f.store.Disarm()
 	for _, path := range []string{"/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
 		status(t, f.get(t, path), http.StatusOK)
 	}
@@ -180,7 +251,7 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	for _, path := range []string{"/v1/status", "/readyz"} {
 		status(t, f.get(t, path+"?x=1"), http.StatusBadRequest)
 	}
-	for _, path := range []string{document, page, "/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
+	for _, path := range []string{document, page, lookup, count, watch, parked, "/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
 		status(t, f.get(t, path, "Sec-Fetch-Site", "cross-site"), http.StatusForbidden)
 		status(t, f.get(t, path, "Host", "evil.example"), http.StatusMisdirectedRequest)
 	}

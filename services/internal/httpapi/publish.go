@@ -102,7 +102,7 @@ type confirmation struct {
 }
 
 func (a *API) confirmation(r *http.Request) (c confirmation, err error) {
-	values, err := parameters(r, "confirm", "wait")
+	values, err := parameters(r, nil, "confirm", "wait")
 	if err != nil {
 		return c, err
 	}

@@ -32,9 +32,9 @@ func NewProjectors(
 	c Config, r *region.Region, log events.Log, reader *query.Reader, own []projections.Projection, seen *telemetry.Telemetry, logger *slog.Logger,
 ) (*Projectors, error) {
 	p := &Projectors{region: r, reader: reader}
-	o := runner.Options{Projector: c.Projector}
+	o := runner.Options{Projector: c.Projector, Reader: r.Reader}
 	o.Projector.Holder, o.Projector.Logger, o.Projector.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
-	o.Projector.Signals, o.Reader = r.Signals(), r.Reader
+	o.Projector.Signals = r.Signals()
 	var err error
 	if p.runner, err = runner.New(own, log, r.Store(), r.KV(), r.Leases(), o); err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func startFleet(t *testing.T, base up.Config) *fleet {
 
 func inFleet(t *testing.T) *fleet {
 	t.Helper()
-	return startFleet(t, up.Config{Config: parts.Config{Region: region.Config{DataDir: filepath.Join(t.TempDir(), "regions"), Redis: "mini", LazySync: true}}})
+	return startFleet(t, up.Config{Config: parts.Config{Region: region.Config{DataDir: filepath.Join(t.TempDir(), "regions"), Redis: "server", LazySync: true}}})
 }
 
 func (f *fleet) app(name string) *up.App {
@@ -265,7 +265,7 @@ func flightsFile(t *testing.T, name, as string) string {
 // A file that is applied in a region that only mirrors is built in every region, and its documents and digests are those of the same projection in Go.
 func TestAProjectionThatIsAppliedAnywhereIsBuiltEverywhere(t *testing.T) {
 	f := inFleet(t)
-	f.fly(0, 1_000)
+	f.fly(0, 400)
 	files := map[string]*declared.Projection{}
 	for name, in := range map[string]string{"airports": "ap", "routes": "eu"} {
 		files[name] = f.apply(in, flightsFile(t, name, name+"-y"))
@@ -275,17 +275,21 @@ func TestAProjectionThatIsAppliedAnywhereIsBuiltEverywhere(t *testing.T) {
 			f.follows(app.Region().Name(), name+"-y", 1)
 		}
 	}
-	at := f.fly(1_000, 500) // some before, and some after
+	at := f.fly(400, 200) // some before, and some after
+	folded := map[string]map[string][]string{}
+	for name, file := range files {
+		folded[name] = f.fold("us", file)
+	}
 	for _, app := range f.apps {
 		in := app.Region().Name()
-		for name, file := range files {
+		for name := range files {
 			got := f.documents(in, name+"-y", at)
-			f.same(name+"-y of "+in+" and the fold", got, f.fold(in, file))
+			f.same(name+"-y of "+in+" and the fold", got, folded[name])
 			f.same(name+"-y of "+in+" and "+name, got, f.documents(in, name, at))
 			f.until("the digests are those of the projection in Go", func() bool {
 				a, _ := f.model(in, name)
 				b, _ := f.model(in, name+"-y")
-				return a.Digest != "" && a.Digest == b.Digest && a.Position.Equal(at) && b.Position.Equal(at)
+				return a.Digest != "" && a.Digest == b.Digest && a.Position.Equal(b.Position) // which marks may have moved on
 			})
 		}
 	}
@@ -388,7 +392,10 @@ func (f *fleet) readAll(projection, key string) (stop func()) {
 	for _, app := range f.apps {
 		reading.Go(func() {
 			reads, versions := 0, map[uint32]bool{}
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
 			for ; ctx.Err() == nil; reads++ {
+				<-tick.C
 				a, err := app.Reader().Get(ctx, projection, key, query.Options{})
 				if err != nil && ctx.Err() == nil {
 					f.t.Errorf("read %d in %s: %v", reads, app.Region().Name(), err)

@@ -42,6 +42,12 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 		cleanup()
 		return nil, nil, err
 	}
+	server, err := parts.NewService(region, reader, telemetry)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
 	listener, cleanup3, err := listen(ctx, c)
 	if err != nil {
 		cleanup2()
@@ -51,7 +57,7 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 	options := parts.NewOptions(config, telemetry, logger)
 	expected := parts.NewExpected(region, v)
 	api := newAPI(options, region, log, reader, projectors, listener, expected)
-	app := newApp(c, region, reader, projectors, listener, api, logger)
+	app := newApp(c, region, reader, projectors, server, listener, api, logger)
 	return app, func() {
 		cleanup3()
 		cleanup2()
