@@ -39,7 +39,7 @@ type Options struct {
 	// Observer is told what happens; default: none, which costs nothing.
 	Observer Observer
 	// Earlier are versions of the projection before this one. While one of them is live, it is followed until this version is built beside it; one
-	// that is not at hand, or that is folded from something else, answers from where it stands.
+	// that is not at hand answers from where it stands.
 	Earlier []projections.Projection
 	// Control is told of each control record that is read, before its batch is committed, by several goroutines; it must not wait. Default: nobody is.
 	Control func(*events.Record)
@@ -228,7 +228,7 @@ func (p *Projector) version(finger string) projections.Projection {
 		return p.proj
 	}
 	for _, earlier := range p.options.Earlier {
-		if def := earlier.Definition(); finger == def.Fingerprint() && projections.SameSource(def.Source, p.def.Source) {
+		if finger == earlier.Definition().Fingerprint() {
 			return earlier
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 // Error codes of the server that this package tells apart. They are not part of the client library; tests pin them.
 const (
-	CodeNoMessage jetstream.ErrorCode = 10037
+	codeNoMessage jetstream.ErrorCode = 10037
 	codeNoStream  jetstream.ErrorCode = 10059
 )
 

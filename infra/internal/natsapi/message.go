@@ -39,7 +39,7 @@ func (a API) Message(ctx context.Context, q Query) (*Message, error) {
 		Message *Message `json:"message"`
 	}
 	switch err := a.Call(ctx, "STREAM.MSG.GET."+a.Stream, q, &answer); {
-	case HasCode(err, CodeNoMessage):
+	case HasCode(err, codeNoMessage):
 		return nil, ErrNoMessage
 	case err != nil:
 		return nil, a.Unanswered(err)
