@@ -108,7 +108,7 @@ func (b *bench) project(ctx context.Context, projection func() (projections.Proj
 	if err != nil {
 		return 0, err
 	}
-	p, err := projection()
+	p, err := inGo()
 	if err != nil {
 		return 0, err
 	}
