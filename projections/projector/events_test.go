@@ -194,7 +194,7 @@ func TestIdlePartitionsFollowTheOthersSoon(t *testing.T) {
 		w.add(3)
 		w.settle()
 		w.append(w.event(added, "acct/a1", `{"n":1,"tag":"t"}`))
-		pass(25 * time.Millisecond)
+		pass(205 * time.Millisecond)
 		synctest.Wait()
 		if err := w.caughtUp(1, nil); err != nil {
 			t.Error(err)
