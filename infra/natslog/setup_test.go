@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
-	"tidemark.dev/infra/internal/natsapi"
 )
 
 // setUp sets the log up and returns the zero options.
@@ -123,7 +122,7 @@ func TestAGenesisThatComesWhileALogIsOpenedIsNotMissed(t *testing.T) {
 	}
 	p := startProxy(t, s.ClientURL())
 	var begun sync.Once
-	missing := []byte(fmt.Sprint(natsapi.CodeNoMessage))
+	missing := []byte("10037") // no such message
 	begin := func(data []byte) {
 		if bytes.Contains(data, missing) {
 			begun.Do(func() {

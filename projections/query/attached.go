@@ -36,7 +36,7 @@ func (r *Reader) headsFrom(source *projections.Source) *Heads {
 
 func (a *attached) of(source *projections.Source) *Heads {
 	if a.open == nil {
-		return &Heads{log: unasked{events.Errorf(events.ErrUnreachable, "the stream %s cannot be asked from here how far it is", source.Stream)}}
+		return &Heads{log: unasked{err: events.Errorf(events.ErrUnreachable, "the stream %s cannot be asked from here how far it is", source.Stream)}}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -45,7 +45,7 @@ func (a *attached) of(source *projections.Source) *Heads {
 	}
 	log, err := a.open(source)
 	if err != nil {
-		return &Heads{log: unasked{err}} // and tried again
+		return &Heads{log: unasked{err: err}} // and tried again
 	}
 	if a.heads == nil {
 		a.heads = make(map[projections.Source]*Heads)
@@ -56,7 +56,10 @@ func (a *attached) of(source *projections.Source) *Heads {
 }
 
 // unasked is a stream that cannot be asked.
-type unasked struct{ err error }
+type unasked struct {
+	events.Reader // never asked for anything else
+	err           error
+}
 
 func (u unasked) Info(context.Context) (events.Info, error) { return events.Info{}, u.err }
 
