@@ -37,16 +37,16 @@ func all(t *testing.T, log events.Log) (found []events.Record) {
 }
 
 // run runs writers for a time and stops them.
-func run(t *testing.T, log events.Log, n int, for_ time.Duration, each time.Duration) {
+func run(t *testing.T, log events.Log, n int, long, each time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, n)
 	for range n {
 		go func() { ended <- marks.New(log, marks.Options{}).Run(ctx) }()
 	}
-	for range int(for_ / each) {
+	for range int(long / each) {
 		time.Sleep(each) // of the bubble's clock
-		if each < for_ {
+		if each < long {
 			publish(t, log)
 		}
 	}

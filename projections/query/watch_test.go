@@ -535,7 +535,7 @@ func TestAWatchEndsWithItsContext(t *testing.T) {
 		if !errors.Is(last, gone) {
 			t.Errorf("it ended with %v", last)
 		}
-		for range s.reader.Watch(context.Background(), "things", query.WatchOptions{}) {
+		for range s.reader.Watch(context.Background(), "things", query.WatchOptions{}) { //nolint:errcheck // nothing is wanted of it
 			break // and who does not want to hear more, hears no more
 		}
 	})

@@ -201,7 +201,7 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 			if p.Error.Code != m.code || p.Error.Message == "" || r.out != "" {
 				t.Errorf("the error is %s, want the code %s", r.err, m.code)
 			}
-			if m.code == "not-reached" && (p.Error.Next == "" || p.Error.Position != position) {
+			if m.code == "not-reached" && (p.Error.Next == "" || !strings.HasPrefix(p.Error.Position, future+":")) {
 				t.Errorf("the error says not what to do, or where the read model is: %s", r.err)
 			}
 		})
@@ -211,9 +211,11 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 	}
 }
 
-// steady leaves out of answers when it was looked how far the log is.
+// steady leaves out of answers when it was looked how far the log is, and how far that is: a mark may come at any moment. An event would show in the documents, or be
+// counted as unrouted or parked.
 func steady(text string) string {
-	return regexp.MustCompile(`,"at":"[^"]*"`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`,"at":"[^"]*"|"watch":"[^"]*",`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`@1:\d+|"sequence":\d+`).ReplaceAllString(text, "")
 }
 
 func TestASecondReplayAtOnceIsRefused(t *testing.T) {
