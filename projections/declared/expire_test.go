@@ -108,7 +108,7 @@ tests:
       - {event: Prolonged, entity: seat/1A, time: 2001-01-01T10:30:00Z, data: {by: 1.5}}
       - {mark: 2001-01-02T00:00:00Z}
     parked:
-      1A: data.by is
+      1A: data.by is 1.5
 `
 
 func TestMarksRemoveWhatHasExpired(t *testing.T) {

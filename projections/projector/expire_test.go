@@ -58,15 +58,32 @@ func newSessions(kind string, version int) (projections.Projection, error) {
 	return p.ExpiresBy("expires")
 }
 
-// plainSessions folds a log, plainly: documents, parked ones, by key.
+// plainSession is a document as it is folded plainly.
+type plainSession struct {
+	seen   int
+	at     time.Time // zero: never
+	parked uint64    // at which event; 0: it is not
+}
+
+// plainSessions returns documents as text, by key.
 func plainSessions(t *testing.T, w *world) map[string]string {
 	t.Helper()
-	type doc struct {
-		seen   int
-		at     time.Time // zero: never
-		parked bool
+	docs := foldSessions(t, w)
+	out := make(map[string]string, len(docs))
+	for key, d := range docs {
+		at := ""
+		if !d.at.IsZero() {
+			at = d.at.UTC().Format("2006-01-02T15:04:05.000000000Z")
+		}
+		out[key] = fmt.Sprint(d.seen, " ", at, " ", d.parked != 0)
 	}
-	docs := map[string]*doc{}
+	return out
+}
+
+// foldSessions folds a log, plainly, with the skips that it has.
+func foldSessions(t *testing.T, w *world) map[string]*plainSession {
+	t.Helper()
+	docs, skips := map[string]*plainSession{}, w.oracle(w.version)
 	for records, err := range w.log.Copy(1<<62).Read(context.Background(), events.Range{}) {
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +99,7 @@ func plainSessions(t *testing.T, w *world) map[string]string {
 				if r.Time.Before(at) {
 					at = r.Time
 				}
-				maps.DeleteFunc(docs, func(_ string, d *doc) bool { return !d.parked && !d.at.IsZero() && !d.at.After(at) })
+				maps.DeleteFunc(docs, func(_ string, d *plainSession) bool { return d.parked == 0 && !d.at.IsZero() && !d.at.After(at) })
 			}
 			if r.Kind != events.KindEvent {
 				continue
@@ -97,13 +114,15 @@ func plainSessions(t *testing.T, w *world) map[string]string {
 			}
 			d := docs[key]
 			if d == nil {
-				d = &doc{}
+				if d = (&plainSession{}); v.Seconds > 1_000 && skips.passes(key, r.Sequence) {
+					continue
+				}
 				docs[key] = d
 			}
 			switch {
-			case d.parked:
+			case d.parked != 0, v.Seconds > 1_000 && skips.passes(key, r.Sequence):
 			case v.Seconds > 1_000:
-				d.parked = true
+				d.parked = r.Sequence
 			default:
 				d.seen++
 				d.at = time.Time{}
@@ -117,15 +136,7 @@ func plainSessions(t *testing.T, w *world) map[string]string {
 			}
 		}
 	}
-	out := make(map[string]string, len(docs))
-	for key, d := range docs {
-		at := ""
-		if !d.at.IsZero() {
-			at = d.at.UTC().Format("2006-01-02T15:04:05.000000000Z")
-		}
-		out[key] = fmt.Sprint(d.seen, " ", at, " ", d.parked)
-	}
-	return out
+	return docs
 }
 
 // storedSessions returns the documents of the live generation in the same form, and what the index of those that expire has.
@@ -221,7 +232,7 @@ func (s *sessionsRun) visits(n int) {
 		var list []events.Event
 		for range 1 + s.rand.IntN(3) {
 			seconds := []int64{0, -3, 1, 5, 20, 60}[s.rand.IntN(6)]
-			if s.rand.IntN(40) == 0 {
+			if s.rand.IntN(15) == 0 {
 				seconds = 5_000
 			}
 			data := fmt.Sprintf(`{"seconds":%d,"at":%q,"page":"p%d"}`, seconds, time.Now().UTC().Format(time.RFC3339Nano), s.rand.IntN(12))
@@ -231,6 +242,21 @@ func (s *sessionsRun) visits(n int) {
 		if s.rand.IntN(4) == 0 {
 			pass(time.Duration(s.rand.IntN(5_000)) * time.Millisecond)
 		}
+	}
+}
+
+// skip skips the events that some documents are parked at.
+func (s *sessionsRun) skip(t *testing.T) {
+	t.Helper()
+	docs := foldSessions(t, s.w)
+	var list []skipped
+	for _, key := range slices.Sorted(maps.Keys(docs)) {
+		if at := docs[key].parked; at != 0 && s.rand.IntN(2) == 0 {
+			list = append(list, skipped{Key: key, Sequence: at})
+		}
+	}
+	if len(list) > 0 {
+		s.w.skip(list...)
 	}
 }
 
@@ -269,6 +295,9 @@ func (s *sessionsRun) disaster(t *testing.T) error {
 		s.visits(1 + s.rand.IntN(8))
 		if s.rand.IntN(3) > 0 {
 			s.mark(t)
+		}
+		if s.rand.IntN(2) == 0 {
+			s.skip(t)
 		}
 		s.disturb(past)
 		if s.rand.IntN(4) == 0 {
@@ -435,4 +464,47 @@ func TestAMarkBeforeAnythingExpiresAsksTheStoreForNothing(t *testing.T) {
 			t.Errorf("there is still %v", docs)
 		}
 	})
+}
+
+func TestAReleasedDocumentExpiresLikeOthers(t *testing.T) {
+	for _, kind := range []string{"accounts", "pages"} {
+		region(t, kind, func(w *world) {
+			w.newProjection = newSessions
+			visit := func(seconds int) uint64 {
+				return w.one("Visited", accountType+"/p", fmt.Sprintf(`{"seconds":%d,"at":%q,"page":"p"}`, seconds, time.Now().UTC().Format(time.RFC3339Nano)))
+			}
+			level := func(what string, docs int) {
+				t.Helper()
+				if err := w.eventually(func() error { return levelSessions(t, w) }); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				if got, _ := storedSessions(t, w); len(got) != docs {
+					t.Errorf("%s: there is %v", what, got)
+				}
+			}
+			mark := func() {
+				w.log.StoreRaw("ctl.us.mark", nil, fmt.Appendf(nil, `{"time":%q}`, time.Now().UTC().Format(time.RFC3339Nano)))
+			}
+			w.start()
+			visit(10)
+			bad := visit(5_000)
+			pass(time.Second)
+			mark() // nothing expires that is not parked
+			level("parked", 1)
+			w.skip(skipped{Key: "p", Sequence: bad})
+			level("released", 1)
+			pass(20 * time.Second)
+			mark()
+			level("expired", 0)
+			visit(10)
+			bad = visit(5_000)
+			pass(20 * time.Second)
+			mark()
+			level("parked again, beyond its time", 1)
+			w.skip(skipped{Key: "p", Sequence: bad})
+			level("released after its time", 0) // the mark was before the record, and removes it in the fold
+			visit(10)
+			level("new", 1)
+		})
+	}
 }

@@ -97,6 +97,7 @@ func (e *engine) release(ctx context.Context, r *events.Record, added []skips.Sk
 	}
 	for _, s := range again.order {
 		s.last = r.Sequence
+		e.sooner(s.entry) // also when no event came after the one that is passed over
 		if s.parked != "" {
 			e.batch.parked = append(e.batch.parked, s.entry) // at a later event
 		}
