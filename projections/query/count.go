@@ -24,7 +24,7 @@ type Count struct {
 // Count counts the documents, or those in a part of an index. Each partition is counted at its own checkpoint, and the answer's position is the lowest of them. Errors are those
 // of List without cursors.
 func (r *Reader) Count(ctx context.Context, projection string, o CountOptions) (Count, error) {
-	if err := o.Range.validate(); err != nil {
+	if err := o.validate(); err != nil {
 		return Count{}, err
 	}
 	var sum uint64

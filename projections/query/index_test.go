@@ -322,7 +322,7 @@ func (r *restless) Find(
 	for i := range found {
 		refs[i] = projections.Ref{Partition: partition, Key: found[i].Key}
 	}
-	documents, err := r.Store.Load(ctx, g, def, refs)
+	documents, err := r.Load(ctx, g, def, refs)
 	out := found[:0]
 	for i, d := range documents {
 		if d != nil {

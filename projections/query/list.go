@@ -77,7 +77,7 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 	if limit < 1 || limit > MaxLimit {
 		return Page{}, events.Errorf(projections.ErrInvalidQuery, "a limit of %d is outside 1 to %d", o.Limit, MaxLimit)
 	}
-	if err := o.Range.validate(); err != nil {
+	if err := o.validate(); err != nil {
 		return Page{}, err
 	}
 	l := &listing{projection: projection, Range: o.Range, descending: o.Descending}

@@ -16,8 +16,10 @@ import (
 const (
 	// DefaultHeartbeat is how often a watch says where it stands while nothing changes.
 	DefaultHeartbeat = 15 * time.Second
-	// MinHeartbeat and MaxHeartbeat bound it.
-	MinHeartbeat, MaxHeartbeat = 100 * time.Millisecond, time.Minute
+	// MinHeartbeat is the shortest one.
+	MinHeartbeat = 100 * time.Millisecond
+	// MaxHeartbeat is the longest one.
+	MaxHeartbeat = time.Minute
 
 	// watchPoll is how often a watch looks by itself whether anything moved, in case that it was not told.
 	watchPoll = time.Second

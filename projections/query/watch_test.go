@@ -535,7 +535,10 @@ func TestAWatchEndsWithItsContext(t *testing.T) {
 		if !errors.Is(last, gone) {
 			t.Errorf("it ended with %v", last)
 		}
-		for range s.reader.Watch(context.Background(), "things", query.WatchOptions{}) {
+		for _, err := range s.reader.Watch(context.Background(), "things", query.WatchOptions{}) {
+			if err != nil {
+				t.Error(err)
+			}
 			break // and who does not want to hear more, hears no more
 		}
 	})
