@@ -73,7 +73,7 @@ func TestATokenThatIsNoneHereIsRefused(t *testing.T) {
 			"half a token":           {page.Watch[:len(page.Watch)/2], projections.ErrInvalidCursor},
 			"no position":            {token("us", "things", "1", ""), projections.ErrInvalidCursor},
 			"a malformed position":   {token("us", "things", "1", "here"), projections.ErrInvalidCursor},
-			"two positions":          {token("us", "things", "1", "eu.abcd@1:3,"+here), projections.ErrInvalidCursor},
+			"two positions":          {token("us", "things", "1", "eu.abcd@1:3,"+here), projections.ErrResync},
 			"no generation":          {token("us", "things", "0", here), projections.ErrInvalidCursor},
 			"a generation of words":  {token("us", "things", "first", here), projections.ErrInvalidCursor},
 			"another projection":     {token("us", "airports", "1", here), projections.ErrInvalidCursor},
