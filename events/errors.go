@@ -50,6 +50,8 @@ const (
 	ErrUnsafeLog = Code("unsafe-log")
 	// ErrHole: a sequence that must exist is missing from the log.
 	ErrHole = Code("hole")
+	// ErrEvicted: a stream that is not ours does not retain any more what was to be read next.
+	ErrEvicted = Code("evicted")
 	// ErrDamaged: a record's content does not match its hash.
 	ErrDamaged = Code("damaged")
 	// ErrForeignHistory: the log is not the one that was read before: recreated, truncated, or of another lineage.
@@ -71,7 +73,7 @@ func Codes() []Code {
 	return []Code{
 		ErrInvalidEvent, ErrInvalidEntity, ErrInvalidData, ErrTooLarge, ErrInvalidBatch, ErrInvalidPosition, ErrLostPosition,
 		ErrImpossiblePosition, ErrConflict, ErrIDConflict, ErrUnknownOutcome, ErrUnreachable, ErrUnauthorized, ErrNoLog,
-		ErrUnsafeLog, ErrHole, ErrDamaged, ErrForeignHistory, ErrNotFound, ErrClockAhead, ErrOverloaded, ErrNotConfirmed, ErrClosed,
+		ErrUnsafeLog, ErrHole, ErrEvicted, ErrDamaged, ErrForeignHistory, ErrNotFound, ErrClockAhead, ErrOverloaded, ErrNotConfirmed, ErrClosed,
 	}
 }
 

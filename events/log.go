@@ -16,7 +16,8 @@ const (
 	DefaultDuplicateWindow = 2 * time.Minute
 )
 
-// Log is one origin's ordered history. Sequences begin at 1 and have no holes. Every adapter passes the suite in logtest.
+// Log is one origin's ordered history. Sequences begin at 1 and have no holes. Every adapter passes the suite in logtest. A stream of
+// somebody else's can be read like one, as far as Info.Sparse says.
 type Log interface {
 	Appender
 	Reader
@@ -151,6 +152,9 @@ type Info struct {
 	Last   uint64 // the head; 0 when the log is empty
 	// Time is when the leader stored the head.
 	Time time.Time
+	// Sparse says that this is no log of ours but a stream of somebody else's, from which messages may be missing: Read yields a record of
+	// a kind that is Gone in their place, and Record does not find them.
+	Sparse bool
 }
 
 // Position returns the position of a sequence of this log.
@@ -184,7 +188,8 @@ type Reader interface {
 	// Info returns the log's identity and bounds. Errors: ErrUnreachable, ErrUnauthorized, ErrNoLog, ErrForeignHistory (no genesis).
 	Info(ctx context.Context) (Info, error)
 
-	// Read yields the records of r in sequence order, without a hole, each content checked, some at a time. When it has reached the end of
+	// Read yields the records of r in sequence order, without a hole, each content checked, some at a time. (Of a log that is Sparse contents
+	// cannot be checked, and a hole is what the log itself does not say is Gone.) When it has reached the end of
 	// what is stored now, it yields what it has without waiting for a full batch. The yielded slice is valid until the next step of
 	// the iteration; a Record copied from it, and what that refers to, stays valid and must not be changed. The iteration ends after r.To,
 	// or with one error after every record before it was yielded: ErrHole, ErrDamaged, ErrForeignHistory (the log ends before
@@ -200,4 +205,8 @@ type Reader interface {
 
 	// LastControl returns the newest control record of a name: ErrNotFound, ErrDamaged, ErrUnreachable, ErrNoLog.
 	LastControl(ctx context.Context, name string) (Record, error)
+
+	// Controls yields the control records of a name with sequence >= from, in order, each content checked. A name that no control record
+	// can have has none. Errors end it: ErrDamaged, ErrUnreachable, ErrNoLog. It ends at what was stored when it began, or later.
+	Controls(ctx context.Context, name string, from uint64) iter.Seq2[Record, error]
 }

@@ -3,6 +3,8 @@ package events
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -18,7 +20,16 @@ const (
 	// KindMalformed: somebody stored a message under an event subject that is not an event. Record.Reason says why.
 	// It keeps its sequence; what it means for a read model is the projection engine's decision, alike in every region.
 	KindMalformed
+	// KindMessage: a message of a stream that is not ours, as somebody stored it. What it means is for a projection to say.
+	KindMessage
+	// KindDeleted stands for the sequences First to Sequence, which a stream that is not ours held once and says were deleted.
+	KindDeleted
+	// KindEvicted stands for the sequences First to Sequence, which are before the first one that a stream that is not ours retains.
+	KindEvicted
 )
+
+// Gone reports whether records of the kind stand for what a stream does not hold any more. Only a log whose Info says Sparse has any.
+func (k Kind) Gone() bool { return k == KindDeleted || k == KindEvicted }
 
 // Record is one message of the log.
 type Record struct {
@@ -28,8 +39,12 @@ type Record struct {
 	Kind    Kind
 	Subject string
 	Stamp   Stamp
-	// Event is set for KindEvent; for KindMalformed only Entity (when the subject names one) and Data are.
+	// Event is set for KindEvent; for KindMalformed only Entity (when the subject names one) and Data are, for KindMessage only Data is.
 	Event Event
+	// Header holds the headers of a KindMessage; nil when there are none, or when they cannot be read.
+	Header Header
+	// First is the first of the sequences that a record stands for whose kind is Gone.
+	First uint64
 	// Control is set for KindControl.
 	Control Control
 	// Reason says what is wrong with a KindMalformed record.
@@ -95,18 +110,38 @@ type Term struct {
 func (r *Record) Fingerprint() Hash {
 	b := make([]byte, 0, 64+len(r.Subject))
 	b = binary.BigEndian.AppendUint64(b, r.Sequence)
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Time.UnixNano())) //nolint:gosec // the bits, whatever their sign
+	if !r.Kind.Gone() { // nobody knows when that was stored
+		b = binary.BigEndian.AppendUint64(b, uint64(r.Time.UnixNano())) //nolint:gosec // the bits, whatever their sign
+	}
 	b = appendSized(b, r.Subject)
 	h := r.Stamp.Hash
-	if h.IsZero() {
-		if r.Kind == KindControl {
-			h = r.Control.ContentHash()
-		} else {
-			h = r.Event.ContentHash()
-		}
+	switch {
+	case !h.IsZero():
+	case r.Kind == KindControl:
+		h = r.Control.ContentHash()
+	case r.Kind == KindMessage:
+		h = r.messageHash()
+	default:
+		h = r.Event.ContentHash()
 	}
 	sum := sha256.Sum256(append(b, h[:]...))
 	return Hash(sum[:16])
+}
+
+// messageHash returns the hash of what somebody else stored: every header, and the payload, each with its length.
+func (r *Record) messageHash() Hash {
+	b := binary.AppendUvarint(nil, uint64(len(r.Header)))
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		b = appendSized(b, name)
+		b = binary.AppendUvarint(b, uint64(len(r.Header[name])))
+		for _, value := range r.Header[name] {
+			b = appendSized(b, value)
+		}
+	}
+	sum := sha256.New()
+	sum.Write(b)
+	sum.Write(r.Event.Data)
+	return Hash(sum.Sum(nil)[:16])
 }
 
 // Transactions keeps whole transactions only. Feed it contiguous records; it yields the ones that belong to a complete

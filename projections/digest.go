@@ -93,14 +93,27 @@ func (h *Hasher) Document(key, at, parked string, values []string) Digest {
 // Stored returns the digest that a stored document should carry.
 func (h *Hasher) Stored(d *Document) Digest { return h.Document(d.Key, d.At, d.Parked, d.Values) }
 
+// The tags of kinds in digests.
+const (
+	tagInt    = 'i'
+	tagString = 's'
+	tagBool   = 'b'
+	tagList   = 'l'
+	tagSet    = 't'
+)
+
 func kindTag(k Kind) byte {
 	switch k {
 	case KindInt:
-		return 'i'
+		return tagInt
 	case KindBool:
-		return 'b'
+		return tagBool
+	case KindList:
+		return tagList
+	case KindSet:
+		return tagSet
 	default:
-		return 's'
+		return tagString
 	}
 }
 

@@ -30,6 +30,25 @@ func TestTheDigestOfADocumentIsFrozen(t *testing.T) {
 	}
 }
 
+func TestTheDigestOfListsAndSetsIsFrozen(t *testing.T) {
+	seen := map[projections.Digest]projections.Kind{}
+	for kind, want := range map[projections.Kind]string{
+		projections.KindInt: "320c31f7b51aa3319d0d8af180c41cf6", projections.KindString: "45c85ca583248f269907fbf913622976",
+		projections.KindBool: "c5b014bde834353aaa7ad4adc291449b", projections.KindList: "e7953d00139666d33c0957eb3d6582ee",
+		projections.KindSet: "cbc23026402b46a5f8368478f5d4e301",
+	} {
+		h := projections.NewHasher(&projections.Definition{Fields: []projections.Field{{Name: "a", Kind: kind}}})
+		got := h.Document("ORD", "us.7f3a11d2@1:1042", "", []string{`[1,"b"]`})
+		if got.String() != want {
+			t.Errorf("of kind %s it is %s, frozen as %s", kind, got, want)
+		}
+		if other, twice := seen[got]; twice {
+			t.Errorf("kinds %s and %s have the same", kind, other)
+		}
+		seen[got] = kind
+	}
+}
+
 func TestEverythingOfADocumentIsInItsDigest(t *testing.T) {
 	def := &projections.Definition{Fields: []projections.Field{{Name: "b", Kind: projections.KindInt}, {Name: "a", Kind: projections.KindString}}}
 	base := projections.NewHasher(def).Document("k", "p", "", []string{"1", "x"})

@@ -42,6 +42,12 @@ const (
 	ErrStoreUnreachable = events.Code("store-unreachable")
 	// ErrDocumentDamaged: a stored document does not match its digest.
 	ErrDocumentDamaged = events.Code("document-damaged")
+	// ErrInvalidSkip: a skip record that is not obeyed, or would not be; nothing was written.
+	ErrInvalidSkip = events.Code("invalid-skip")
+	// ErrTooManySkips: the projection has as many skips as a record holds; nothing was written.
+	ErrTooManySkips = events.Code("too-many-skips")
+	// ErrNotParked: the document is not parked, or not at that event; nothing was written.
+	ErrNotParked = events.Code("not-parked")
 	// ErrRevision: a key of the region's key-value store is not at the expected revision.
 	ErrRevision = events.Code("wrong-revision")
 	// ErrNoKey: the region's key-value store has no such key.
@@ -53,6 +59,6 @@ func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
 		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrWrongType,
-		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrRevision, ErrNoKey, ErrMoved,
+		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrInvalidSkip, ErrTooManySkips, ErrNotParked, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

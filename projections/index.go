@@ -24,25 +24,32 @@ type Index struct {
 	Fields []string `json:"fields"` // 1 to 4
 }
 
-// Every read model has one more index, which its definition does not name: of its parked documents, by the sequence at which their fold
-// stopped. A document has an entry there only while it is parked.
+// Every read model has two more indexes, which its definition does not name: of its parked documents, by the sequence at which their fold
+// stopped, and of those that expire, by when. A document has an entry there only while it is parked, or while a mark can remove it. No index of a definition can have
+// their names.
 const (
-	// ParkedIndexName is what Find and Count call it. No index of a definition can have this name.
+	// ParkedIndexName is what Find and Count call the index of the parked.
 	ParkedIndexName = "_parked"
 	// ParkedIndex is its place in an IndexEntry.
 	ParkedIndex = -1
+	// ExpiryIndexName is what Find and Count call the index of those that expire.
+	ExpiryIndexName = "_expires"
+	// ExpiryIndex is its place in an IndexEntry.
+	ExpiryIndex = -2
+	// FirstIndex is the smallest place of an index.
+	FirstIndex = ExpiryIndex
 )
 
 // IndexEntry is one entry of an index, without the key of its document.
 type IndexEntry struct {
-	Index int    // the place in the definition's Indexes, or ParkedIndex
+	Index int    // the place in the definition's Indexes, ParkedIndex or ExpiryIndex
 	Value string // see EncodeIndex
 }
 
 // IndexQuery asks for entries of an index. From, To and After are encoded values, see EncodeIndex: of all fields of the index or of the first
 // few of them, or what IndexAfter makes of these.
 type IndexQuery struct {
-	Index string // a name of the definition, or ParkedIndexName
+	Index string // a name of the definition, ParkedIndexName or ExpiryIndexName
 	// From is the first value that is wanted; empty: from the beginning. To is the first one that is not wanted any more; empty: to the end.
 	From, To string
 	// After and AfterKey are value and key of the entry where the page before ended, in whichever direction; an empty AfterKey: there is none. The entry
@@ -68,8 +75,11 @@ func (d *Definition) IndexKinds(index string) ([]Kind, error) {
 
 // FindIndex returns the place of an index, as in IndexEntry, and the kinds of its fields; or ErrUnknownIndex.
 func (d *Definition) FindIndex(index string) (place int, kinds []Kind, err error) {
-	if index == ParkedIndexName {
+	switch index {
+	case ParkedIndexName:
 		return ParkedIndex, []Kind{KindInt}, nil
+	case ExpiryIndexName:
+		return ExpiryIndex, []Kind{KindString}, nil
 	}
 	for i := range d.Indexes {
 		if d.Indexes[i].Name == index {
@@ -95,7 +105,7 @@ func (d *Definition) field(name string) int {
 }
 
 func (d *Definition) indexNames() string {
-	names := []string{ParkedIndexName}
+	names := []string{ParkedIndexName, ExpiryIndexName}
 	for i := range d.Indexes {
 		names = append(names, d.Indexes[i].Name)
 	}
@@ -109,8 +119,11 @@ func (d *Definition) IndexValue(index string, doc *Document) (value string, ok b
 	if err != nil || len(doc.Values) != len(d.Fields) {
 		return "", false
 	}
-	if place == ParkedIndex {
+	switch place {
+	case ParkedIndex:
 		return ParkedValue(doc.Parked)
+	case ExpiryIndex:
+		return d.ExpiryValue(doc.Parked, doc.Values)
 	}
 	values := make([]string, len(kinds))
 	for i, name := range d.Indexes[place].Fields {
@@ -134,6 +147,22 @@ func ParkedValue(parked string) (value string, ok bool) {
 	}
 	return string(appendIndexInt(nil, seq)), true
 }
+
+// ExpiryValue returns the value under which a document is in the index of those that expire, by its values in the order of the definition's fields. One that
+// never expires is not there, nor is one that is parked: see Expired.
+func (d *Definition) ExpiryValue(parked string, values []string) (value string, ok bool) {
+	if d.Expires == "" || parked != "" {
+		return "", false
+	}
+	at := d.field(d.Expires)
+	if at < 0 || values[at] == "" {
+		return "", false
+	}
+	return ExpiryPlace(values[at]), true
+}
+
+// ExpiryPlace returns the value under which the index of those that expire has a document that says so with a text of FormatExpiry.
+func ExpiryPlace(text string) string { return string(appendIndexString(nil, text)) }
 
 // Indexer computes under which values the indexes of a definition have a document. It is not safe for concurrent use.
 type Indexer struct {

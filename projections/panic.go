@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
 )
 
 // Panic is the error of a projection's function that panicked. The event that it met is handled like any other that cannot be applied: what it
@@ -15,12 +17,45 @@ import (
 // What Go itself cannot stop still ends the process: a stack that overflows, memory that runs out, a map written by two goroutines.
 type Panic struct {
 	text string
+	ours bool // the words are Go's own: only numbers in them may be from data
 	// Stack of the goroutine when it panicked, for the log. It differs from process to process.
 	Stack []byte
 }
 
+const panicPrefix = "panic: "
+
 // Error returns "panic: " and what the function panicked with.
 func (p *Panic) Error() string { return p.text }
+
+// reason returns the words with whatever may come from data between double quotes.
+func (p *Panic) reason() string {
+	words, _ := strings.CutPrefix(p.text, panicPrefix)
+	if !p.ours {
+		return panicPrefix + strconv.Quote(words)
+	}
+	return panicPrefix + quoteNumbers(words)
+}
+
+// quoteNumbers puts each number of a text between double quotes. Names like int64 stay as they are.
+func quoteNumbers(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); {
+		end := i
+		for end < len(text) && text[end] >= '0' && text[end] <= '9' {
+			end++
+		}
+		if end == i || i > 0 && isLetter(text[i-1]) {
+			end = max(end, i+1)
+			b.WriteString(text[i:end])
+		} else {
+			b.WriteString(strconv.Quote(text[i:end]))
+		}
+		i = end
+	}
+	return b.String()
+}
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' }
 
 // AsPanic returns the Panic in an error's chain.
 func AsPanic(err error) (*Panic, bool) { return errors.AsType[*Panic](err) }
@@ -28,7 +63,8 @@ func AsPanic(err error) (*Panic, bool) { return errors.AsType[*Panic](err) }
 // recovered turns a panic into an error. It is to be deferred.
 func recovered(err *error) {
 	if v := recover(); v != nil {
-		*err = &Panic{text: "panic: " + told(v), Stack: debug.Stack()}
+		_, ours := v.(runtime.Error)
+		*err = &Panic{text: panicPrefix + told(v), ours: ours, Stack: debug.Stack()}
 	}
 }
 

@@ -19,6 +19,8 @@ type Pointer struct {
 	Fields []Field `json:"fields"`
 	// Indexes of the live generation.
 	Indexes []Index `json:"indexes,omitempty"`
+	// Source is the stream that the live generation is folded from; nil: the installation's own log.
+	Source *Source `json:"source,omitempty"`
 	// Highest is the largest generation number given out, so that no number is used twice.
 	Highest uint32 `json:"highest"`
 	// Retired are generations that wait to be dropped.
@@ -30,6 +32,15 @@ type Retiree struct {
 	Generation uint32 `json:"generation"`
 	Partitions int    `json:"partitions"`
 }
+
+// Gone is what a region remembers of a projection whose read models were dropped, under GoneKey.
+type Gone struct {
+	// Highest is the largest generation number given out, so that no number is used twice.
+	Highest uint32 `json:"highest"`
+}
+
+// GoneKey is the key of what is remembered of a projection whose read models were dropped.
+func GoneKey(projection string) string { return "gone." + projection }
 
 // PointerKey is the pointer's key.
 func PointerKey(projection string) string { return "live." + projection }

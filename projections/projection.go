@@ -25,7 +25,8 @@ type Projection interface {
 	NewState() State
 
 	// Fold applies an operation that Route made from the same event to a state. It returns Delete when the document is
-	// to be removed. On any other error the state is unchanged and the document is parked.
+	// to be removed. On any other error the state is unchanged and the document is parked; when several operations of an event change one
+	// document, none of them counts then. See Reason for what an error says.
 	Fold(s State, r *events.Record, op *Op) error
 }
 
@@ -33,7 +34,7 @@ type Projection interface {
 type State interface {
 	// AppendFields appends the field values in the order of the schema, as they are stored.
 	AppendFields(values []string) []string
-	// SetFields reads values in the order of the schema. It fails when a value is not of its field's kind.
+	// SetFields reads values in the order of the schema. It fails when a value is not of its field's kind, or a list or a set is not as it would be written.
 	SetFields(values []string) error
 }
 
@@ -66,6 +67,14 @@ func (o *Ops) Reset() { o.list = o.list[:0] }
 // List returns the operations.
 func (o *Ops) List() []Op { return o.list }
 
+// Spare returns the payload that the next operation will carry: memory to work with while it is not known yet whether there will be one.
+func (o *Ops) Spare() any {
+	if len(o.list) < cap(o.list) {
+		return o.list[:len(o.list)+1][len(o.list)].Payload
+	}
+	return nil
+}
+
 // Next appends an operation and returns it, to be filled in by Route. It carries whatever payload the one before in its place had.
 func (o *Ops) Next() *Op {
 	if len(o.list) < cap(o.list) {
@@ -86,6 +95,8 @@ const (
 	KindInt    Kind = "int"    // 64 bits, decimal digits
 	KindString Kind = "string" // UTF-8
 	KindBool   Kind = "bool"   // true or false
+	KindList   Kind = "list"   // elements of these kinds, in the order in which they came: a JSON array, see FormatElements
+	KindSet    Kind = "set"    // the same, each element once, sorted
 )
 
 // Field is one field of a document.
@@ -109,8 +120,12 @@ type Definition struct {
 	Fields  []Field   `json:"fields"`  // in the order in which documents show them
 	Handles []Handles `json:"handles"`
 	Indexes []Index   `json:"indexes,omitempty"`
+	// Expires names the field of kind string that says when a document expires: see FormatExpiry. Empty: documents do not.
+	Expires string `json:"expires,omitempty"`
 	// Meaning is a fingerprint of what the projection does, where that can be told: of a file, not of Go.
 	Meaning string `json:"meaning,omitempty"`
+	// Source is the stream that is read; nil: the installation's own log.
+	Source *Source `json:"source,omitempty"`
 }
 
 const (
@@ -139,6 +154,14 @@ func (d *Definition) Validate() error {
 			return bad("the field name %q is not [a-z][a-z0-9_]{0,63}, or appears twice", f.Name)
 		}
 		seen[f.Name] = true
+	}
+	if at := d.field(d.Expires); d.Expires != "" && (at < 0 || d.Fields[at].Kind != KindString) {
+		return bad("documents expire by %q, which is no field of kind string", d.Expires)
+	}
+	if d.Source != nil {
+		if err := d.Source.Validate(); err != nil {
+			return err
+		}
 	}
 	return d.validateIndexes(bad)
 }

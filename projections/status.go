@@ -18,6 +18,7 @@ const (
 	ProjectorFollowing ProjectorState = "following"
 	ProjectorWaiting   ProjectorState = "waiting" // for a server to answer
 	ProjectorRefused   ProjectorState = "refused" // it will not go on; Message says why and what to do
+	ProjectorPaused    ProjectorState = "paused"  // the catalog says that nothing is to be folded
 	// ProjectorSilent is never said by a projector: readers say it of one that has not confirmed its status for StatusSilence.
 	ProjectorSilent ProjectorState = "silent"
 )

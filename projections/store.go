@@ -53,7 +53,7 @@ type Header struct {
 // Document is a document as it is stored.
 type Document struct {
 	Key string
-	// At is the position of the last event that changed it, in text form.
+	// At is the position of the last record that changed it, in text form: an event, or the skip record that released it.
 	At string
 	// Parked says at which position and why the fold stopped; empty when it did not.
 	Parked string

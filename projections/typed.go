@@ -1,10 +1,13 @@
 package projections
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"tidemark.dev/events"
 )
@@ -30,7 +33,8 @@ type Handler[D any] struct {
 // On folds events of a type about entities of a type into the document whose key is the entity's id.
 //
 // The fold gets the document as it was (the zero D when there is none) and returns it as it is now. It must be pure. It returns
-// Delete to remove the document; any other error parks the document at this event, and so does a panic: see Panic.
+// Delete to remove the document; any other error parks the document at this event, and so does a panic: see Panic. When several handlers
+// fold an event into one document, all of them count or none. What an error says is kept with the document, see Reason.
 // The payload is JSON, decoded into P; one that cannot be decoded parks the document too.
 func On[D, P any](entityType, eventType string, fold func(D, Event[P]) (D, error)) Handler[D] {
 	return handler(entityType, eventType, nil, fold)
@@ -70,7 +74,8 @@ func keyOf[P any](key func(Event[P]) string, e Event[P]) (k string, err error) {
 	defer recovered(&err)
 	k = key(e)
 	if err := ValidateKey(k); err != nil {
-		return "", err
+		told, _ := errors.AsType[*events.Error](err)
+		return "", &Reason{text: told.What, cause: err} // it says nothing of the key
 	}
 	return k, nil
 }
@@ -85,16 +90,30 @@ func decode[P any](r *events.Record, p *P) (err error) {
 		err = json.Unmarshal(r.Event.Data, p)
 	}
 	if err != nil {
-		return fmt.Errorf("the data of %s cannot be read: %w", r.Event.Type, err)
+		return Because("the data of %s cannot be read: %s", r.Event.Type, unreadable(err))
 	}
 	return nil
 }
 
-// Typed is a projection over documents of type D: a struct whose exported fields are integers, strings or booleans. A field is
-// stored under the name of its json tag. Floats, slices, maps and pointers are refused.
+// unreadable says why data cannot be decoded, without the data.
+func unreadable(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		kind, _, _ := strings.Cut(wrong.Value, " ") // a number's own digits follow
+		return Because("%s is a JSON %s, and %s is wanted", cmp.Or(wrong.Field, "it"), kind, wrong.Type.String())
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return Because("it is not JSON at byte %d", syntax.Offset)
+	}
+	return err
+}
+
+// Typed is a projection over documents of type D: a struct whose exported fields are integers, strings, booleans, slices of these (lists), or
+// Sets. A field is stored under the name of its json tag. Floats, maps and pointers are refused. A list and a set have bounds: an event that
+// would make one larger parks the document.
 type Typed[D any] struct {
 	definition Definition
 	layout     layout
+	careful    bool // some field is a list or a set, or says when the document expires
 	handlers   []Handler[D]
 	byType     map[string][]int // event type -> handlers
 }
@@ -107,13 +126,21 @@ func New[D any](name string, version int, handlers ...Handler[D]) (*Typed[D], er
 	}
 	t := &Typed[D]{
 		definition: Definition{Name: name, Version: version, Fields: l.fields()},
-		layout:     l, handlers: handlers, byType: make(map[string][]int),
+		layout:     l, careful: l.hasElements(), handlers: handlers, byType: make(map[string][]int),
 	}
 	for i, h := range handlers {
 		t.definition.Handles = append(t.definition.Handles, h.handles)
 		t.byType[h.handles.EventType] = append(t.byType[h.handles.EventType], i)
 	}
 	return t, t.definition.Validate()
+}
+
+// ExpiresBy returns the projection with documents that expire: the field, of kind string, holds FormatExpiry of the time, or nothing. The first mark
+// at or after that time removes the document. An event that would put anything else there parks the document. It returns ErrInvalidProjection.
+func (t *Typed[D]) ExpiresBy(field string) (*Typed[D], error) {
+	with := *t
+	with.definition.Expires, with.careful = field, true
+	return &with, with.definition.Validate()
 }
 
 // Indexed returns the projection with these indexes in addition. It returns ErrInvalidProjection.
@@ -145,8 +172,26 @@ func (t *Typed[D]) NewState() State { return &typedState[D]{layout: &t.layout} }
 // Fold applies an operation.
 func (t *Typed[D]) Fold(s State, r *events.Record, op *Op) error {
 	st := s.(*typedState[D])
+	if t.careful {
+		return t.foldCarefully(st, r, op)
+	}
 	next, err := t.handlers[op.handler].fold(st.doc, r, op)
 	if err != nil {
+		return err
+	}
+	st.doc = next
+	return nil
+}
+
+// foldCarefully is Fold for documents with fields of which not everything can be stored.
+func (t *Typed[D]) foldCarefully(st *typedState[D], r *events.Record, op *Op) error {
+	doc := st.doc
+	t.layout.apart(reflect.ValueOf(&doc).Elem()) // a fold that fails may have written into a list
+	next, err := t.handlers[op.handler].fold(doc, r, op)
+	if err != nil {
+		return err
+	}
+	if err := t.layout.check(reflect.ValueOf(&next).Elem(), t.definition.Expires); err != nil {
 		return err
 	}
 	st.doc = next

@@ -131,6 +131,7 @@ func appendTests() []test {
 		{"a record alone has no transaction, the records of a batch know their place", places},
 		{"control records follow the events of their batch", controlsFollow},
 		{"a control record is compared and set by its own name", controlsCompare},
+		{"control records alone are stored together or not at all", controlsTogether},
 		{"an expected sequence becomes the observed position", func(s *subject) {
 			first := s.append(events.One(about(entity, 1), events.ExpectNone())).Last
 			if got := s.record(first).Event.Observed; !got.IsZero() {
@@ -259,4 +260,34 @@ func controlsCompare(s *subject) {
 	second := s.append(b).Last
 	s.conflict(events.Batch{Controls: []events.ControlWrite{cursor(3, events.ExpectExactly(first))}},
 		events.ConflictError{Control: "import.flights", Expected: first, Actual: second})
+}
+
+// controlsTogether: control records alone, large ones too, are stored next to each other, or none of them is, whichever expectation does not hold.
+func controlsTogether(s *subject) {
+	large := bytes.Repeat([]byte("x"), 512<<10)
+	both := func(text string, definition, catalog events.Expectation) events.Batch {
+		return events.Batch{Controls: []events.ControlWrite{
+			{Control: events.Control{Name: "definition.a", Data: append([]byte(text), large...)}, Expect: definition},
+			{Control: events.Control{Name: "catalog", Data: []byte(text)}, Expect: catalog},
+		}}
+	}
+	first := s.append(both("1", events.ExpectNone(), events.ExpectNone()))
+	if first.Last != first.First+1 {
+		s.Fatalf("they are stored from %d to %d", first.First, first.Last)
+	}
+	records := s.read(events.Range{From: first.First})
+	s.sequences(records, first.First, first.Last)
+	if tx := records[1].Stamp.Tx; tx != (events.Tx{Index: 2, Count: 2}) || records[0].Control.Name != "definition.a" || len(records[0].Control.Data) != len(large)+1 {
+		s.Errorf("the last is %+v", tx)
+	}
+	s.conflict(both("2", events.ExpectNone(), events.ExpectExactly(first.Last)), events.ConflictError{Control: "definition.a", Actual: first.First})
+	s.conflict(both("2", events.ExpectExactly(first.First), events.ExpectExactly(first.First)), events.ConflictError{Control: "catalog", Expected: first.First, Actual: first.Last})
+	for name, seq := range map[string]uint64{"definition.a": first.First, "catalog": first.Last} {
+		if last, err := s.Log.LastControl(s.ctx, name); err != nil || last.Sequence != seq {
+			s.Errorf("after conflicts the last %s is at %d, %v, want %d", name, last.Sequence, err, seq)
+		}
+	}
+	if second := s.append(both("2", events.ExpectExactly(first.First), events.ExpectExactly(first.Last))); second.First != first.Last+1 {
+		s.Errorf("the next are stored at %d", second.First)
+	}
 }

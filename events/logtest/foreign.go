@@ -99,6 +99,14 @@ func foreignTests() []test {
 				last = err
 			}
 			s.code(last, events.ErrDamaged)
+			c := events.Control{Name: "mark", Data: []byte("x")}
+			m = events.EncodeControl(s.Log.Origin(), c, events.Stamp{Time: 1, Hash: c.ContentHash()})
+			s.StoreRaw(m.Subject, m.Header, []byte("y"))
+			last = nil
+			for _, err := range s.Log.Controls(s.ctx, "mark", 0) {
+				last = err
+			}
+			s.code(last, events.ErrDamaged)
 		}},
 	}
 }

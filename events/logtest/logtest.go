@@ -149,12 +149,18 @@ func (s *subject) conflict(b events.Batch, want events.ConflictError) {
 
 func (s *subject) code(err error, codes ...events.Code) {
 	s.Helper()
+	wantCode(s.T, err, codes...)
+}
+
+// wantCode fails the test unless the error has one of the codes.
+func wantCode(t *testing.T, err error, codes ...events.Code) {
+	t.Helper()
 	for _, code := range codes {
 		if got, _ := events.CodeOf(err); got == code && errors.Is(err, code) {
 			return
 		}
 	}
-	s.Fatalf("got %v, want %v", err, codes)
+	t.Fatalf("got %v, want %v", err, codes)
 }
 
 func (s *subject) info() events.Info {
@@ -178,17 +184,7 @@ func (s *subject) record(seq uint64) events.Record {
 // read collects a range.
 func (s *subject) read(r events.Range) []events.Record {
 	s.Helper()
-	var out []events.Record
-	for batch, err := range s.Log.Read(s.ctx, r) {
-		if err != nil {
-			s.Fatalf("read %+v: %v", r, err)
-		}
-		if len(batch) == 0 {
-			s.Fatalf("read %+v yielded nothing", r)
-		}
-		out = append(out, batch...)
-	}
-	return out
+	return s.reader().read(r)
 }
 
 // history collects an entity's records.
@@ -207,6 +203,11 @@ func (s *subject) history(e events.Entity, from uint64) []events.Record {
 // sequences fails the test unless the records have exactly these sequences.
 func (s *subject) sequences(records []events.Record, want ...uint64) {
 	s.Helper()
+	sequences(s.T, records, want...)
+}
+
+func sequences(t *testing.T, records []events.Record, want ...uint64) {
+	t.Helper()
 	ok := len(records) == len(want)
 	for i := 0; ok && i < len(want); i++ {
 		ok = records[i].Sequence == want[i]
@@ -216,7 +217,7 @@ func (s *subject) sequences(records []events.Record, want ...uint64) {
 		for i := range records {
 			got[i] = records[i].Sequence
 		}
-		s.Fatalf("got the sequences %v, want %v", got, want)
+		t.Fatalf("got the sequences %v, want %v", got, want)
 	}
 }
 

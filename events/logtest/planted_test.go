@@ -41,6 +41,9 @@ func bugs() map[string]string {
 		"a malformed record is left out":             "StoreRaw/a_message_that_is_not_an_event_is_malformed,_says_why,_and_keeps_its_sequence",
 		"damage is read over":                        "StoreRaw/content_that_does_not_match_its_hash_is_damaged,_wherever_it_is_read",
 		"the last control record matches by prefix":  "Read/the_last_control_record_is_the_newest_of_its_own_name",
+		"control records match by prefix":            "Read/the_control_records_of_a_name_come_in_order,_and_no_others",
+		"control records ignore where to begin":      "Read/the_control_records_of_a_name_come_in_order,_and_no_others",
+		"control records end with a page":            "Read/the_control_records_of_a_name_can_be_many,_and_be_left_early",
 		"the observed position is not filled in":     "Append/an_expected_sequence_becomes_the_observed_position",
 	}
 }
@@ -255,4 +258,31 @@ func (b *buggy) LastControl(ctx context.Context, name string) (events.Record, er
 		}
 	}
 	return last, nil
+}
+
+func (b *buggy) Controls(ctx context.Context, name string, from uint64) iter.Seq2[events.Record, error] {
+	if b.bug == "control records ignore where to begin" {
+		from = 0
+	}
+	if b.bug != "control records match by prefix" && b.bug != "control records end with a page" {
+		return b.Log.Controls(ctx, name, from)
+	}
+	return func(yield func(events.Record, error) bool) {
+		left := 512
+		for records, err := range b.Log.Read(ctx, events.Range{From: from}) {
+			for _, r := range records {
+				matches := r.Control.Name == name || b.bug == "control records match by prefix" && strings.HasPrefix(r.Control.Name, name)
+				if r.Kind != events.KindControl || !matches {
+					continue
+				}
+				if left--; left < 0 && b.bug == "control records end with a page" || !yield(r, err) {
+					return
+				}
+			}
+			if err != nil {
+				yield(events.Record{}, err)
+				return
+			}
+		}
+	}
 }

@@ -160,10 +160,11 @@ func closeTests() []test {
 			}
 		}},
 		{"closing ends a reader that follows", func(s *subject) {
-			reading := s.start(s.ctx, events.Range{Follow: true})
-			s.sequences(s.next(reading), 1)
+			r := s.reader()
+			reading := r.start(s.ctx, events.Range{Follow: true})
+			s.sequences(r.next(reading), 1)
 			s.Close()
-			s.code(s.end(reading), events.ErrClosed)
+			s.code(r.end(reading), events.ErrClosed)
 		}},
 		{"every append that was submitted gets an outcome when the log closes", func(s *subject) {
 			var pending []*events.Pending

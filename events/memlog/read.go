@@ -70,12 +70,24 @@ func (l *Log) Record(ctx context.Context, seq uint64) (events.Record, error) {
 
 // History yields an entity's records.
 func (l *Log) History(ctx context.Context, e events.Entity, from uint64) iter.Seq2[events.Record, error] {
+	if err := e.Validate(); err != nil {
+		return func(yield func(events.Record, error) bool) { yield(events.Record{}, err) }
+	}
+	return l.subject(ctx, events.EventSubject(l.origin, e), from)
+}
+
+// Controls yields the control records of a name.
+func (l *Log) Controls(ctx context.Context, name string, from uint64) iter.Seq2[events.Record, error] {
+	if !events.ValidControlName(name) {
+		return func(func(events.Record, error) bool) {}
+	}
+	return l.subject(ctx, events.ControlSubject(l.origin, name), from)
+}
+
+// subject yields the records of a subject.
+func (l *Log) subject(ctx context.Context, subject string, from uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
-		if err := e.Validate(); err != nil {
-			yield(events.Record{}, err)
-			return
-		}
-		v, err := l.look(ctx, events.EventSubject(l.origin, e))
+		v, err := l.look(ctx, subject)
 		if err != nil {
 			yield(events.Record{}, err)
 			return

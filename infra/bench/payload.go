@@ -1,12 +1,14 @@
 package main
 
 import (
+	_ "embed" // accounts.yaml
 	"fmt"
 	"math/rand/v2"
 	"strconv"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/declared"
 )
 
 // account is the document: five fields.
@@ -83,11 +85,23 @@ func indexes() []projections.Index {
 	return []projections.Index{{Name: "by_city", Fields: []string{"city"}}, {Name: "by_amount", Fields: []string{"amount"}}}
 }
 
-func projection(indexes ...projections.Index) (projections.Projection, error) {
+func inGo() (projections.Projection, error) { return goWith() }
+
+func indexed() (projections.Projection, error) { return goWith(indexes()...) }
+
+func goWith(indexes ...projections.Index) (projections.Projection, error) {
 	plain, err := projections.New("accounts", 1, projections.On("account", "Booked",
 		func(a account, e projections.Event[booking]) (account, error) { return fold(a, e.Data), nil }))
 	if err != nil {
 		return nil, err
 	}
 	return plain.Indexed(indexes...)
+}
+
+//go:embed accounts.yaml
+var accounts []byte
+
+func inYAML() (projections.Projection, error) {
+	p, _, err := declared.Parse("accounts.yaml", accounts)
+	return p, err
 }

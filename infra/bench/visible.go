@@ -80,7 +80,7 @@ func (s *counting) Apply(ctx context.Context, g projections.Generation, def *pro
 }
 
 func (v *visibility) measure(ctx context.Context, r *region.Region, reads int, out io.Writer) error {
-	p, err := projection()
+	p, err := inGo()
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (s *reading) Changes(ctx context.Context, g projections.Generation, partiti
 
 // watched measures how long after an append was acknowledged a watch tells it, and what watches cost while nothing happens.
 func watched(ctx context.Context, r *region.Region, out io.Writer) error {
-	p, err := projection()
+	p, err := inGo()
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/region"
-	"tidemark.dev/projections"
 	"tidemark.dev/projections/query"
 )
 
@@ -76,7 +75,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 
 // New returns a client of a region that is open already. Close closes the region.
 func New(r *region.Region, source string) *Client {
-	return &Client{region: r, reader: query.New(r.Name(), r.Store(), r.KV(), query.NewCopyHeads(r.Log(), r.Copy(), r.Head())).Use(r.Signals()), source: source}
+	return &Client{region: r, reader: query.New(r.Name(), r.Store(), r.KV(), query.NewCopyHeads(r.Log(), r.Copy(), r.Head())).Use(r.Signals()).Attach(r.Reader), source: source}
 }
 
 // Close ends the connections.
@@ -94,19 +93,17 @@ func (c *Client) Reader() *query.Reader { return c.reader }
 // Publish appends one event. An event without an ID gets a new one, one without a source the client's. To be able to repeat a publish whose
 // outcome stayed unknown, set the ID yourself. Errors are those of events.Appender.
 func (c *Client) Publish(ctx context.Context, e events.Event, x events.Expectation) (events.Receipt, error) {
-	if e.ID == "" {
-		e.ID = events.NewID()
-	}
-	if e.Source == "" {
-		e.Source = c.source
-	}
-	return c.region.Log().Append(ctx, events.One(e, x))
+	return c.region.Log().Append(ctx, events.One(named(e, c.source), x))
 }
 
 // Confirm waits until at least n regions hold what was published at a position, the leader among them, and returns their names. Errors are those
 // of events.Confirm, and events.ErrLostPosition for a position of another history; the event is stored whatever it returns.
 func (c *Client) Confirm(ctx context.Context, p events.Position, n int) ([]string, error) {
-	info, err := c.region.Log().Info(ctx)
+	return confirm(ctx, c.region, p, n)
+}
+
+func confirm(ctx context.Context, r *region.Region, p events.Position, n int) ([]string, error) {
+	info, err := r.Log().Info(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -116,20 +113,28 @@ func (c *Client) Confirm(ctx context.Context, p events.Position, n int) ([]strin
 	case (events.Histories{info.Origin: info.Terms}).Covers(info.Head(), p) == events.Lost:
 		return nil, events.Errorf(events.ErrLostPosition, "the position %s is not of this log's history, which is at %s", p, info.Head())
 	}
-	return events.Confirm(ctx, c.region.Floors(), p, n)
+	return events.Confirm(ctx, r.Floors(), p, n)
 }
 
-// Get returns a document as a D, and the answer it came in. Errors are those of query.Reader.Get, and
-// projections.ErrInvalidQuery when the documents of the projection are not of type D.
-func Get[D any](ctx context.Context, c *Client, projection, key string, o query.Options) (D, query.Answer, error) {
-	var none D
-	a, err := c.reader.Get(ctx, projection, key, o)
-	if err != nil {
-		return none, a, err
-	}
-	d, err := projections.Decode[D](a.Document.Fields, a.Document.Values)
-	if err != nil {
-		return none, a, events.Errorf(projections.ErrInvalidQuery, "the documents of %s do not fit %T: %w", projection, none, err)
-	}
-	return d, a, nil
+// Get is Reader().Get.
+func (c *Client) Get(ctx context.Context, projection, key string, o query.Options) (query.Answer, error) {
+	return c.reader.Get(ctx, projection, key, o)
 }
+
+// Lookup is Reader().Lookup.
+func (c *Client) Lookup(ctx context.Context, projection string, keys []string, o query.Options) (query.Documents, error) {
+	return c.reader.Lookup(ctx, projection, keys, o)
+}
+
+// List is Reader().List.
+func (c *Client) List(ctx context.Context, projection string, o query.ListOptions) (query.Page, error) {
+	return c.reader.List(ctx, projection, o)
+}
+
+// Count is Reader().Count.
+func (c *Client) Count(ctx context.Context, projection string, o query.CountOptions) (query.Count, error) {
+	return c.reader.Count(ctx, projection, o)
+}
+
+// Overview is Reader().Overview.
+func (c *Client) Overview(ctx context.Context) (query.Overview, error) { return c.reader.Overview(ctx) }

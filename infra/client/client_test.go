@@ -10,6 +10,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/client"
+	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/flights"
@@ -44,7 +45,13 @@ func withRegion(run func() int) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	ended := make(chan error, len(all))
+	reader := query.New(r.Name(), r.Store(), r.KV(), query.NewCopyHeads(r.Log(), r.Copy(), r.Head())).Use(r.Signals())
+	service, err := r.Queries(reader, queryservice.Options{})
+	if err != nil {
+		return 1, err
+	}
+	ended := make(chan error, len(all)+1)
+	go func() { ended <- service.Run(ctx) }()
 	for _, p := range all {
 		worker, err := projector.New(p, r.Log(), r.Store(), r.KV(), r.Leases(), projector.Options{Signals: r.Signals()})
 		if err != nil {
@@ -54,7 +61,7 @@ func withRegion(run func() int) (code int, err error) {
 	}
 	defer func() {
 		cancel()
-		for range all {
+		for range cap(ended) {
 			err = errors.Join(err, <-ended)
 		}
 	}()

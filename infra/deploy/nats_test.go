@@ -49,8 +49,8 @@ func TestLinksMayDoWhatTheEmbeddedOnesMay(t *testing.T) {
 	for _, region := range regions() {
 		o := f.conf(region)
 		_, dialling := peers(region)
-		if len(o.Users) != 1+len(dialling) {
-			t.Errorf("%s has %d users, not one for the services and one for each region that dials", region, len(o.Users))
+		if len(o.Users) != 2+len(dialling) {
+			t.Errorf("%s has %d users, not one for the services, one for readers, and one for each region that dials", region, len(o.Users))
 		}
 		for _, remote := range dialling {
 			u := user(t, o, "link-"+remote)
@@ -284,7 +284,7 @@ func TestTheServicesMayDoNothingElse(t *testing.T) {
 		nc := m.connect(region, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
 		for _, subject := range []string{
 			"$JS.API.STREAM.DELETE.EVT_us", "$JS.API.STREAM.PURGE.EVT_us", "$JS.API.STREAM.MSG.DELETE.EVT_us", "$JS.API.STREAM.CREATE.other",
-			"$JS.API.STREAM.DELETE.KV_tidemark-" + region, "$SYS.REQ.SERVER.PING",
+			"$JS.API.STREAM.DELETE.KV_tidemark-" + region, "$JS.API.STREAM.UPDATE.KV_tidemark-" + region, "$SYS.REQ.SERVER.PING",
 		} {
 			must(t, nc.Publish(subject, nil))
 			must(t, nc.FlushWithContext(within(t)))

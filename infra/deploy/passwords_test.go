@@ -37,8 +37,8 @@ func TestPasswordsAreMadeOnceAndDiffer(t *testing.T) {
 		}
 		seen[text] = name
 	}
-	if len(seen) != 9 {
-		t.Errorf("there are %d passwords, want one for each server and each link", len(seen))
+	if len(seen) != 12 {
+		t.Errorf("there are %d passwords, want one for each server, each link, and the readers of each region", len(seen))
 	}
 	out, err := f.run()
 	must(t, err)
@@ -71,7 +71,7 @@ func TestARegionKnowsItsOwnPasswordsOnly(t *testing.T) {
 		}
 		region := strings.Split(name, "/")[1]
 		for _, other := range regions() {
-			for _, server := range []string{"-nats", "-redis"} {
+			for _, server := range []string{"-nats", "-reader", "-redis"} {
 				if other != region && strings.Contains(text, f.read("kept/"+other+server)) {
 					t.Errorf("%s holds the password of %s%s", name, other, server)
 				}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/queryservice"
 )
 
 // Link is what a region needs to dial another one.
@@ -60,5 +61,5 @@ func crossing(from, to string, origins []string) []string {
 			natslog.MirrorSubject(to, origin),
 		)
 	}
-	return append(out, "_INBOX.>", "tm.append.>", "tm.floors.>", "q.>")
+	return append(append(out, "_INBOX.>", "tm.append.>", "tm.floors.>"), queryservice.Crossing(to)...)
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +86,48 @@ func TestLinksCarryWhatRegionsAskEachOther(t *testing.T) {
 			m, err := nc.Request("$JS."+to+".API.DIRECT.GET.EVT_"+to, []byte(`{"seq":1}`), 5*time.Second)
 			if must(t, err); string(m.Data) != to {
 				t.Errorf("%s gets the first record of %s: %q", from, to, m.Data)
+			}
+		}
+	}
+}
+
+// TestAQuestionGoesToItsRegionAndNoFurther has somebody who looks on in each of three regions. A message that each of them may hand on to the next goes round for ever: seen
+// here with a subject that every region may send to every other, so links carry only what is for the region at their end.
+func TestAQuestionGoesToItsRegionAndNoFurther(t *testing.T) {
+	us, eu, ap := mesh(t)
+	all := map[string]*nats.Conn{"us": client(t, us), "eu": client(t, eu), "ap": client(t, ap)}
+	heard := map[string]*atomic.Int64{}
+	for region, nc := range all {
+		heard[region] = &atomic.Int64{}
+		for _, subject := range []string{"q.us.get", "q.eu.get", "q.ap.get", "$SRV.PING"} {
+			_, err := nc.Subscribe(subject, func(*nats.Msg) { heard[region].Add(1) })
+			must(t, err)
+		}
+		_, err := nc.QueueSubscribe("q."+region+".status", "all", func(m *nats.Msg) { _ = m.Respond(nil) })
+		must(t, err)
+	}
+	for from, nc := range all {
+		for to := range all {
+			ask(t, nc, "q."+to+".status") // the way is open
+			want := map[string]int64{"us": 0, "eu": 0, "ap": 0}
+			for region, n := range heard {
+				want[region] = n.Load()
+			}
+			must(t, nc.Publish("q."+to+".get", nil))
+			must(t, nc.Publish("$SRV.PING", nil))
+			if want[from] += 2; from != to {
+				want[to]++
+			}
+			for range 3 { // what goes round overtakes these
+				for other := range all {
+					ask(t, nc, "q."+other+".status")
+				}
+			}
+			for region, n := range heard {
+				eventually(t, fmt.Sprintf("%s has heard what %s asks %s", region, from, to), func() bool { return n.Load() >= want[region] })
+				if n.Load() > want[region] {
+					t.Fatalf("%s asks %s, and %s heard %d messages more than it should", from, to, region, n.Load()-want[region])
+				}
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 	"tidemark.dev/infra/internal/room"
 )
 
@@ -42,7 +43,7 @@ func NewAppender(nc *nats.Conn, cfg Config, o Options) (*Appender, error) {
 	}
 	o = o.withDefaults()
 	o.Logger = o.Logger.With("region", cfg.Region, "origin", cfg.Origin, "leader", cfg.Leader)
-	l, err := connect(nc, "forward "+cfg.Origin, o.Logger)
+	l, err := natsconn.Connect(nc, "forward "+cfg.Origin, ours, o.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +140,7 @@ func (a *Appender) Close() {
 	a.gate.Unlock()
 	a.room.Close()
 	a.work.Wait()
-	a.caller.link.close()
+	a.caller.link.Close()
 }
 
 // reached logs when the leader goes out of reach and comes back, once.

@@ -16,82 +16,43 @@ import (
 // has died in silence shows before anything is at stake: it costs an append after a rest one more round trip.
 const greetAge = 10 * time.Second
 
+// ours names the servers in errors.
+const ours = "this region's servers"
+
+// errNoAnswer is the cause of a request without answer.
+var errNoAnswer = errors.New("no answer in time")
+
 // caller asks the leader's writers.
 type caller struct {
-	link    *link
+	link    *natsconn.Link
 	subject string
 	timeout time.Duration
 
 	mu      sync.Mutex
-	waiting map[*context.CancelCauseFunc]struct{}
-	deaf    error  // why the servers refuse the inbox that answers come to
-	deafIn  *epoch // on this connection
 	begun   time.Time
-	ahead   time.Duration // of the leader's clock, in time since 1970, over the time since begun; never too much
-	greeted *epoch        // the connection on which a writer has answered: rights and all. nil: greet again
-	heard   time.Time     // when a writer answered last
-	most    int64         // the leader's bound of a message
+	ahead   time.Duration   // of the leader's clock, in time since 1970, over the time since begun; never too much
+	greeted *natsconn.Epoch // the connection on which a writer has answered: rights and all. nil: greet again
+	heard   time.Time       // when a writer answered last
+	most    int64           // the leader's bound of a message
 }
 
-func newCaller(l *link, subject string, timeout time.Duration) *caller {
-	c := &caller{link: l, subject: subject, timeout: timeout, waiting: map[*context.CancelCauseFunc]struct{}{}, begun: time.Now()}
-	l.onDenied("Publish", subject, c.refuse)
-	l.onDenied("Subscription", "", func(err error) {
-		c.mu.Lock()
-		c.deaf, c.deafIn = err, l.present()
-		c.mu.Unlock()
-		c.refuse(err)
-	})
-	return c
-}
-
-// refuse ends everything that waits.
-func (c *caller) refuse(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for cancel := range c.waiting {
-		(*cancel)(err)
-	}
+func newCaller(l *natsconn.Link, subject string, timeout time.Duration) *caller {
+	return &caller{link: l, subject: subject, timeout: timeout, begun: time.Now()}
 }
 
 // ask sends one request and waits for its answer. unsent says that nobody got the request, so that it had no effect. The error is
-// nats.ErrNoResponders, errDisconnected, errNoAnswer, an ErrUnauthorized, an ErrProtocol, or ctx's cause.
+// nats.ErrNoResponders, natsconn.ErrDisconnected, errNoAnswer, an ErrUnauthorized, an ErrProtocol, or ctx's cause.
 func (c *caller) ask(ctx context.Context, request []byte) (a answer, unsent bool, err error) {
-	e := c.link.present()
-	if e.ctx.Err() != nil {
-		return a, true, errDisconnected
-	}
 	ctx, stop := context.WithTimeoutCause(ctx, c.timeout, errNoAnswer)
 	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(e.ctx, func() { cancel(errDisconnected) })() //nolint:contextcheck // the connection's own life
-	c.mu.Lock()
-	if c.deafIn == e {
-		defer c.mu.Unlock()
-		return a, true, c.deaf
-	}
-	c.waiting[&cancel] = struct{}{}
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.waiting, &cancel)
-	}()
-	m, err := c.link.nc.RequestWithContext(ctx, c.subject, request)
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
+	m, unsent, err := c.link.Request(ctx, &nats.Msg{Subject: c.subject, Data: request})
+	if err != nil && !unsent {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.greeted = nil // what comes next need not end in doubt
-		return a, false, context.Cause(ctx)
-	case errors.Is(err, nats.ErrNoResponders):
-		return a, true, nats.ErrNoResponders
-	case natsconn.NeverSent(err):
-		return a, true, errDisconnected
-	default:
-		return a, false, err
+	}
+	if err != nil {
+		return a, unsent, err
 	}
 	if a, err = decodeAnswer(m.Data); err != nil {
 		return a, false, err
@@ -118,7 +79,7 @@ func (c *caller) leaderClock(at time.Time) int64 {
 // greet makes sure that on the present connection a writer has answered. So a right that is missing shows before anything is at stake, and the
 // leader's clock is known. Its errors are those of ask and what the writer says; nothing but the greeting was sent.
 func (c *caller) greet(ctx context.Context) error {
-	e := c.link.present()
+	e := c.link.Present()
 	c.mu.Lock()
 	known := c.greeted == e && time.Since(c.heard) < greetAge
 	c.mu.Unlock()
@@ -147,7 +108,7 @@ func (c *caller) greet(ctx context.Context) error {
 func (c *caller) maxPayload() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	most := c.link.nc.MaxPayload()
+	most := c.link.Conn().MaxPayload()
 	if c.most > 0 {
 		most = min(most, c.most)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // Floors asks the leader how much each region has confirmed to hold, and how far its log is. It is safe for concurrent use.
@@ -26,7 +27,7 @@ func NewFloors(nc *nats.Conn, cfg Config, o Options) (*Floors, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	l, err := connect(nc, "floors of "+cfg.Origin, o.Logger.With("region", cfg.Region, "origin", cfg.Origin, "leader", cfg.Leader))
+	l, err := natsconn.Connect(nc, "floors of "+cfg.Origin, ours, o.Logger.With("region", cfg.Region, "origin", cfg.Origin, "leader", cfg.Leader))
 	if err != nil {
 		return nil, err
 	}
@@ -65,4 +66,4 @@ func (f *Floors) ask(ctx context.Context, question, wanted byte, not string) (an
 }
 
 // Close ends its use.
-func (f *Floors) Close() { f.caller.link.close() }
+func (f *Floors) Close() { f.caller.link.Close() }

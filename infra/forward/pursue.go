@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 // Pauses between attempts.
@@ -196,8 +197,8 @@ func (a *Appender) pause(left time.Duration, tries int, why error) bool {
 	ctx, stop := context.WithTimeout(a.open, left)
 	defer stop()
 	d := min(pauseFrom<<min(tries, 8), pauseTo)
-	if errors.Is(why, errDisconnected) {
-		if a.caller.link.wait(ctx) != nil {
+	if errors.Is(why, natsconn.ErrDisconnected) {
+		if a.caller.link.Wait(ctx) != nil {
 			return false
 		}
 		d = pauseFrom

@@ -38,7 +38,7 @@ type Server struct {
 	log     events.Appender
 	floors  events.Floors
 	options ServerOptions
-	link    *link
+	link    *natsconn.Link
 	appends *limit
 	asked   *limit
 	now     func() time.Time
@@ -69,10 +69,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.connect(ctx); err != nil || s.link == nil {
 		return err
 	}
-	defer s.link.close()
+	defer s.link.Close()
 	denied := make(chan error, 1)
 	for _, subject := range [...]string{AppendSubject(s.cfg.Origin), FloorsSubject(s.cfg.Origin)} {
-		s.link.onDenied("Subscription", subject, func(err error) {
+		s.link.OnDenied(subject, func(err error) {
 			select {
 			case denied <- err:
 			default:
@@ -103,7 +103,7 @@ func (s *Server) Run(ctx context.Context) error {
 // connect makes the link, or leaves it nil when ctx ends first.
 func (s *Server) connect(ctx context.Context) error {
 	for tries := 0; ; tries++ {
-		l, err := connect(s.model, "writer of "+s.cfg.Origin, s.options.Logger)
+		l, err := natsconn.Connect(s.model, "writer of "+s.cfg.Origin, ours, s.options.Logger)
 		if err == nil {
 			s.link = l
 			return nil
@@ -142,10 +142,10 @@ func (s *Server) stop(giveUp func(), subs ...*listener) {
 	case <-done:
 	case <-grace.C:
 		giveUp()
-		s.link.close() // ends draining, too
+		s.link.Close() // ends draining, too
 		<-done
 	}
-	_ = s.link.nc.FlushTimeout(s.options.Grace) // the last answers
+	_ = s.link.Conn().FlushTimeout(s.options.Grace) // the last answers
 }
 
 // listener is a subscription whose end can be waited for.
@@ -158,7 +158,7 @@ type listener struct {
 func (s *Server) listen(subject string, handle func(*nats.Msg)) (*listener, error) {
 	l := &listener{drained: make(chan struct{})}
 	var err error
-	if l.sub, err = s.link.nc.QueueSubscribe(subject, queueGroup, handle); err != nil {
+	if l.sub, err = s.link.Conn().QueueSubscribe(subject, queueGroup, handle); err != nil {
 		return nil, events.Errorf(events.ErrUnreachable, "the requests on %s cannot be heard: %w", subject, err)
 	}
 	l.sub.SetClosedHandler(func(string) { close(l.drained) })
@@ -178,7 +178,7 @@ func (s *Server) hear(ctx context.Context, m *nats.Msg) {
 		s.answer(m, failed(events.Errorf(ErrNotLeader, "region %s does not lead origin %s, region %s does; nothing was written",
 			s.cfg.Region, s.cfg.Origin, s.cfg.Leader).Hint("Publish in region %s.", s.cfg.Leader)))
 	case kind == kindHello && len(m.Data) == headBytes:
-		s.answer(m, answer{what: answerHello, leader: s.cfg.Region, maxPayload: s.link.nc.MaxPayload()})
+		s.answer(m, answer{what: answerHello, leader: s.cfg.Region, maxPayload: s.link.Conn().MaxPayload()})
 	case !s.appends.take(len(m.Data)):
 		if s.appends.shows(true) {
 			s.options.Logger.Warn("appends of other regions are refused: too many at once")
@@ -276,7 +276,7 @@ func (s *Server) answer(m *nats.Msg, a answer) {
 		return // nobody listens
 	}
 	a.clock = s.now().UnixMilli()
-	if err := s.link.nc.Publish(m.Reply, a.encode()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	if err := s.link.Conn().Publish(m.Reply, a.encode()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		s.options.Logger.Debug("an answer could not be sent; it will be asked for again", "error", err)
 	}
 }

@@ -2,6 +2,7 @@ package natskv
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -15,7 +16,9 @@ import (
 )
 
 // The client's own reads and writes of a bucket are not used: its update drops a key's time to live, its delete leaves a marker for ever, and
-// neither tells a refusal (10071) from "somebody else's write is under way" (10164), which a replicated bucket answers.
+// neither tells a refusal (10071) from "somebody else's write is under way" (10164), which a replicated bucket answers. How it reads depends on what
+// the bucket's settings were when it was opened: with direct gets it asks any replica, also one that has not yet got what was written a moment ago, and it
+// asks in vain, for ever, once they are switched off.
 
 const (
 	// requestTimeout bounds one request when the caller's context has no earlier deadline.
@@ -34,7 +37,6 @@ type bucket struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	kv        jetstream.KeyValue // for watches and lists
-	stream    jetstream.Stream
 	name      string
 	markerTTL time.Duration
 }
@@ -48,21 +50,68 @@ type stored struct {
 
 func (b *bucket) subject(key string) string { return "$KV." + b.name + "." + key }
 
+// streamName is the name of the stream that a bucket is.
+func streamName(bucket string) string { return "KV_" + bucket }
+
+// lastQuery asks for the last message of a subject.
+type lastQuery struct {
+	Subject string `json:"last_by_subj"`
+}
+
+// lastAnswer is the answer of the stream's leader.
+type lastAnswer struct {
+	Error   *jetstream.APIError `json:"error"`
+	Message *struct {
+		Sequence uint64    `json:"seq"`
+		Headers  []byte    `json:"hdrs"`
+		Data     []byte    `json:"data"`
+		Time     time.Time `json:"time"`
+	} `json:"message"`
+}
+
 // last returns the last message of a key, from the bucket's leader.
 func (b *bucket) last(ctx context.Context, key string) (stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	m, err := b.stream.GetLastMsgForSubject(ctx, b.subject(key))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return stored{}, nil
-	}
+	now, err := b.ask(ctx, b.subject(key))
 	if err != nil {
 		return stored{}, b.failed(ctx, "read "+key, err)
 	}
-	if m.Header.Get(operationHeader) != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "" {
-		return stored{revision: m.Sequence}, nil
+	return now, nil
+}
+
+// ask asks the leader for the last message of a subject. It never asks for a direct get, which the settings may forbid.
+func (b *bucket) ask(ctx context.Context, subject string) (stored, error) {
+	request, err := json.Marshal(lastQuery{Subject: subject})
+	if err != nil {
+		return stored{}, err
 	}
-	return stored{value: append([]byte{}, m.Data...), revision: m.Sequence, at: m.Time}, nil // an empty value is not nil
+	m, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+streamName(b.name), request)
+	if err != nil {
+		return stored{}, err
+	}
+	var a lastAnswer
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return stored{}, err
+	}
+	switch {
+	case a.Error != nil && a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return stored{}, nil
+	case a.Error != nil:
+		return stored{}, a.Error
+	case a.Message == nil:
+		return stored{}, jetstream.ErrInvalidJetStreamResponse
+	}
+	if len(a.Message.Headers) > 0 {
+		header, err := nats.DecodeHeadersMsg(a.Message.Headers)
+		if err != nil {
+			return stored{}, err
+		}
+		if header.Get(operationHeader) != "" || header.Get(jetstream.MarkerReasonHeader) != "" {
+			return stored{revision: a.Message.Sequence}, nil
+		}
+	}
+	return stored{value: append([]byte{}, a.Message.Data...), revision: a.Message.Sequence, at: a.Message.Time}, nil // an empty value is not nil
 }
 
 // write stores a value if the key's last message has a revision. With a time to live the key runs out by itself. A nil value removes the key.
@@ -153,7 +202,7 @@ func forbidden(nc *nats.Conn, name string, err error) bool {
 		return true
 	}
 	last := nc.LastError()
-	return errors.Is(last, nats.ErrPermissionViolation) && (strings.Contains(last.Error(), "KV."+name) || strings.Contains(last.Error(), "KV_"+name))
+	return errors.Is(last, nats.ErrPermissionViolation) && (strings.Contains(last.Error(), "KV."+name) || strings.Contains(last.Error(), streamName(name)))
 }
 
 // validKey returns projections.ErrInvalidKey unless key is tokens of [a-z0-9-] joined by dots.

@@ -83,28 +83,13 @@ func (b *bucket) open(ctx context.Context, c Config) error {
 	if err != nil {
 		return b.failed(ctx, what, err)
 	}
-	if b.stream, err = b.js.Stream(ctx, "KV_"+b.name); err != nil {
+	stream, err := b.js.Stream(ctx, streamName(b.name))
+	if err != nil {
 		return b.failed(ctx, what, err)
 	}
-	config := b.stream.CachedInfo().Config
-	if b.markerTTL = config.SubjectDeleteMarkerTTL; b.markerTTL == 0 {
+	if b.markerTTL = stream.CachedInfo().Config.SubjectDeleteMarkerTTL; b.markerTTL == 0 {
 		return events.Errorf(events.ErrUnsafeLog, "the bucket %s grants no times to live, so a lease of a dead process would last for ever", b.name).
 			Hint("Allow them: nats kv edit %s --marker-ttl 1m", b.name)
 	}
-	return b.answerByLeader(ctx, c, config)
-}
-
-// answerByLeader makes the bucket's leader answer every read. The client lets any replica do so, also one that has not yet got what was
-// written a moment ago. Without the right to change the bucket it stays as it is: a read may then be old, and a write based on it is refused.
-func (b *bucket) answerByLeader(ctx context.Context, c Config, config jetstream.StreamConfig) error {
-	if !c.Create || !config.AllowDirect {
-		return nil
-	}
-	config.AllowDirect = false
-	stream, err := b.js.UpdateStream(ctx, config)
-	if err != nil {
-		return b.failed(ctx, "open the bucket "+b.name, err)
-	}
-	b.stream = stream
 	return nil
 }

@@ -35,13 +35,56 @@ func TestABucketIsMadeOnceAndOpenedByAll(t *testing.T) {
 			t.Fatalf("the bucket that was opened holds %q, %v", e.Value, err)
 		}
 	}
-	info, err := one.bucket.stream.Info(ctx)
-	must(t, err)
-	c := info.Config
-	if c.Storage != jetstream.FileStorage || c.MaxMsgsPerSubject != 1 || c.AllowDirect || !c.AllowMsgTTL || c.SubjectDeleteMarkerTTL != markerTTL ||
+	c := stream(t, nc).CachedInfo().Config
+	if c.Storage != jetstream.FileStorage || c.MaxMsgsPerSubject != 1 || !c.AllowMsgTTL || c.SubjectDeleteMarkerTTL != markerTTL ||
 		c.MaxAge != 0 || c.MaxBytes > 0 || c.MaxMsgs > 0 {
 		t.Errorf("the bucket's stream is %+v", c)
 	}
+}
+
+// TestABucketStaysReadableWhateverIsSetForDirectGets: the client decides how to read by the settings that it saw when the bucket was opened. Whoever opened it
+// before they changed must not be left without an answer for ever.
+func TestABucketStaysReadableWhateverIsSetForDirectGets(t *testing.T) {
+	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	ctx := t.Context()
+	open(t, nc, Config{}) // sets it up
+	var revision uint64
+	for i, opened := range []bool{true, false} {
+		allowDirect(t, nc, opened)
+		kv, leases, err := Open(ctx, nc, Config{Bucket: region})
+		must(t, err)
+		allowDirect(t, nc, !opened)
+		revision, err = kv.Put(ctx, "a", []byte{byte(i)}, revision)
+		must(t, err)
+		if e, err := kv.Get(ctx, "a"); err != nil || e.Revision != revision {
+			t.Errorf("opened with direct gets %t, read with %t: %+v, %v", opened, !opened, e, err)
+		}
+		for e, err := range kv.Watch(ctx, "a") {
+			if err != nil || e.Revision != revision {
+				t.Errorf("opened with direct gets %t, watched with %t: %+v, %v", opened, !opened, e, err)
+			}
+			break
+		}
+		for range 2 { // the second time there is the marker of the first
+			must(t, acquire(t, leases, "n", "a").Release(ctx))
+		}
+	}
+}
+
+func allowDirect(t *testing.T, nc *nats.Conn, allow bool) {
+	t.Helper()
+	config := stream(t, nc).CachedInfo().Config
+	config.AllowDirect = allow
+	_, err := jetStream(t, nc).UpdateStream(t.Context(), config)
+	must(t, err)
+}
+
+// stream returns the bucket's stream as it is now.
+func stream(t *testing.T, nc *nats.Conn) jetstream.Stream {
+	t.Helper()
+	s, err := jetStream(t, nc).Stream(t.Context(), streamName(region))
+	must(t, err)
+	return s
 }
 
 func TestABucketWithoutTimesToLiveIsUnsafe(t *testing.T) {
@@ -66,9 +109,7 @@ func TestWhatIsDeletedOrRunsOutLeavesNothingBehind(t *testing.T) {
 	_, _, err = leases.take(ctx, leasePrefix+"killed", claim{Holder: "killed"})
 	must(t, err)
 	eventually(t, "the bucket is empty", func() bool {
-		info, err := kv.bucket.stream.Info(ctx)
-		must(t, err)
-		return info.State.Msgs == 0
+		return stream(t, nc).CachedInfo().State.Msgs == 0
 	})
 	again, err := kv.Put(ctx, "a", []byte("2"), 0)
 	must(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 )
 
 // verdict is what one attempt to store an append came to.
@@ -46,7 +47,7 @@ type answer struct {
 
 // pubAck is the servers' answer to a publish or to the commit of a batch.
 type pubAck struct {
-	apiAnswer
+	natsapi.Answer
 	Stream    string `json:"stream"`
 	Domain    string `json:"domain"`
 	Sequence  uint64 `json:"seq"`
@@ -78,7 +79,7 @@ func (a *acks) read(m *nats.Msg, n int) answer {
 	if err := json.Unmarshal(m.Data, &ack); err != nil {
 		return answer{verdict: doubtful, err: fmt.Errorf("the servers' answer cannot be read: %w", err)}
 	}
-	if e := ack.failure(); e != nil {
+	if e := ack.Failure(); e != nil {
 		return answer{verdict: verdictOf(e.ErrorCode), err: refusal(e)}
 	}
 	if domain := a.domain.Load(); ack.Stream != a.stream || domain != nil && ack.Domain != *domain {

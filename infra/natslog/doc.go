@@ -6,5 +6,5 @@
 // answer, and proves to every reader that nothing is missing.
 //
 // Reading order: config.go, audit.go, setup.go, log.go; for appending entry.go, queue.go, writer.go, flight.go, settle.go, standing.go; for reading
-// read.go, pump.go, session.go. DESIGN.md says what is guaranteed and what is not.
+// read.go and internal/natsread. DESIGN.md says what is guaranteed and what is not.
 package natslog

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 	"tidemark.dev/infra/internal/natsconn"
 )
 
@@ -20,7 +21,7 @@ type flight struct {
 	entries []*entry
 	records int
 	until   time.Time // when it is given up
-	epoch   *epoch
+	epoch   *natsapi.Epoch
 	land    func(answer)
 
 	// While its messages are being written it does not land: whoever takes it up next writes to the same messages.
@@ -31,7 +32,7 @@ type flight struct {
 // flights sends and collects the answers. Every flight lands exactly once: with its answer, when the connection breaks, when a
 // right is refused, or when its time is over.
 type flights struct {
-	link    *link
+	link    *natsapi.Link
 	acks    *acks
 	timeout time.Duration
 	inbox   string // answers arrive on inbox.<token>
@@ -44,8 +45,8 @@ type flights struct {
 	air   map[uint64]*flight
 }
 
-func newFlights(l *link, a *acks, timeout time.Duration) (*flights, error) {
-	f := &flights{link: l, acks: a, timeout: timeout, inbox: l.nc.NewInbox(), air: map[uint64]*flight{}}
+func newFlights(l *natsapi.Link, a *acks, timeout time.Duration) (*flights, error) {
+	f := &flights{link: l, acks: a, timeout: timeout, inbox: l.Conn().NewInbox(), air: map[uint64]*flight{}}
 	f.batchID = f.inbox[len(f.inbox)-22:] // the random part: below the server's bound of 64 bytes with a number behind it
 	values := make([]string, events.MaxBatch)
 	for i := range values {
@@ -53,7 +54,7 @@ func newFlights(l *link, a *acks, timeout time.Duration) (*flights, error) {
 		f.numbers = append(f.numbers, values[i:i+1:i+1])
 	}
 	var err error
-	if f.sub, err = l.nc.Subscribe(f.inbox+".*", f.receive); err != nil {
+	if f.sub, err = l.Conn().Subscribe(f.inbox+".*", f.receive); err != nil {
 		return nil, events.Errorf(events.ErrUnreachable, "no inbox for the servers' answers: %w", err)
 	}
 	if err := f.sub.SetPendingLimits(-1, -1); err != nil { // bounded by what is in the air
@@ -65,7 +66,7 @@ func newFlights(l *link, a *acks, timeout time.Duration) (*flights, error) {
 // launch sends entries; land is called once with the outcome, on any goroutine.
 func (f *flights) launch(entries []*entry, land func(answer)) {
 	now := time.Now()
-	fl := &flight{entries: entries, until: now.Add(f.timeout << min(entries[0].attempts, maxPatience)), epoch: f.link.present(), land: land, sending: true}
+	fl := &flight{entries: entries, until: now.Add(f.timeout << min(entries[0].attempts, maxPatience)), epoch: f.link.Present(), land: land, sending: true}
 	for _, e := range entries {
 		fl.records += len(e.messages)
 		e.attempts++
@@ -73,8 +74,8 @@ func (f *flights) launch(entries []*entry, land func(answer)) {
 			e.begun = now
 		}
 	}
-	if fl.epoch.isOver() {
-		land(answer{verdict: unavailable, err: errDisconnected})
+	if fl.epoch.IsOver() {
+		land(answer{verdict: unavailable, err: natsapi.ErrDisconnected})
 		return
 	}
 	f.mu.Lock()
@@ -104,7 +105,7 @@ func (f *flights) publish(fl *flight, token uint64) (answer, bool) {
 		delete(m.Header, headerBatchID) // left from an attempt in a group
 		delete(m.Header, headerBatchSequence)
 		delete(m.Header, headerBatchCommit)
-		return sendError(f.link.nc.PublishMsg(m), true)
+		return sendError(f.link.Conn().PublishMsg(m), true)
 	}
 	id := []string{f.batchID + "-" + number}
 	i := 0
@@ -118,7 +119,7 @@ func (f *flights) publish(fl *flight, token uint64) (answer, bool) {
 				m.Reply = reply
 				m.Header[headerBatchCommit] = f.numbers[0]
 			}
-			if a, failed := sendError(f.link.nc.PublishMsg(m), i == fl.records); failed {
+			if a, failed := sendError(f.link.Conn().PublishMsg(m), i == fl.records); failed {
 				return a, true
 			}
 		}
@@ -136,7 +137,7 @@ func sendError(err error, commits bool) (answer, bool) {
 	case commits && !natsconn.NeverSent(err):
 		return answer{verdict: doubtful, err: err}, true
 	}
-	return answer{verdict: unavailable, err: errDisconnected}, true
+	return answer{verdict: unavailable, err: natsapi.ErrDisconnected}, true
 }
 
 // receive takes an answer off the wire.
@@ -189,16 +190,16 @@ func (f *flights) landAll(over func(*flight) (answer, bool)) {
 // sweep lands what waited too long, or was under way on a connection that broke.
 func (f *flights) sweep(now time.Time) {
 	f.landAll(func(fl *flight) (answer, bool) {
-		if fl.epoch.isOver() {
-			return answer{verdict: doubtful, err: errDisconnected}, true
+		if fl.epoch.IsOver() {
+			return answer{verdict: doubtful, err: natsapi.ErrDisconnected}, true
 		}
-		return answer{verdict: doubtful, err: errNoAnswer}, now.After(fl.until)
+		return answer{verdict: doubtful, err: natsapi.ErrNoAnswer}, now.After(fl.until)
 	})
 }
 
 // forbid lands what was published to a subject that the servers refused.
 func (f *flights) forbid(subject string) {
-	a := answer{verdict: refused, err: unauthorized("Publish", subject)}
+	a := answer{verdict: refused, err: natsconn.Refused("the servers", "Publish", subject)}
 	f.landAll(func(fl *flight) (answer, bool) { return a, fl.touches(subject) })
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 )
 
 // TestNobodySeesAnothersConflict submits appends that share batches, among them some that must be refused.
@@ -93,14 +94,14 @@ func sharedBatches(t *testing.T, l *Log) int {
 	t.Helper()
 	n := 0
 	for seq := uint64(1); ; seq++ {
-		m, err := l.reading.message(within(t), query{Sequence: seq})
-		if errors.Is(err, errNoMessage) {
+		m, err := l.reading.Message(within(t), natsapi.Query{Sequence: seq})
+		if errors.Is(err, natsapi.ErrNoMessage) {
 			return n
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := m.record("us"); err == nil && r.Stamp.Tx.Alone() && headerOf(m.header, headerBatchID) != "" {
+		if r, err := record(m, "us"); err == nil && r.Stamp.Tx.Alone() && headerOf(m.Header, headerBatchID) != "" {
 			n++
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 )
 
 // lineageBytes makes a lineage of 8 hexadecimal digits.
@@ -23,27 +24,39 @@ func newLineage() events.Lineage {
 	return events.Lineage(hex.EncodeToString(b[:]))
 }
 
+// first returns the first message of a stream that holds any: ErrNoLog of one that does not. It may come while we ask, so it is missing only when it was
+// asked for after the stream was seen to hold something.
+func first(ctx context.Context, a natsapi.API, origin string) (*natsapi.Message, error) {
+	m, err := a.Message(ctx, natsapi.Query{Sequence: 1})
+	if !errors.Is(err, natsapi.ErrNoMessage) {
+		return m, err
+	}
+	info, err := a.StreamInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if info.State.LastSeq == 0 {
+		return nil, events.Errorf(events.ErrNoLog, "stream %s is there and empty: nothing has begun the log of origin %s in it yet", a.Stream, origin).
+			Hint("Whoever made it, a writer that sets the log up or a mirror, fills it in a moment.")
+	}
+	return a.Message(ctx, natsapi.Query{Sequence: 1})
+}
+
 // genesisOf reads a log's first record: ErrForeignHistory when it is not a genesis of this origin.
-func genesisOf(ctx context.Context, a api, origin string) (events.Genesis, error) {
+func genesisOf(ctx context.Context, a natsapi.API, origin string) (events.Genesis, error) {
 	var g events.Genesis
 	foreign := func(what string) error {
-		return events.Errorf(events.ErrForeignHistory, "the first record of stream %s %s, so it is not a log of origin %s", a.stream, what, origin).
+		return events.Errorf(events.ErrForeignHistory, "the first record of stream %s %s, so it is not a log of origin %s", a.Stream, what, origin).
 			Hint("A log is begun by natslog.Setup. A stream filled by others needs a projection that says how to read it.")
 	}
-	m, err := a.message(ctx, query{Sequence: 1})
-	if errors.Is(err, errNoMessage) {
-		if info, err := a.streamInfo(ctx); err != nil {
-			return g, err
-		} else if info.State.LastSeq == 0 {
-			return g, events.Errorf(events.ErrNoLog, "stream %s is there and empty: nothing has begun the log of origin %s in it yet", a.stream, origin).
-				Hint("Whoever made it, a writer that sets the log up or a mirror, fills it in a moment.")
-		}
+	m, err := first(ctx, a, origin)
+	if errors.Is(err, natsapi.ErrNoMessage) {
 		return g, foreign("is missing")
 	}
 	if err != nil {
 		return g, err
 	}
-	r, err := m.record(origin)
+	r, err := record(m, origin)
 	switch {
 	case err != nil:
 		return g, err
@@ -54,7 +67,7 @@ func genesisOf(ctx context.Context, a api, origin string) (events.Genesis, error
 	case g.Origin != origin || !g.Lineage.Valid():
 		return g, foreign("is the genesis of origin " + g.Origin + " with lineage " + string(g.Lineage))
 	case g.Format != events.GenesisFormat:
-		return g, events.Errorf(events.ErrForeignHistory, "stream %s is written in format %d; this version reads format %d", a.stream, g.Format, events.GenesisFormat).
+		return g, events.Errorf(events.ErrForeignHistory, "stream %s is written in format %d; this version reads format %d", a.Stream, g.Format, events.GenesisFormat).
 			Hint("Use the version of this software that wrote it, or a newer one.")
 	}
 	return g, nil
@@ -63,7 +76,7 @@ func genesisOf(ctx context.Context, a api, origin string) (events.Genesis, error
 // identity knows which history the stream holds: its lineage and terms. It is kept until the stream is found to be another one
 // (a stream is made anew with another creation time), and terms are added as they are written.
 type identity struct {
-	api    api
+	api    natsapi.API
 	origin string
 
 	mu       sync.Mutex
@@ -116,14 +129,14 @@ func (id *identity) refresh(ctx context.Context) (*jetstream.StreamInfo, events.
 	id.started++
 	turn, created, terms, last := id.started, id.created, id.terms, id.lastTerm
 	id.mu.Unlock()
-	info, err := id.api.streamInfo(ctx)
+	info, err := id.api.StreamInfo(ctx)
 	if err != nil {
 		return nil, terms, err
 	}
 	if created.Equal(info.Created) && terms.Lineage != "" && last > 0 {
 		// A log that was cut back may have lost the term that is remembered.
-		m, err := id.api.message(ctx, query{Sequence: last})
-		if err != nil && !errors.Is(err, errNoMessage) {
+		m, err := id.api.Message(ctx, natsapi.Query{Sequence: last})
+		if err != nil && !errors.Is(err, natsapi.ErrNoMessage) {
 			return nil, terms, err
 		}
 		if err != nil || m.Subject != events.ControlSubject(id.origin, events.ControlTerm) {
@@ -154,14 +167,14 @@ func (id *identity) refresh(ctx context.Context) (*jetstream.StreamInfo, events.
 func (id *identity) readTerms(ctx context.Context, terms events.Terms, last uint64) (events.Terms, uint64, error) {
 	subject := events.ControlSubject(id.origin, events.ControlTerm)
 	for {
-		m, err := id.api.message(ctx, query{Sequence: last + 1, NextOf: subject})
-		if errors.Is(err, errNoMessage) {
+		m, err := id.api.Message(ctx, natsapi.Query{Sequence: last + 1, NextOf: subject})
+		if errors.Is(err, natsapi.ErrNoMessage) {
 			return terms, last, nil
 		}
 		if err != nil {
 			return terms, last, err
 		}
-		r, err := m.record(id.origin)
+		r, err := record(m, id.origin)
 		if err != nil {
 			return terms, last, err
 		}

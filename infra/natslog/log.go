@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
+	"tidemark.dev/infra/internal/natsread"
 )
 
 // Log is an origin's log in a JetStream stream. It is safe for concurrent use.
@@ -17,14 +19,14 @@ type Log struct {
 	options Options
 	logger  *slog.Logger
 	id      *identity
-	reading api
+	reading natsapi.API
 	writer  *writer // nil for a mirror, and when it is only read
 
 	ctx     context.Context // ends when the log is closed
 	cancel  context.CancelCauseFunc
 	closing sync.Once
-	reads   readers       // readings that run
-	seen    atomic.Uint64 // the highest head that the leader has told
+	reader  *natsread.Reader // nil while the log is being opened
+	seen    atomic.Uint64    // the highest head that the leader has told
 }
 
 var _ events.Log = (*Log)(nil)
@@ -49,37 +51,38 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config, o Options) (*Log, erro
 }
 
 func (l *Log) open(ctx context.Context, nc *nats.Conn) error {
-	read, err := connect(nc, "read "+l.cfg.Origin, l.logger, l.options.AttemptTimeout)
+	read, err := natsapi.Connect(nc, "read "+l.cfg.Origin, l.logger, l.options.AttemptTimeout)
 	if err != nil {
 		return err
 	}
-	l.reading = newAPI(read, l.cfg)
+	l.reading = apiOf(read, l.cfg)
 	l.id = &identity{api: l.reading, origin: l.cfg.Origin}
-	info, err := l.reading.streamInfo(ctx)
+	l.reader = l.newReader()
+	info, err := l.reading.StreamInfo(ctx)
 	if err != nil {
 		return err
 	}
-	if err := unsafe(l.reading.stream, Audit(l.cfg, info)); err != nil {
+	if err := unsafe(l.reading.Stream, Audit(l.cfg, info)); err != nil {
 		return err
 	}
 	if _, _, err = l.id.refresh(ctx); err != nil || l.cfg.Mirror || l.cfg.ReadOnly {
 		return err
 	}
-	write, err := connect(nc, "write "+l.cfg.Origin, l.logger, l.options.AttemptTimeout)
+	write, err := natsapi.Connect(nc, "write "+l.cfg.Origin, l.logger, l.options.AttemptTimeout)
 	if err != nil {
 		return err
 	}
-	a := &acks{stream: l.reading.stream}
+	a := &acks{stream: l.reading.Stream}
 	a.domain.Store(&info.Domain)
-	if l.writer, err = newWriter(l.cfg.Origin, newAPI(write, l.cfg), l.id, a, l.options); err != nil {
-		write.close()
+	if l.writer, err = newWriter(l.cfg.Origin, apiOf(write, l.cfg), l.id, a, l.options); err != nil {
+		write.Close()
 		return err
 	}
 	l.writer.head.Store(info.State.LastSeq)
-	if most := write.nc.MaxPayload(); most < events.MaxDataBytes+maxHeaderBytes {
+	if most := write.Conn().MaxPayload(); most < events.MaxDataBytes+maxHeaderBytes {
 		l.logger.Warn("the server's max_payload is too small for the largest events", "max_payload_bytes", most)
 	}
-	_, err = l.writer.api.streamInfo(ctx) // whether this connection may hear answers
+	_, err = l.writer.api.StreamInfo(ctx) // whether this connection may hear answers
 	return err
 }
 
@@ -94,12 +97,14 @@ func (l *Log) Close() {
 			l.writer.close()
 		}
 		l.cancel(events.Errorf(events.ErrClosed, "the log was closed by its owner"))
-		l.reads.wait()
-		if l.writer != nil {
-			l.writer.api.link.close()
+		if l.reader != nil {
+			l.reader.Close()
 		}
-		if l.reading.link != nil {
-			l.reading.link.close()
+		if l.writer != nil {
+			l.writer.api.Link.Close()
+		}
+		if l.reading.Link != nil {
+			l.reading.Link.Close()
 		}
 	})
 }
@@ -167,7 +172,7 @@ func (l *Log) Submit(ctx context.Context, b events.Batch) (*events.Pending, erro
 	if err := l.checkObserved(ctx, &b); err != nil {
 		return nil, err
 	}
-	e, err := newEntry(l.cfg.Origin, b, l.options.Clock, l.id.position, int(l.writer.flights.link.nc.MaxPayload()))
+	e, err := newEntry(l.cfg.Origin, b, l.options.Clock, l.id.position, int(l.writer.flights.link.Conn().MaxPayload()))
 	if err != nil {
 		return nil, err
 	}

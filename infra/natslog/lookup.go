@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 )
 
 // Bounds of one direct get. The server holds a lock over the whole answer and has no flow control.
@@ -24,7 +25,7 @@ func (l *Log) Record(ctx context.Context, seq uint64) (events.Record, error) {
 	if seq == 0 {
 		return events.Record{}, l.notFound("no record has sequence 0")
 	}
-	return l.lookup(ctx, query{Sequence: seq}, "it has no record at sequence "+strconv.FormatUint(seq, 10))
+	return l.lookup(ctx, natsapi.Query{Sequence: seq}, "it has no record at sequence "+strconv.FormatUint(seq, 10))
 }
 
 // LastControl returns the newest control record of a name, from the stream's leader.
@@ -33,20 +34,20 @@ func (l *Log) LastControl(ctx context.Context, name string) (events.Record, erro
 	if !events.ValidControlName(name) {
 		return events.Record{}, l.notFound(missing)
 	}
-	return l.lookup(ctx, query{LastOf: events.ControlSubject(l.cfg.Origin, name)}, missing)
+	return l.lookup(ctx, natsapi.Query{LastOf: events.ControlSubject(l.cfg.Origin, name)}, missing)
 }
 
-func (l *Log) lookup(ctx context.Context, q query, missing string) (events.Record, error) {
+func (l *Log) lookup(ctx context.Context, q natsapi.Query, missing string) (events.Record, error) {
 	ctx, stop := l.within(ctx)
 	defer stop()
-	m, err := l.reading.message(ctx, q)
+	m, err := l.reading.Message(ctx, q)
 	switch {
-	case errors.Is(err, errNoMessage):
+	case errors.Is(err, natsapi.ErrNoMessage):
 		return events.Record{}, l.notFound(missing)
 	case err != nil:
 		return events.Record{}, ended(ctx, err)
 	}
-	r, err := m.record(l.cfg.Origin)
+	r, err := record(m, l.cfg.Origin)
 	l.observe(&r)
 	return r, err
 }
@@ -61,17 +62,28 @@ func (l *Log) observe(r *events.Record) {
 	_ = l.options.Clock.Observe(r.Stamp.Time.Clamp(r.Time)) // refused when this very clock is behind; then Now refuses too
 }
 
-// History yields an entity's records. A direct get answers in one request, but on a replicated stream it may come from a replica that
-// lags; there the leader is asked for what is missing at the end.
+// History yields an entity's records.
 func (l *Log) History(ctx context.Context, e events.Entity, from uint64) iter.Seq2[events.Record, error] {
+	if err := e.Validate(); err != nil {
+		return func(yield func(events.Record, error) bool) { yield(events.Record{}, err) }
+	}
+	return l.subject(ctx, events.EventSubject(l.cfg.Origin, e), from)
+}
+
+// Controls yields the control records of a name.
+func (l *Log) Controls(ctx context.Context, name string, from uint64) iter.Seq2[events.Record, error] {
+	if !events.ValidControlName(name) {
+		return func(func(events.Record, error) bool) {}
+	}
+	return l.subject(ctx, events.ControlSubject(l.cfg.Origin, name), from)
+}
+
+// subject yields the records of a subject. A direct get answers in one request, but on a replicated stream it may come from a replica that
+// lags; there the leader is asked for what is missing at the end.
+func (l *Log) subject(ctx context.Context, subject string, from uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
-		if err := e.Validate(); err != nil {
-			yield(events.Record{}, err)
-			return
-		}
 		ctx, stop := l.within(ctx)
 		defer stop()
-		subject := events.EventSubject(l.cfg.Origin, e)
 		next := max(from, 1)
 		for more := true; more; {
 			if ctx.Err() != nil {
@@ -85,7 +97,7 @@ func (l *Log) History(ctx context.Context, e events.Entity, from uint64) iter.Se
 			}
 			more = page.more
 			for _, m := range page.messages {
-				r, err := m.record(l.cfg.Origin)
+				r, err := record(m, l.cfg.Origin)
 				l.observe(&r)
 				if !yield(r, err) || err != nil {
 					return
@@ -98,21 +110,21 @@ func (l *Log) History(ctx context.Context, e events.Entity, from uint64) iter.Se
 
 // page is a part of a subject's messages.
 type page struct {
-	messages []*message
+	messages []*natsapi.Message
 	more     bool
 }
 
 // page returns the next messages of a subject.
 func (l *Log) page(ctx context.Context, subject string, from uint64) (page, error) {
-	p, err := l.reading.direct(ctx, subject, from)
+	p, err := direct(ctx, l.reading, subject, from)
 	if err != nil || p.more || !l.id.replicated() {
 		return p, err
 	}
 	if n := len(p.messages); n > 0 {
 		from = p.messages[n-1].Sequence + 1
 	}
-	m, err := l.reading.message(ctx, query{Sequence: from, NextOf: subject})
-	if errors.Is(err, errNoMessage) {
+	m, err := l.reading.Message(ctx, natsapi.Query{Sequence: from, NextOf: subject})
+	if errors.Is(err, natsapi.ErrNoMessage) {
 		return p, nil
 	}
 	if err == nil {
@@ -130,28 +142,28 @@ type directRequest struct {
 }
 
 // direct sends one direct get and collects its answers. Each names the sequence of the one before it, so a lost one is noticed.
-func (a api) direct(ctx context.Context, subject string, from uint64) (page, error) {
-	target := a.prefix + "DIRECT.GET." + a.stream
+func direct(ctx context.Context, a natsapi.API, subject string, from uint64) (page, error) {
+	target := a.Prefix + "DIRECT.GET." + a.Stream
 	payload, err := json.Marshal(directRequest{Sequence: from, NextOf: subject, Batch: directBatch, MaxBytes: directBytes})
 	if err != nil {
 		return page{}, err
 	}
-	ctx, stop := context.WithTimeoutCause(ctx, a.link.timeout, errNoAnswer)
+	ctx, stop := context.WithTimeoutCause(ctx, a.Link.Timeout(), natsapi.ErrNoAnswer)
 	defer stop()
-	ctx, release, err := a.link.bind(ctx, target)
+	ctx, release, err := a.Link.Bind(ctx, target)
 	if err != nil {
-		return page{}, a.failure("DIRECT.GET", err)
+		return page{}, a.Failure("DIRECT.GET", err)
 	}
 	defer release()
 	answers := make(chan *nats.Msg, directBatch+1)
-	inbox := a.link.nc.NewInbox()
-	sub, err := a.link.nc.ChanSubscribe(inbox, answers)
+	inbox := a.Link.Conn().NewInbox()
+	sub, err := a.Link.Conn().ChanSubscribe(inbox, answers)
 	if err != nil {
-		return page{}, a.failure("DIRECT.GET", errDisconnected)
+		return page{}, a.Failure("DIRECT.GET", natsapi.ErrDisconnected)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed
-	if err := a.link.nc.PublishRequest(target, inbox, payload); err != nil {
-		return page{}, a.failure("DIRECT.GET", errDisconnected)
+	if err := a.Link.Conn().PublishRequest(target, inbox, payload); err != nil {
+		return page{}, a.Failure("DIRECT.GET", natsapi.ErrDisconnected)
 	}
 	var p page
 	for {
@@ -159,21 +171,21 @@ func (a api) direct(ctx context.Context, subject string, from uint64) (page, err
 		case m := <-answers:
 			done, err := p.add(m)
 			if err != nil || done {
-				return p, a.directFailure(ctx, err)
+				return p, directFailure(ctx, a, err)
 			}
 		case <-ctx.Done():
-			return page{}, a.failure("DIRECT.GET", context.Cause(ctx))
+			return page{}, a.Failure("DIRECT.GET", context.Cause(ctx))
 		}
 	}
 }
 
 // directFailure tells a missing stream from missing servers.
-func (a api) directFailure(ctx context.Context, err error) error {
+func directFailure(ctx context.Context, a natsapi.API, err error) error {
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, nats.ErrNoResponders) {
-		if _, err := a.streamInfo(ctx); err != nil {
+		if _, err := a.StreamInfo(ctx); err != nil {
 			return err
 		}
 	}
@@ -199,8 +211,8 @@ func (p *page) add(m *nats.Msg) (done bool, err error) {
 	if err := errors.Join(err1, err2, p.follows(m)); err != nil {
 		return true, err
 	}
-	p.messages = append(p.messages, &message{
-		Subject: headerOf(m.Header, "Nats-Subject"), Sequence: seq, Data: m.Data, Time: stored, header: m.Header,
+	p.messages = append(p.messages, &natsapi.Message{
+		Subject: headerOf(m.Header, "Nats-Subject"), Sequence: seq, Data: m.Data, Time: stored, Header: m.Header,
 	})
 	return false, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 )
 
 // writerRights and readerRights are what DESIGN.md says the two roles need, and nothing more.
@@ -187,14 +188,14 @@ func noGates(t *testing.T, connect func(string) *nats.Conn, mode CommitMode) {
 
 // neverHears asks twice: the servers refuse the subscription for answers only once.
 func neverHears(t *testing.T, nc *nats.Conn) {
-	l, err := connect(nc, "test", slog.New(slog.DiscardHandler), DefaultAttemptTimeout)
+	l, err := natsapi.Connect(nc, "test", slog.New(slog.DiscardHandler), DefaultAttemptTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
+	defer l.Close()
 	for _, which := range []string{"first", "second"} {
 		promptly(t, "the "+which+" request", func(ctx context.Context) error {
-			_, err := newAPI(l, config).streamInfo(ctx)
+			_, err := apiOf(l, config).StreamInfo(ctx)
 			return err
 		})
 	}

@@ -3,73 +3,54 @@ package natslog
 import (
 	"context"
 	"iter"
-	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsread"
 )
 
-// Read yields the records of a range. A goroutine of its own receives and decodes ahead of the caller, at most readAhead batches.
+// Read yields the records of a range.
 func (l *Log) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
 	return func(yield func([]events.Record, error) bool) {
 		ctx, stop := l.within(ctx)
 		defer stop()
-		p, err := l.newPump(ctx, r)
-		if err != nil {
-			yield(nil, ended(ctx, err))
-			return
-		}
-		if p.finished() {
-			return
-		}
-		ctx, cancel := context.WithCancelCause(ctx)
-		if !l.reads.start(func() { p.run(ctx) }) {
-			cancel(nil)
-			yield(nil, errNotOpen())
-			return
-		}
-		defer func() {
-			cancel(nil)
-			for range p.out { // until it has ended
-			}
-		}()
-		for records := range p.out {
-			if !yield(records, nil) {
+		for records, err := range l.reader.Read(ctx, r) {
+			if !yield(records, err) {
 				return
 			}
-			p.giveBack(records)
-		}
-		if p.err != nil {
-			yield(nil, p.err)
 		}
 	}
 }
 
-func errNotOpen() error {
-	return events.Errorf(events.ErrClosed, "the log was closed by its owner")
+// newReader returns what reads the log's stream.
+func (l *Log) newReader() *natsread.Reader {
+	return natsread.New(natsread.Config{API: l.reading, History: history{l}, Patience: l.options.ReadPatience, Logger: l.logger})
 }
 
-// readers counts the pumps that run, so that closing the log can wait for them. It does not wait for those who read: one of them may be
-// the one who closes.
-type readers struct {
-	mu      sync.Mutex
-	running sync.WaitGroup
-	closed  bool
+// history is the log, for whoever reads its stream.
+type history struct{ log *Log }
+
+// Name returns what messages call it.
+func (h history) Name() string { return "the log of origin " + h.log.cfg.Origin }
+
+// Identify asks the leader which history the stream holds now.
+func (h history) Identify(ctx context.Context) (*jetstream.StreamInfo, events.Lineage, error) {
+	info, terms, err := h.log.id.refresh(ctx)
+	return info, terms.Lineage, err
 }
 
-// start runs a pump, unless the log is closed.
-func (r *readers) start(run func()) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.closed {
-		r.running.Go(run)
-	}
-	return !r.closed
+// Decode reads a stored message.
+func (h history) Decode(r *events.Record, seq uint64, stored time.Time, m events.Message) error {
+	return events.Decode(r, h.log.cfg.Origin, seq, stored, m)
 }
 
-// wait starts nothing any more and returns when all that runs has ended.
-func (r *readers) wait() {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	r.running.Wait()
+// Observe moves the clock past what was read.
+func (h history) Observe(r *events.Record) { h.log.observe(r) }
+
+// Hole is the error of a sequence that is missing.
+func (h history) Hole(seq uint64) error {
+	return events.Errorf(events.ErrHole, "sequence %d is missing from the log of origin %s, which goes on behind it: it was deleted, or is damaged on disk",
+		seq, h.log.cfg.Origin).Hint("Compare it with another region's copy of the log and restore it from there.")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsread"
 )
 
 // follower reads a log from its first record on, in a goroutine of its own.
@@ -225,7 +226,7 @@ func TestASkippedRecordIsFetched(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.mangle.Store(nil)
-	if skipped < maxGaps {
+	if skipped < natsread.MaxGaps {
 		t.Errorf("only %d consumers skipped it", skipped)
 	}
 }
@@ -359,7 +360,7 @@ func TestBatchesOfLargeEventsAreBounded(t *testing.T) {
 		for i := range batch {
 			size += len(batch[i].Event.Data)
 		}
-		if read += len(batch); size > maxBatchBytes+events.MaxDataBytes {
+		if read += len(batch); size > natsread.MaxBatchBytes+events.MaxDataBytes {
 			t.Errorf("a batch of %d bytes", size)
 		}
 	}

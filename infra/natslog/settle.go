@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 )
 
 // How long an append waits for a stream that cannot store just now before it is answered that nothing was written.
@@ -151,7 +152,7 @@ func (w *writer) again(group []*entry, a answer, tries int) error {
 	}
 	ctx, stop := context.WithTimeout(w.ctx, left)
 	defer stop()
-	if pause(ctx, a, tries) != nil || w.flights.link.wait(ctx) != nil {
+	if pause(ctx, a, tries) != nil || w.flights.link.Wait(ctx) != nil {
 		if e.doubtful {
 			return unknown(e)
 		}
@@ -172,7 +173,7 @@ func (w *writer) nothingWritten(a answer, left *time.Duration, e *entry) error {
 	if errors.Is(a.err, nats.ErrNoResponders) {
 		ctx, stop := context.WithTimeout(w.ctx, nobodyPatience)
 		defer stop()
-		switch _, err := w.api.streamInfo(ctx); {
+		switch _, err := w.api.StreamInfo(ctx); {
 		case errors.Is(err, events.ErrNoLog), errors.Is(err, events.ErrUnauthorized):
 			return err
 		case errors.Is(err, nats.ErrNoResponders):
@@ -180,7 +181,7 @@ func (w *writer) nothingWritten(a answer, left *time.Duration, e *entry) error {
 		}
 	}
 	patience -= time.Since(e.begun)
-	if errors.Is(a.err, errDisconnected) {
+	if errors.Is(a.err, natsapi.ErrDisconnected) {
 		patience = w.options.AttemptTimeout // for the connection to come back
 	}
 	if *left = min(*left, patience); *left <= 0 {
@@ -193,7 +194,7 @@ func (w *writer) nothingWritten(a answer, left *time.Duration, e *entry) error {
 func pause(ctx context.Context, a answer, tries int) error {
 	var d time.Duration
 	switch {
-	case errors.Is(a.err, errDisconnected): // the link knows when
+	case errors.Is(a.err, natsapi.ErrDisconnected): // the link knows when
 		return nil
 	case a.verdict == undecided:
 		d = min(time.Millisecond<<min(tries, 7), 100*time.Millisecond)

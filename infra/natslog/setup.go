@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 	"tidemark.dev/infra/internal/natsconn"
 )
 
@@ -33,12 +34,12 @@ func Setup(ctx context.Context, nc *nats.Conn, cfg Config) error {
 		return events.Errorf(events.ErrUnsafeLog, "the log %s is only to be read, so it is not set up", cfg.Origin)
 	}
 	cfg = cfg.withDefaults()
-	l, err := connect(nc, "setup "+cfg.Origin, slog.New(slog.DiscardHandler), DefaultAttemptTimeout)
+	l, err := natsapi.Connect(nc, "setup "+cfg.Origin, slog.New(slog.DiscardHandler), DefaultAttemptTimeout)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	a := newAPI(l, cfg)
+	defer l.Close()
+	a := apiOf(l, cfg)
 	for tries := 0; ; tries++ {
 		again, err := setup(ctx, a, cfg)
 		if !again || ctx.Err() != nil {
@@ -58,26 +59,26 @@ func Setup(ctx context.Context, nc *nats.Conn, cfg Config) error {
 
 // setup takes one look at the stream, and at most one step. again says that it has to look again: a step was taken, by us or under our
 // eyes by another process, or a cluster is not of one mind yet. What the servers hold then decides, whatever they answered.
-func setup(ctx context.Context, a api, cfg Config) (again bool, err error) {
-	info, err := a.streamInfo(ctx)
+func setup(ctx context.Context, a natsapi.API, cfg Config) (again bool, err error) {
+	info, err := a.StreamInfo(ctx)
 	if errors.Is(err, events.ErrNoLog) {
-		var created apiAnswer
-		switch err := a.call(ctx, "STREAM.CREATE."+a.stream, cfg.streamConfig(), &created); {
-		case hasCode(err, codeNoReplicas):
+		var created natsapi.Answer
+		switch err := a.Call(ctx, "STREAM.CREATE."+a.Stream, cfg.streamConfig(), &created); {
+		case natsapi.HasCode(err, codeNoReplicas):
 			return false, events.Errorf(events.ErrUnsafeLog, "the servers cannot keep %d replicas of log %s: %w", cfg.Replicas, cfg.Origin, err)
-		case hasCode(err, codeStoreFailed): // the files of a stream that was deleted a moment ago are still being removed
-			return true, a.unanswered(err)
-		case err != nil && !hasCode(err, codeNameInUse):
-			return false, a.unanswered(err)
+		case natsapi.HasCode(err, codeStoreFailed): // the files of a stream that was deleted a moment ago are still being removed
+			return true, a.Unanswered(err)
+		case err != nil && !natsapi.HasCode(err, codeNameInUse):
+			return false, a.Unanswered(err)
 		}
-		if info, err = a.streamInfo(ctx); err != nil {
+		if info, err = a.StreamInfo(ctx); err != nil {
 			return true, err
 		}
 	}
 	if err != nil {
 		return false, err
 	}
-	if err := unsafe(a.stream, Audit(cfg, info)); err != nil {
+	if err := unsafe(a.Stream, Audit(cfg, info)); err != nil {
 		return false, err
 	}
 	if info.State.LastSeq == 0 {
@@ -88,16 +89,16 @@ func setup(ctx context.Context, a api, cfg Config) (again bool, err error) {
 }
 
 // writeGenesis tries to write the first record. The expectation that the stream is empty lets one of many succeed.
-func writeGenesis(ctx context.Context, a api, cfg Config, domain string) error {
+func writeGenesis(ctx context.Context, a natsapi.API, cfg Config, domain string) error {
 	m, err := genesisMessage(cfg.Origin)
 	if err != nil {
 		return err
 	}
-	answered, _, err := a.link.request(ctx, m)
+	answered, _, err := a.Link.Request(ctx, m)
 	if err != nil {
-		return a.failure("the genesis", err)
+		return a.Failure("the genesis", err)
 	}
-	acknowledged := &acks{stream: a.stream}
+	acknowledged := &acks{stream: a.Stream}
 	acknowledged.domain.Store(&domain)
 	return acknowledged.read(answered, 1).err // to be told if it stays so
 }

@@ -1,6 +1,7 @@
 package natslog
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -106,6 +107,36 @@ func TestSetupAfterACrashWritesTheGenesis(t *testing.T) {
 	if got := info(t, openLog(t, nc, config, Options{})); got.Last != 1 {
 		t.Errorf("%+v", got)
 	}
+}
+
+// TestAGenesisThatComesWhileALogIsOpenedIsNotMissed writes it after the leader has said that there is no first record, and before it says how many there are.
+func TestAGenesisThatComesWhileALogIsOpenedIsNotMissed(t *testing.T) {
+	s := startServer(t, nil)
+	nc := dial(t, s.ClientURL())
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(within(t), config.withDefaults().streamConfig()); err != nil {
+		t.Fatal(err)
+	}
+	p := startProxy(t, s.ClientURL())
+	var begun sync.Once
+	missing := []byte("10037") // no such message
+	begin := func(data []byte) {
+		if bytes.Contains(data, missing) {
+			begun.Do(func() {
+				if err := Setup(within(t), nc, config); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	p.mangle.Store(&begin)
+	if got := info(t, reopen(t, dial(t, p.url()), config, Options{})); got.Last != 1 || got.Terms.Lineage == "" {
+		t.Errorf("%+v", got)
+	}
+	begun.Do(func() { t.Error("nothing came while it was opened") })
 }
 
 func TestAStreamThatDoesNotBeginWithOurGenesisIsForeign(t *testing.T) {

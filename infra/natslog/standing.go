@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 )
 
 // standing is what the leader holds of one message of an append.
@@ -116,11 +117,11 @@ func (e *entry) partly(i int, seq uint64, known int) error {
 func (w *writer) conflict(ctx context.Context, e *entry) (*events.ConflictError, error) {
 	for _, x := range e.expects {
 		var last uint64
-		m, err := w.api.message(ctx, query{LastOf: x.subject})
+		m, err := w.api.Message(ctx, natsapi.Query{LastOf: x.subject})
 		switch {
 		case err == nil:
 			last = m.Sequence
-		case !errors.Is(err, errNoMessage):
+		case !errors.Is(err, natsapi.ErrNoMessage):
 			return nil, err
 		}
 		if last != x.sequence {
@@ -163,15 +164,15 @@ var errProbeStored = errors.New("the servers stored a message that they must ref
 
 // standingByID asks by message id.
 func (w *writer) standingByID(ctx context.Context, m *nats.Msg) (standing, error) {
-	reply, _, err := w.flights.link.request(ctx, probe(m))
+	reply, _, err := w.flights.link.Request(ctx, probe(m))
 	if err != nil {
-		return standing{}, w.api.failure("a probe", err)
+		return standing{}, w.api.Failure("a probe", err)
 	}
 	switch a := w.flights.acks.read(reply, 1); a.verdict {
 	case duplicate:
 		return w.standingAt(ctx, m, a.sequence)
 	case refused:
-		if hasCode(a.err, codeRollup) || hasCode(a.err, codeWrongLastMsgID) {
+		if natsapi.HasCode(a.err, codeRollup) || natsapi.HasCode(a.err, codeWrongLastMsgID) {
 			return standing{}, nil
 		}
 		return standing{}, a.err
@@ -185,8 +186,8 @@ func (w *writer) standingByID(ctx context.Context, m *nats.Msg) (standing, error
 
 // standingAt compares the message with what the leader holds at a sequence.
 func (w *writer) standingAt(ctx context.Context, m *nats.Msg, seq uint64) (standing, error) {
-	got, err := w.api.message(ctx, query{Sequence: seq})
-	if errors.Is(err, errNoMessage) {
+	got, err := w.api.Message(ctx, natsapi.Query{Sequence: seq})
+	if errors.Is(err, natsapi.ErrNoMessage) {
 		return standing{}, events.Errorf(events.ErrUnreachable, "the servers know the id of sequence %d and do not hold it", seq)
 	}
 	if err != nil {
@@ -196,16 +197,16 @@ func (w *writer) standingAt(ctx context.Context, m *nats.Msg, seq uint64) (stand
 }
 
 // compare says whether what is stored is the message. Of a damaged record, its hash tells what it was.
-func (w *writer) compare(m *nats.Msg, got *message) (standing, error) {
+func (w *writer) compare(m *nats.Msg, got *natsapi.Message) (standing, error) {
 	s := standing{sequence: got.Sequence}
 	if got.Subject != m.Subject {
 		return s, nil
 	}
-	if headerOf(got.header, events.HeaderStamp) == headerOf(m.Header, events.HeaderStamp) {
+	if headerOf(got.Header, events.HeaderStamp) == headerOf(m.Header, events.HeaderStamp) {
 		s.same, s.own = true, true
 		return s, nil
 	}
-	stored, err := got.record(w.origin)
+	stored, err := record(got, w.origin)
 	if err != nil && !errors.Is(err, events.ErrDamaged) {
 		return s, err
 	}
@@ -234,7 +235,7 @@ func (w *writer) sinceExpected(ctx context.Context, e *entry) ([]standing, error
 	if e.events == 0 || x.control != "" {
 		return nil, nil
 	}
-	got, err := w.api.message(ctx, query{Sequence: x.sequence + 1, NextOf: x.subject})
+	got, err := w.api.Message(ctx, natsapi.Query{Sequence: x.sequence + 1, NextOf: x.subject})
 	if err != nil {
 		return nil, ignoreMissing(err)
 	}
@@ -247,11 +248,11 @@ func (w *writer) sinceExpected(ctx context.Context, e *entry) ([]standing, error
 	for i := range out {
 		m := &e.messages[i]
 		if i != at {
-			if got, err = w.api.message(ctx, query{Sequence: first + uint64(i)}); err != nil { //nolint:gosec // an index
+			if got, err = w.api.Message(ctx, natsapi.Query{Sequence: first + uint64(i)}); err != nil { //nolint:gosec // an index
 				return nil, ignoreMissing(err)
 			}
 		} else if at > 0 {
-			if got, err = w.api.message(ctx, query{Sequence: first + uint64(at)}); err != nil { //nolint:gosec // an index
+			if got, err = w.api.Message(ctx, natsapi.Query{Sequence: first + uint64(at)}); err != nil { //nolint:gosec // an index
 				return nil, ignoreMissing(err)
 			}
 		}
@@ -263,7 +264,7 @@ func (w *writer) sinceExpected(ctx context.Context, e *entry) ([]standing, error
 }
 
 func ignoreMissing(err error) error {
-	if errors.Is(err, errNoMessage) {
+	if errors.Is(err, natsapi.ErrNoMessage) {
 		return nil
 	}
 	return err

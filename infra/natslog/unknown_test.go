@@ -343,11 +343,11 @@ func TestUnknownOutcomeIsReported(t *testing.T) {
 // not be written by a buffer that is flushed late.
 func TestNothingIsSentLater(t *testing.T) {
 	p, l, direct := lossy(t, nil, config, Options{AttemptTimeout: 300 * time.Millisecond})
-	if l.writer.api.link.nc.Opts.ReconnectBufSize >= 0 {
+	if l.writer.api.Link.Conn().Opts.ReconnectBufSize >= 0 {
 		t.Error("the client library keeps what is published without a connection")
 	}
 	p.cut(true)
-	eventually(t, "the log notices", func() bool { return l.writer.api.link.present().isOver() })
+	eventually(t, "the log notices", func() bool { return l.writer.api.Link.Present().IsOver() })
 	_, err := l.Append(within(t), events.One(about(entity(1), 1), events.ExpectAny()))
 	wantCode(t, err, events.ErrUnreachable)
 	p.cut(false)

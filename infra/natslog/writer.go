@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 	"tidemark.dev/infra/internal/room"
 )
 
@@ -35,7 +36,7 @@ const (
 // again for the same reason. Entries of different entities have no order among each other.
 type writer struct {
 	origin  string
-	api     api
+	api     natsapi.API
 	id      *identity
 	flights *flights
 	queue   *queue
@@ -53,8 +54,8 @@ type writer struct {
 	busy   atomic.Bool    // something was stored since the last look at the identity
 }
 
-func newWriter(origin string, a api, id *identity, acknowledgements *acks, o Options) (*writer, error) {
-	f, err := newFlights(a.link, acknowledgements, o.AttemptTimeout)
+func newWriter(origin string, a natsapi.API, id *identity, acknowledgements *acks, o Options) (*writer, error) {
+	f, err := newFlights(a.Link, acknowledgements, o.AttemptTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,7 @@ func newWriter(origin string, a api, id *identity, acknowledgements *acks, o Opt
 		room: room.New(o.MaxPending, errClosed), landed: make(chan struct{}, 1), batch: make(chan struct{}, maxBatchesInFlight),
 	}
 	w.ctx, w.giveUp = context.WithCancelCause(context.Background())
-	a.link.onDenied(func(operation, subject string) {
+	a.Link.OnDenied(func(operation, subject string) {
 		if operation == "Publish" {
 			f.forbid(subject)
 		}
@@ -255,10 +256,10 @@ func (w *writer) tend() {
 	sweep := time.NewTicker(max(w.options.AttemptTimeout/16, time.Millisecond))
 	defer sweep.Stop()
 	for {
-		epoch := w.flights.link.present()
+		epoch := w.flights.link.Present()
 		var broke <-chan struct{}
-		if !epoch.isOver() {
-			broke = epoch.over
+		if !epoch.IsOver() {
+			broke = epoch.Over()
 		}
 		select {
 		case <-broke:

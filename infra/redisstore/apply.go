@@ -71,7 +71,7 @@ func checkCommit(def *projections.Definition, c *projections.Commit) error {
 func checkEntries(def *projections.Definition, w *projections.Write) error {
 	for _, list := range [...][]projections.IndexEntry{w.Unindex, w.Index} {
 		for _, e := range list {
-			if e.Index != projections.ParkedIndex && (e.Index < 0 || e.Index >= len(def.Indexes) || e.Index >= projections.MaxIndexes) {
+			if e.Index < projections.FirstIndex || e.Index >= len(def.Indexes) || e.Index >= projections.MaxIndexes {
 				return events.Errorf(projections.ErrUnknownIndex, "the projection %q has no index %d; nothing was written", def.Name, e.Index)
 			}
 		}

@@ -336,6 +336,8 @@ func TestAServerThatForgotTheScriptsIsToldThemAgain(t *testing.T) {
 func TestAKilledServerComesBackWithWholeCommits(t *testing.T) {
 	server := redistest.Start(t)
 	ctx := t.Context()
+	// While the disk is busy with a sync of every second, the server answers first and writes its file later.
+	must(t, server.Client().ConfigSet(ctx, "appendfsync", "always").Err())
 	s := open(t, server.Client())
 	must(t, s.Create(ctx, generation(1), header(0, 1)))
 	answered := make(chan uint64, 1<<20) // so that the writer never waits

@@ -9,8 +9,11 @@ const score = "0"
 
 // indexName returns what stands behind a partition's index infix.
 func indexName(def *projections.Definition, index int) string {
-	if index == projections.ParkedIndex {
+	switch index {
+	case projections.ParkedIndex:
 		return projections.ParkedIndexName
+	case projections.ExpiryIndex:
+		return projections.ExpiryIndexName
 	}
 	return def.Indexes[index].Name
 }
@@ -27,19 +30,19 @@ type touchedIndex struct {
 
 // touchedBy counts the entries of a commit. One without any costs a look at each document.
 func touchedBy(c *projections.Commit) (t touched) {
-	var counts [1 + projections.MaxIndexes]touchedIndex
+	var counts [projections.MaxIndexes - projections.FirstIndex]touchedIndex
 	for i := range c.Writes {
 		w := &c.Writes[i]
 		for _, e := range w.Unindex {
-			counts[1+e.Index].gone++
+			counts[e.Index-projections.FirstIndex].gone++
 		}
 		for _, e := range w.Index {
-			counts[1+e.Index].come++
+			counts[e.Index-projections.FirstIndex].come++
 		}
 	}
 	for i := range counts {
 		if x := counts[i]; x.gone+x.come > 0 {
-			x.index = i - 1
+			x.index = i + projections.FirstIndex
 			t.list = append(t.list, x)
 		}
 	}

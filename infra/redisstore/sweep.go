@@ -96,7 +96,7 @@ func (s *Store) unlink(ctx context.Context, key string) error {
 	return s.client.Unlink(ctx, key).Err()
 }
 
-// sweepListed removes the documents that a partition without a header lists, the list, the change log, and the index of parked documents.
+// sweepListed removes the documents that a partition without a header lists, the list, the change log, and the indexes that every read model has.
 func (s *Store) sweepListed(ctx context.Context, g projections.Generation, partition int) error {
 	names := s.names.of(g).at(partition)
 	for {
@@ -111,7 +111,7 @@ func (s *Store) sweepListed(ctx context.Context, g projections.Generation, parti
 			return err
 		}
 		if len(members) == 0 {
-			return s.sweepOthers(ctx, g, partition, names.changes, names.index+projections.ParkedIndexName)
+			return s.sweepOthers(ctx, g, partition, names.changes, names.index+projections.ParkedIndexName, names.index+projections.ExpiryIndexName)
 		}
 		if err := s.sweepDocuments(ctx, g, partition, members); err != nil {
 			return err

@@ -152,7 +152,8 @@ func TestDropRemovesWhateverItsKeysHold(t *testing.T) {
 		fill(t, s, g, 0, 10)
 		for _, k := range []string{
 			"tm:{flights.1.00}:keys", "tm:{flights.1.00}:doc:k1", "tm:{flights.1.01}:head", "tm:{flights.1.07}:head", "tm:{flights.1.07}:doc:a",
-			"tm:{flights.1.08}:keys",
+			"tm:{flights.1.08}:keys", "tm:{flights.1.00}:changes", "tm:{flights.1.01}:changes", "tm:{flights.1.00}:idx:by_delay", "tm:{flights.1.01}:idx:_parked",
+			"tm:{flights.1.09}:idx:by_delay", "tm:{flights.1.09}:changes",
 		} {
 			must(t, client.Set(ctx, k, "no hash", 0).Err())
 		}
@@ -160,6 +161,27 @@ func TestDropRemovesWhateverItsKeysHold(t *testing.T) {
 		if left := dump(t, client); len(left) != 0 {
 			t.Fatalf("left are %v", left)
 		}
+	})
+}
+
+// What no list of keys names is found by the walk: an index of whatever name, of a partition that has nothing else.
+func TestCreateRemovesIndexesAndTheChangeLogOfAnEarlierPartition(t *testing.T) {
+	each(t, func(t *testing.T, client *redis.Client) {
+		ctx, s, g := t.Context(), open(t, client), generation(2)
+		must(t, s.Create(ctx, g, header(0, 1)))
+		must(t, client.ZAdd(ctx, "tm:{flights.1.00}:idx:by_delay", redis.Z{Member: "p0000000000000000001a"}).Err())
+		before := dump(t, client)
+		for _, k := range []string{"tm:{flights.1.01}:idx:by_delay", "tm:{flights.1.01}:idx:of_a_version_before", "tm:{flights.1.01}:idx:_parked"} {
+			must(t, client.ZAdd(ctx, k, redis.Z{Member: "p0000000000000000001a"}).Err())
+		}
+		must(t, client.RPush(ctx, "tm:{flights.1.01}:changes", "1", "2 1:a,").Err())
+		must(t, client.Set(ctx, "tm:{flights.1.01}:idx:spoilt", "no sorted set", 0).Err())
+		h := header(1, 1)
+		h.State = projections.Building
+		must(t, open(t, client).Create(ctx, g, h)) // another process, which has not walked yet
+		after := dump(t, client)
+		delete(after, "tm:{flights.1.01}:head")
+		sameDump(t, after, before)
 	})
 }
 

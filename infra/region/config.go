@@ -26,10 +26,15 @@ const (
 	Projector
 	// Client publishes and queries. It sets nothing up.
 	Client
+	// Publisher publishes, and reads the log. It sets nothing up, and needs neither Redis nor the region's state.
+	Publisher
 )
 
 // Tends reports whether a role sets the log and the region's state up and keeps them.
 func (r Role) Tends() bool { return r == Whole || r == Writer }
+
+// reads reports whether a role uses the read models.
+func (r Role) reads() bool { return r != Writer && r != Publisher }
 
 // Config says what a region is made of. Name, and either DataDir or NATS, are required.
 type Config struct {
@@ -128,5 +133,5 @@ func (c Config) OneRedis() bool {
 
 // needsDir reports whether servers of our own keep data.
 func (c Config) needsDir() bool {
-	return c.NATS == "" || c.Role != Writer && c.RedisOptions == nil && ownRedis(c.Redis)
+	return c.NATS == "" || c.Role.reads() && c.RedisOptions == nil && ownRedis(c.Redis)
 }

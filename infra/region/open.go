@@ -37,6 +37,9 @@ func Open(ctx context.Context, c Config) (*Region, error) {
 		return nil, events.Errorf(embedded.ErrBadAddress, "region %s has a running NATS and no running Redis; nothing was started", c.Name).
 			Hint("Name the address of its Redis.")
 	}
+	if c.NATS == "" && c.Role == Publisher {
+		return nil, events.Errorf(embedded.ErrBadAddress, "region %s has no address of a running NATS; nothing was started", c.Name)
+	}
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -75,12 +78,12 @@ func open(ctx context.Context, c Config) (*Region, error) {
 	if err := r.openNATS(ctx, dir); err != nil {
 		return r, err
 	}
-	if c.Role != Writer {
+	if c.Role.reads() {
 		if err := r.openRedis(ctx, dir); err != nil {
 			return r, err
 		}
 	}
-	if err := r.openLog(ctx); err != nil {
+	if err := r.openLog(ctx); err != nil || c.Role == Publisher {
 		return r, err
 	}
 	if c.Role != Writer {
@@ -128,6 +131,7 @@ func (r *Region) openNATS(ctx context.Context, dir *embedded.Dir) error {
 	}
 	r.nats = nc
 	r.onClose(nc.Close)
+	r.onClose(r.attached.close)
 	return nil
 }
 

@@ -20,10 +20,11 @@ type Region struct {
 	config    Config
 	log       events.Log
 	copy      events.Copy
+	attached  attached // streams that are not ours
 	floors    events.Floors
 	head      events.Leader // nil where the region leads
 	signals   projections.Signals
-	store     *redisstore.Store // nil for a writer
+	store     *redisstore.Store // nil for a role that does not read
 	redis     redis.UniversalClient
 	nats      *nats.Conn
 	server    *embedded.NATS // nil when it is not ours

@@ -22,7 +22,7 @@ func Of(t *topology.Topology, name string, role Role, env topology.Environment) 
 		return Config{}, err
 	}
 	var redisOptions *redis.UniversalOptions
-	if role != Writer { // a writer uses no Redis, and may not have its secret
+	if role.reads() { // another one uses no Redis, and may not have its secret
 		if redisOptions, err = dial.Redis(at.Redis, env); err != nil {
 			return Config{}, err
 		}

@@ -56,6 +56,9 @@ func (oneRecord) History(context.Context, events.Entity, uint64) iter.Seq2[event
 func (oneRecord) LastControl(context.Context, string) (events.Record, error) {
 	return events.Record{}, nil
 }
+func (oneRecord) Controls(context.Context, string, uint64) iter.Seq2[events.Record, error] {
+	return nil
+}
 
 func TestRecordsAreCompared(t *testing.T) {
 	stored := time.Date(2026, 5, 1, 12, 0, 0, 7, time.UTC)

@@ -24,6 +24,7 @@ type projection struct {
 	records, written, removed       metric.Int64Counter
 	took, batch, delay              metric.Float64Histogram
 	parked, refolds, resyncs, fence metric.Int64Counter
+	skips, released, ignored        metric.Int64Counter
 	replays                         metric.Int64Counter
 	gauges                          projectionGauges
 
@@ -61,12 +62,15 @@ func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
 	p.delay = m.histogram("tidemark_projection_delay_seconds", "s",
 		"From when the broker stored the oldest record of a batch to its commit. Live generations only.", seconds())
 	p.parked = m.counter("tidemark_projection_parked_total", "{document}", "Documents whose fold stopped at an event that cannot be applied.")
+	p.skips = m.counter("tidemark_projection_skips_total", "{skip}", "Skips that were met in the log: events that are passed over for one document.")
+	p.released = m.counter("tidemark_projection_released_total", "{document}", "Parked documents that were folded again because of a skip.")
+	p.ignored = m.counter("tidemark_projection_skip_records_ignored_total", "{record}", "Records under the name of skip records that nobody obeys.")
 	p.refolds = m.counter("tidemark_projection_refolds_total", "{document}", "Documents folded again, because they were not what was written.")
 	p.resyncs = m.counter("tidemark_projection_resyncs_total", "{resync}", "How often the stored checkpoints were not the remembered ones.")
 	p.fence = m.counter("tidemark_projection_fenced_total", "{refusal}", "Writes that the store refused because of another owner.")
 	p.replays = m.counter("tidemark_projection_replays_total", "{replay}", "Replays that ended: equal, different, uncompared, or failed.")
 	g := &p.gauges
-	g.state = m.gauge("tidemark_projection_state", "1", "1 for the state that the projector is in: starting, following, waiting or refused.")
+	g.state = m.gauge("tidemark_projection_state", "1", "1 for the state that the projector is in: starting, following, waiting, refused or paused.")
 	g.generation = m.gauge("tidemark_projection_generation", "{generation}", "Number of the live generation.")
 	g.known = m.gauge("tidemark_projection_lag_known", "1", "Whether it is known how far the read model is behind this region's copy of the log.")
 	g.checkpoint = m.gauge("tidemark_projection_checkpoint_sequence", "{sequence}", "Smallest checkpoint of the live generation's partitions.")
@@ -99,10 +103,14 @@ func (p *projection) of(name string) *model {
 	return m
 }
 
-// Changed takes note of the state.
+// Changed takes note of the state. Without one, this process has nothing to say about the projection any more.
 func (p *projection) Changed(s projections.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.State == "" {
+		delete(p.known, s.Projection)
+		return
+	}
 	p.of(s.Projection).state = s.State
 }
 
@@ -147,6 +155,16 @@ func (p *projection) Committed(c *projector.Committed) {
 
 // Parked counts a document.
 func (p *projection) Parked(d projector.Parked) { p.add(p.parked, 1, d.Projection) }
+
+// Skipped counts what a skip record did.
+func (p *projection) Skipped(s projector.Skipped) {
+	if s.Ignored != "" {
+		p.add(p.ignored, 1, s.Projection)
+		return
+	}
+	p.add(p.skips, s.Added, s.Projection)
+	p.add(p.released, s.Released, s.Projection)
+}
 
 // Refolded counts documents.
 func (p *projection) Refolded(name string, documents int, _ time.Duration) {
@@ -198,6 +216,7 @@ func (p *projection) observeModel(o metric.Observer, name string, m *model, now 
 	g, by := &p.gauges, labels("projection", name)
 	for _, state := range [...]projections.ProjectorState{
 		projections.ProjectorStarting, projections.ProjectorFollowing, projections.ProjectorWaiting, projections.ProjectorRefused,
+		projections.ProjectorPaused,
 	} {
 		o.ObserveInt64(g.state, flag(m.state == state), labels("projection", name, "state", string(state)))
 	}

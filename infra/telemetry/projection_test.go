@@ -10,6 +10,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/skips"
 )
 
 // settled waits until the projector has shown a checkpoint.
@@ -66,6 +67,33 @@ func TestAProjectorShowsWhatItDoesAndWhereItStands(t *testing.T) {
 		s = scraped(t, tel)
 		s.is(6, "tidemark_projection_records_total", append(of, "role", "replay")...)
 		s.is(2, "tidemark_projection_generation", of...)
+	})
+}
+
+func TestSkipsAreCountedAndRecordsThatNobodyObeysToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel, w := newTelemetry(t, nil), newWorld()
+		defer w.log.Close()
+		for i, n := range []int{1, 2, 3, 13, 5} { // 13 parks the document of a0
+			if _, err := w.log.Append(context.Background(), events.One(deposited(i, n), events.ExpectAny())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := skips.Write(context.Background(), w.log, "accounts", skips.Skip{Key: "a0", Sequence: 5}, ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := skips.Write(context.Background(), w.log, "accounts", skips.Skip{Key: "a1", Sequence: 3}, ""); err != nil {
+			t.Fatal(err)
+		}
+		w.log.StoreRaw("ctl.us.skip.accounts", nil, []byte("junk"))
+		w.project(t, w.log, tel.Projector())
+		defer func() { w.end() }()
+		s := settled(t, func() *scrape { <-time.After(time.Second); return scraped(t, tel) }, 9)
+		of := []string{"projection", "accounts"}
+		s.is(0, "tidemark_projection_parked_documents", of...)
+		s.is(2, "tidemark_projection_skips_total", of...)
+		s.is(1, "tidemark_projection_released_total", of...)
+		s.is(1, "tidemark_projection_skip_records_ignored_total", of...)
 	})
 }
 

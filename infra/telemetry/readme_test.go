@@ -63,6 +63,7 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	tel.ObserveFloors("us", &floorsOf{list: []events.Floor{{Region: "us", Sequence: 9, Connected: true}}})
 	tel.Requests().Begin(ctx, "GET")("/v1/status", 200, "")
 	tel.Requests().Waited(ctx, time.Second, "")
+	tel.Queries().Asked(ctx, "get")("")
 	tel.Requests().Watching(ctx)("")
 	o := tel.Projector()
 	o.Changed(projections.Status{Projection: "accounts", State: projections.ProjectorFollowing})
@@ -73,6 +74,8 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 		})
 	}
 	o.Parked(projector.Parked{Projection: "accounts"})
+	o.Skipped(projector.Skipped{Projection: "accounts", Added: 1, Released: 1})
+	o.Skipped(projector.Skipped{Projection: "accounts", Ignored: "why"})
 	o.Refolded("accounts", 1, time.Second)
 	o.Resynced("accounts")
 	o.Fenced("accounts")

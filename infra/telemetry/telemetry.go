@@ -46,7 +46,7 @@ type Options struct {
 }
 
 // Telemetry is what one process shows. It is safe for concurrent use. Its parts are handed to whom they observe: Log or Appender, Projector,
-// Requests; ObserveCopy and ObserveFloors are told whom to ask.
+// Requests, Queries; ObserveCopy and ObserveFloors are told whom to ask.
 type Telemetry struct {
 	meter    metric.Meter
 	provider *sdk.MeterProvider
@@ -58,6 +58,7 @@ type Telemetry struct {
 	replication replication
 	projection  *projection
 	requests    *Requests
+	queries     *Queries
 
 	mu      sync.Mutex
 	closed  bool
@@ -104,6 +105,7 @@ func (t *Telemetry) instruments(version string) error {
 	t.replication.make(&m)
 	t.projection = newProjection(&m, t.region, t.tracer)
 	t.requests = newRequests(&m)
+	t.queries = newQueries(&m)
 	return errors.Join(m.errs...)
 }
 

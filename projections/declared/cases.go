@@ -60,8 +60,8 @@ func (r *reader) readCases(n *yaml.Node, p *Projection) []Case {
 		}
 		c := Case{Name: r.text(found["name"], "a test's name"), Line: item.Line}
 		r.list(found["given"], "given", func(item *yaml.Node) {
-			if e, ok := r.event(item); ok {
-				c.given = append(c.given, newRecord(uint64(len(c.given))+1, e))
+			if record := r.given(item, uint64(len(c.given))+1, p.mapping != nil); record != nil {
+				c.given = append(c.given, record)
 			}
 		})
 		if n := found["expect"]; n != nil {
@@ -89,9 +89,32 @@ func (r *reader) expected(k, v *yaml.Node, p *Projection) expected {
 			r.find(k, ErrUnknownKey, "%s names %q, which is no field", "expect", clip(k.Value))
 			return
 		}
-		e.values = append(e.values, expectedValue{i, r.literal(v, p.fields[i].initial.kind, k.Value).String()})
+		e.values = append(e.values, expectedValue{i, r.literal(v, &p.fields[i], k.Value).String()})
 	})
 	return e
+}
+
+// given reads an event or a mark, or a message; nil after a finding.
+func (r *reader) given(n *yaml.Node, seq uint64, messages bool) *events.Record {
+	if messages {
+		return r.message(n, seq)
+	}
+	if valueOfKey(n, "mark") == nil {
+		if e, ok := r.event(n); ok {
+			return newRecord(seq, e)
+		}
+		return nil
+	}
+	found := r.object(n, markPlace())
+	if found["mark"] == nil {
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, found["mark"].Value)
+	if err != nil {
+		r.find(found["mark"], ErrBadValue, "mark must be a time of RFC 3339, such as 2001-01-31T09:15:00Z")
+		return nil
+	}
+	return newMark(seq, at)
 }
 
 func (r *reader) event(n *yaml.Node) (e events.Event, ok bool) {

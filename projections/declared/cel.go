@@ -7,17 +7,17 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
-
-	"tidemark.dev/projections"
 )
 
 // celValue returns a value as CEL has it.
-func celValue(v value) ref.Val {
+func (c *call) celValue(v value) ref.Val {
 	switch v.kind {
-	case projections.KindInt:
+	case kindInt:
 		return types.Int(v.n)
-	case projections.KindBool:
+	case kindBool:
 		return types.Bool(v.b)
+	case kindList:
+		return c.list(v.list)
 	default:
 		return types.String(v.s)
 	}
@@ -25,40 +25,41 @@ func celValue(v value) ref.Val {
 
 // celOf returns a JSON value as CEL has it. A number that is no integer becomes an error, which only those meet who use it.
 func celOf(n *node, name string) ref.Val {
-	switch n.shape {
+	switch n.shape() {
 	case aBool:
-		return types.Bool(n.flag)
+		return types.Bool(n.flag())
 	case aString:
-		return types.String(n.text)
+		return types.String(n.str())
 	case aNumber:
 		if i, ok := integer(n.text); ok {
 			return types.Int(i)
 		}
 		return types.WrapErr(notInteger(name, n.text))
 	case aList, anObject:
-		if n.cel == nil {
-			n.cel = whole(n, name)
+		n.open()
+		if n.in.cel == nil {
+			n.in.cel = whole(n, name)
 		}
-		return n.cel
+		return n.in.cel
 	default:
 		return types.NullValue
 	}
 }
 
 func whole(n *node, name string) ref.Val {
-	if n.shape == anObject {
-		return &object{n, name}
+	if n.shape() == anObject {
+		return &object{n.in, name}
 	}
-	list := make([]ref.Val, len(n.list))
-	for i := range n.list {
-		list[i] = celOf(&n.list[i], "an item of "+name)
+	list := make([]ref.Val, len(n.in.list))
+	for i := range n.in.list {
+		list[i] = celOf(&n.in.list[i], "an item of "+name)
 	}
 	return types.NewRefValList(types.DefaultTypeAdapter, list)
 }
 
 // object is a JSON object for CEL. It can be asked for a name, and not walked through: its names have no order that means anything.
 type object struct {
-	n    *node
+	in   *inside
 	name string
 }
 
@@ -74,7 +75,7 @@ func (o *object) Get(index ref.Val) ref.Val {
 		return types.WrapErr(because("%s is an object: its names are strings", o.name))
 	}
 	full := o.name + "." + clip(string(name))
-	if m := o.n.member(string(name)); m != nil {
+	if m := o.in.member(string(name)); m != nil {
 		return celOf(m, full)
 	}
 	return types.WrapErr(because("%s is missing", full))
@@ -86,7 +87,7 @@ func (o *object) IsSet(field ref.Val) ref.Val { return o.Contains(field) }
 // Contains reports whether a name is there.
 func (o *object) Contains(v ref.Val) ref.Val {
 	name, ok := v.(types.String)
-	return types.Bool(ok && o.n.member(string(name)) != nil)
+	return types.Bool(ok && o.in.member(string(name)) != nil)
 }
 
 // Equal is an error: what would be compared is not said anywhere.

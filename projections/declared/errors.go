@@ -30,7 +30,7 @@ const (
 	ErrForbidden = events.Code("projection-not-deterministic")
 	// ErrTooDear: an expression that may cost more than the bound.
 	ErrTooDear = events.Code("projection-too-dear")
-	// ErrUnsupported: what is planned, and not there yet.
+	// ErrUnsupported: what is not there, or not there yet.
 	ErrUnsupported = events.Code("projection-unsupported")
 
 	// ErrTestFailed: the events of a test did not become the documents that it expects.
@@ -84,9 +84,6 @@ func (e *Invalid) coded() *events.Error {
 		Hint("Mend what is named; tidemark projection check shows it line by line.")
 }
 
-// reason says why an event cannot be applied. It is a function of the definition, the event and the document alone.
-type reason struct{ text string }
-
-func (r *reason) Error() string { return r.text }
-
-func because(format string, args ...any) error { return &reason{fmt.Sprintf(format, args...)} }
+// because returns why an event cannot be applied. It is a function of the definition, the event and the document alone, and values in it stand
+// between double quotes.
+func because(format string, args ...any) error { return projections.Because(format, args...) }

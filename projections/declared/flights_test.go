@@ -111,12 +111,13 @@ func TestTheDeclaredFlightsBecomeTheDocumentsOfThoseInGo(t *testing.T) {
 type stored struct {
 	items   []query.Item
 	digests []projections.Digest
+	store   *memstore.Store
 }
 
 func TestAProjectorStoresTheSameBytesAndDigestsForBoth(t *testing.T) {
 	all := flown(t)
 	for _, p := range pairs(t) {
-		inGo, here := project(t, p[0], all), project(t, p[1], all)
+		inGo, here := project(t, p[0], all, projector.Options{}), project(t, p[1], all, projector.Options{})
 		if len(inGo.items) < 200 || !reflect.DeepEqual(inGo.items, here.items) {
 			t.Errorf("%s: the documents differ", p[0].Definition().Name)
 		}
@@ -127,7 +128,7 @@ func TestAProjectorStoresTheSameBytesAndDigestsForBoth(t *testing.T) {
 }
 
 // project runs a projector over events until all are applied.
-func project(t *testing.T, p projections.Projection, all []events.Event) (out stored) {
+func project(t *testing.T, p projections.Projection, all []events.Event, options projector.Options) (out stored) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -142,7 +143,7 @@ func project(t *testing.T, p projections.Projection, all []events.Event) (out st
 		if err != nil {
 			t.Fatal(err)
 		}
-		worker, err := projector.New(p, log, store, kv, memstore.NewLeases(), projector.Options{})
+		worker, err := projector.New(p, log, store, kv, memstore.NewLeases(), options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,8 +177,77 @@ func project(t *testing.T, p projections.Projection, all []events.Event) (out st
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		out.store = store
 	})
 	return out
+}
+
+// landings has what the flights' own projections have not: a list, a set, an index of two fields.
+const landings = `
+projection: landings
+version: 1
+fields: {landed: int, last: {kind: list, keep: 5}, origins: set, near: {kind: set, default: [none]}, far: bool}
+indexes: {by_landed: landed, by_far: [far, landed]}
+on:
+  - event: FlightLanded
+    entity: airport
+    do:
+      - {count: landed, append: {last: data.date}, collect: {origins: data.origin}}
+      - {collect: {near: data.origin}, when: data.distance < 300 && !(data.origin in doc.near)}
+      - {remove: {near: data.origin}, when: data.distance < 300 && data.delay > 60}
+      - set: {far: size(doc.origins) > 20}
+`
+
+// A projector that remembers one document writes and reads back every list again and again.
+func TestAProjectorStoresListsSetsAndIndexes(t *testing.T) {
+	all, p := flown(t)[:8_000], parse(t, landings)
+	want := declared.Fold(p, records(all))
+	got := project(t, p, all, projector.Options{CacheDocuments: 1, Batch: 50})
+	if len(got.items) != len(want.Documents) || len(got.items) < 150 {
+		t.Fatalf("there are %d documents, expected %d", len(got.items), len(want.Documents))
+	}
+	def, entries := p.Definition(), 0
+	for i, item := range got.items {
+		if d := want.Documents[i]; item.Key != d.Key || item.Parked != "" || !slices.Equal(item.Document.Values, d.Values) {
+			t.Errorf("%s is %v, expected %v", item.Key, item.Document.Values, d.Values)
+		}
+	}
+	for i := range projections.DefaultPartitions {
+		g := projections.Generation{Projection: def.Name, Number: 1, Partitions: projections.DefaultPartitions}
+		_, found, err := got.store.Find(context.Background(), g, def, i, projections.IndexQuery{Index: "by_far", Limit: 1_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if value, ok := def.IndexValue("by_far", &f.Document); !ok || value != f.Value {
+				t.Errorf("%s is under %q, expected %q", f.Key, f.Value, value)
+			}
+		}
+		entries += len(found)
+	}
+	if entries != len(got.items) {
+		t.Errorf("the index has %d entries, and there are %d documents", entries, len(got.items))
+	}
+}
+
+func TestADeclaredIndexIsTheSameAsOneInGo(t *testing.T) {
+	text, err := os.ReadFile("../flights/airports.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	airports, err := flights.Airports()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inGo, err := airports.(*projections.Typed[flights.Airport]).Indexed(projections.Index{Name: "late", Fields: []string{"delay_total"}},
+		projections.Index{Name: "busy", Fields: []string{"arrivals", "departures"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := *parse(t, string(text)+"indexes: {late: delay_total, busy: [arrivals, departures]}\n").Definition()
+	if d.Meaning = ""; !reflect.DeepEqual(d, *inGo.Definition()) {
+		t.Errorf("in Go it is %+v, and declared %+v", inGo.Definition(), d)
+	}
 }
 
 // one returns one event as a log would hold it.

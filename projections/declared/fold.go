@@ -2,10 +2,11 @@ package declared
 
 import (
 	"bytes"
-	"errors"
+	"encoding/json"
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -32,19 +33,25 @@ type Unrouted struct {
 	Reason   string
 }
 
+// entry is a document that is being folded.
+type entry struct {
+	state    projections.State
+	exists   bool
+	document Document
+}
+
 // Fold applies records to a projection, be it declared or written in Go, in memory and without servers: for tests, and to look at a sample. It
-// does what a projector does: a document whose fold fails is parked and stays as it was, later events leave it alone.
+// does what a projector does: a document whose fold fails is parked and stays as it was before the event, later events leave it alone. A mark removes
+// the documents that have expired.
 func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
-	type entry struct {
-		state    projections.State
-		exists   bool
-		document Document
-	}
 	all := map[string]*entry{}
 	out := Outcome{Fields: p.Definition().Fields}
 	var ops projections.Ops
 	for r := range records {
-		if r.Kind != events.KindEvent {
+		if at, ok := events.MarkTime(r); ok {
+			expire(p.Definition(), all, at)
+		}
+		if r.Kind != events.KindEvent && r.Kind != events.KindMessage {
 			continue
 		}
 		ops.Reset()
@@ -52,7 +59,7 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 		for i := range ops.List() {
 			op := &ops.List()[i]
 			if op.Key == "" {
-				out.Unrouted = append(out.Unrouted, Unrouted{r.Sequence, op.Err.Error()})
+				out.Unrouted = append(out.Unrouted, Unrouted{r.Sequence, projections.ReasonOf(op.Err)})
 				continue
 			}
 			d := all[op.Key]
@@ -60,19 +67,13 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 				d = &entry{state: p.NewState(), document: Document{Key: op.Key}}
 				all[op.Key] = d
 			}
-			if d.document.Parked != "" {
-				continue
+			if d.document.Parked != "" || slices.ContainsFunc(ops.List()[:i], func(before projections.Op) bool { return before.Key == op.Key }) {
+				continue // stopped earlier, or changed together with its first operation
 			}
-			err := op.Err
-			if err == nil {
-				err = p.Fold(d.state, r, op)
-			}
-			d.exists = !errors.Is(err, projections.Delete)
-			switch {
-			case !d.exists:
-				d.state = p.NewState()
-			case err != nil:
-				d.document.Parked, d.document.ParkedAt = err.Error(), r.Sequence
+			var err error
+			if d.state, d.exists, err = change(p, d.state, d.exists, r, ops.List()[i:]); err != nil {
+				d.exists = true
+				d.document.Parked, d.document.ParkedAt = projections.ReasonOf(err), r.Sequence
 			}
 		}
 	}
@@ -83,6 +84,28 @@ func Fold(p projections.Projection, records iter.Seq[*events.Record]) Outcome {
 		}
 	}
 	return out
+}
+
+// newMark returns the mark of a time.
+func newMark(seq uint64, at time.Time) *events.Record {
+	data, err := json.Marshal(events.Mark{Time: at})
+	if err != nil {
+		panic(err) // the years are those of RFC 3339
+	}
+	return &events.Record{Sequence: seq, Kind: events.KindControl, Time: at, Control: events.Control{Name: events.ControlMark, Data: data}}
+}
+
+// expire removes the documents that a mark removes.
+func expire(d *projections.Definition, all map[string]*entry, mark time.Time) {
+	i := slices.IndexFunc(d.Fields, func(f projections.Field) bool { return f.Name == d.Expires })
+	if i < 0 {
+		return
+	}
+	for key, e := range all {
+		if e.exists && projections.Expired(e.state.AppendFields(nil)[i], e.document.Parked, mark) {
+			delete(all, key)
+		}
+	}
 }
 
 // Digest returns the digest of the outcome's documents without their positions: equal outcomes have equal ones.

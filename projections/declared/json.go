@@ -1,6 +1,7 @@
 package declared
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -27,11 +28,14 @@ func (s shape) String() string {
 	return [...]string{"null", "a boolean", "a number", "a string", "a list", "an object"}[s]
 }
 
-// node is a JSON value.
+// node is a JSON value that has been checked. What is inside of it is read when somebody asks: most of what an event carries, nobody asks for.
 type node struct {
-	shape   shape
-	flag    bool
-	text    string // of a string; of a number as it is written
+	text string // as it is written, without blanks around it
+	in   *inside
+}
+
+// inside is what is in a list or an object.
+type inside struct {
 	list    []node
 	members []member
 	cel     ref.Val // the same for CEL, made when it is first needed: an expression may ask for it at every item of a list
@@ -42,42 +46,116 @@ type member struct {
 	value node
 }
 
+func (n *node) shape() shape {
+	switch n.text[0] {
+	case '{':
+		return anObject
+	case '[':
+		return aList
+	case '"':
+		return aString
+	case 't', 'f':
+		return aBool
+	case 'n':
+		return aNull
+	default:
+		return aNumber
+	}
+}
+
+// flag returns a boolean.
+func (n *node) flag() bool { return n.text[0] == 't' }
+
+// str returns a string.
+func (n *node) str() string { return unquoted(n.text) }
+
+func unquoted(text string) string {
+	if strings.IndexByte(text, '\\') < 0 {
+		return text[1 : len(text)-1]
+	}
+	var s string
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return text // it has been checked
+	}
+	return s
+}
+
+// items returns the values of a list.
+func (n *node) items() []node {
+	n.open()
+	return n.in.list
+}
+
 // member returns the value of a name, nil when it is not there.
 func (n *node) member(name string) *node {
-	for i := range n.members {
-		if n.members[i].name == name {
-			return &n.members[i].value
+	if n.text[0] != '{' {
+		return nil
+	}
+	n.open()
+	return n.in.member(name)
+}
+
+func (in *inside) member(name string) *node {
+	for i := range in.members {
+		if in.members[i].name == name {
+			return &in.members[i].value
 		}
 	}
 	return nil
 }
 
+// open reads what is in a list or an object, but not what is in that.
+func (n *node) open() {
+	if n.in == nil {
+		n.in = &inside{}
+		n.in.read(n.text, &wanted{all: true})
+	}
+}
+
+// read reads a list, or of an object the names that are wanted.
+func (in *inside) read(text string, w *wanted) {
+	object := text[0] == '{'
+	for i := next(text, 1); i < len(text)-1; i = next(text, i) {
+		name := ""
+		if object {
+			end, escaped := behindString(text, i)
+			if name = text[i+1 : end-1]; escaped {
+				name = unquoted(text[i:end])
+			}
+			i = next(text, end)
+		}
+		end := behind(text, i)
+		switch value := (node{text: text[i:end]}); {
+		case !object:
+			in.list = append(in.list, value)
+		case w.has(name):
+			in.members = append(in.members, member{name, value})
+		}
+		i = end
+	}
+}
+
 // put sets a name to a value.
 func (n *node) put(name string, v node) {
+	if v.in != nil {
+		v.in.cel = nil // it knows its old name
+	}
 	if there := n.member(name); there != nil {
 		*there = v
 		return
 	}
-	n.members = append(n.members, member{name, v})
-	n.moved()
-}
-
-// moved forgets what CEL was given of the members: it points to where they were.
-func (n *node) moved() {
-	for i := range n.members {
-		n.members[i].value.cel = nil
-	}
+	n.in.members = append(n.in.members, member{name, v})
 }
 
 // take removes a name and returns its value.
 func (n *node) take(name string) (v node, ok bool) {
-	i := slices.IndexFunc(n.members, func(m member) bool { return m.name == name })
+	n.open()
+	i := slices.IndexFunc(n.in.members, func(m member) bool { return m.name == name })
 	if i < 0 {
 		return v, false
 	}
-	v = n.members[i].value
-	n.members = slices.Delete(n.members, i, i+1)
-	n.moved()
+	v = n.in.members[i].value
+	n.in.members = slices.Delete(n.in.members, i, i+1)
 	return v, true
 }
 
@@ -88,93 +166,87 @@ func integer(text string) (int64, bool) {
 	return n, err == nil
 }
 
-// parseData reads the data of an event. No data at all is an object without members.
-func parseData(e *events.Event) (node, error) {
+// dataText returns the data of an event as JSON without blanks around it. No data at all is an object without members.
+func dataText(e *events.Event) (string, error) {
 	switch {
 	case len(e.Data) == 0:
-		return node{shape: anObject}, nil
+		return "{}", nil
 	case !e.IsJSON():
-		return node{}, because("the data is not JSON but %s", e.ContentType)
+		return "", because("the data is not JSON but %s", e.ContentType)
 	}
 	if err := events.CheckJSON(e.Data); err != nil { // depth, UTF-8, and no name twice
-		return node{}, because("the data is not JSON")
+		return "", because("the data is not JSON")
 	}
-	p := jsonParser{text: string(e.Data)}
-	return p.value(), nil
+	return string(bytes.Trim(e.Data, " \t\r\n")), nil
 }
 
-// jsonParser reads a text that has been checked.
-type jsonParser struct {
-	text string
-	at   int
-}
-
-func (p *jsonParser) peek() byte {
+// next returns the index of the value or the end that is next in a text that has been checked.
+func next(text string, i int) int {
 	for {
-		switch c := p.text[p.at]; c {
+		switch text[i] {
 		case ' ', '\t', '\n', '\r', ',', ':': // where these may stand has been checked
-			p.at++
+			i++
 		default:
-			return c
+			return i
 		}
 	}
 }
 
-func (p *jsonParser) value() node {
-	switch c := p.peek(); c {
-	case '{':
-		n := node{shape: anObject, members: make([]member, 0, 8)}
-		for p.at++; p.peek() != '}'; {
-			name := p.str()
-			n.members = append(n.members, member{name, p.value()})
-		}
-		p.at++
-		return n
-	case '[':
-		n := node{shape: aList}
-		for p.at++; p.peek() != ']'; {
-			n.list = append(n.list, p.value())
-		}
-		p.at++
-		return n
+// behind returns the index behind the value that begins at i.
+func behind(text string, i int) int {
+	switch text[i] {
 	case '"':
-		return node{shape: aString, text: p.str()}
-	case 't':
-		p.at += len("true")
-		return node{shape: aBool, flag: true}
-	case 'f':
-		p.at += len("false")
-		return node{shape: aBool}
-	case 'n':
-		p.at += len("null")
-		return node{shape: aNull}
+		end, _ := behindString(text, i)
+		return end
+	case '{', '[':
+		depth := 0
+		for {
+			switch text[i] {
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1
+				}
+			case '"':
+				end, _ := behindString(text, i)
+				i = end - 1
+			}
+			i++
+		}
 	}
-	from := p.at
-	for p.at < len(p.text) && strings.IndexByte("+-.eE0123456789", p.text[p.at]) >= 0 {
-		p.at++
+	for i < len(text) && strings.IndexByte(",]} \t\r\n", text[i]) < 0 {
+		i++
 	}
-	return node{shape: aNumber, text: p.text[from:p.at]}
+	return i
 }
 
-// str reads a string.
-func (p *jsonParser) str() string {
-	from, escaped := p.at+1, false
-	p.at = from
-	for p.text[p.at] != '"' {
-		if p.text[p.at] == '\\' {
-			escaped = true
-			p.at++
+// behindString returns also whether the string has an escape.
+func behindString(text string, i int) (end int, escaped bool) {
+	const short = 16 // most names and many values: no search pays
+	from := i + 1
+	for i = from; i < from+short; i++ {
+		switch text[i] {
+		case '"':
+			return i + 1, false
+		case '\\':
+			return behindEscapes(text, i), true
 		}
-		p.at++
 	}
-	raw := p.text[from:p.at]
-	p.at++
-	if !escaped {
-		return raw
+	end = i + strings.IndexByte(text[i:], '"')
+	if strings.IndexByte(text[i:end], '\\') < 0 {
+		return end + 1, false
 	}
-	var s string
-	if err := json.Unmarshal([]byte(p.text[from-1:p.at]), &s); err != nil {
-		return raw // it has been checked
+	return behindEscapes(text, i), true
+}
+
+func behindEscapes(text string, i int) int {
+	for ; ; i++ {
+		switch text[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i++
+		}
 	}
-	return s
 }

@@ -10,9 +10,23 @@ import (
 // is read today: a projection that runs is known by it.
 type normalFile struct {
 	Format int            `json:"format"`
-	Fields [][3]string    `json:"fields"` // name, kind, default
+	Fields [][3]string    `json:"fields"` // name, kind and what it keeps, default
 	Upcast []normalUpcast `json:"upcast,omitempty"`
 	On     []normalRule   `json:"on"`
+	// Indexes are a name and its fields each.
+	Indexes [][]string    `json:"indexes,omitempty"`
+	Stream  *normalStream `json:"stream,omitempty"`
+}
+
+type normalStream struct {
+	Name     string    `json:"name"`
+	Origin   string    `json:"origin"`
+	Subjects []string  `json:"subjects,omitempty"`
+	Type     string    `json:"type"`
+	Entity   [2]string `json:"entity"` // type, id
+	Data     []string  `json:"data,omitempty"`
+	Time     [2]string `json:"time"` // unit, value
+	ID       string    `json:"id,omitempty"`
 }
 
 type normalUpcast struct {

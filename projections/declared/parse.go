@@ -46,19 +46,25 @@ func Parse(name string, text []byte) (*Projection, []Case, error) {
 	found := r.object(root, filePlace())
 	p := &Projection{}
 	p.definition.Name, p.definition.Version = r.name(found["projection"]), r.version(found["version"])
-	p.fields = r.fields(found["fields"])
+	p.fields = r.fields(found["fields"], expires(found["on"]))
 	c, err := newCompiler(r, p.fields)
 	if err != nil {
 		r.find(root, ErrBadValue, "%s", err)
 		return nil, nil, r.invalid()
 	}
+	p.mapping, p.definition.Source = c.readStream(found["stream"])
+	if at := expires(found["on"]); at != nil && p.mapping != nil {
+		r.find(at, ErrUnsupported, "documents made of a stream that is not ours cannot expire: it carries no marks")
+	}
+	p.definition.Indexes = c.readIndexes(found["indexes"])
 	upcasts := c.readUpcasts(found["upcast"])
 	rules := c.readRules(found["on"])
 	cases := r.readCases(found["tests"], p)
 	if err := r.invalid(); err != nil {
 		return nil, nil, err
 	}
-	p.meaning = c.normal.hash()
+	p.meaning, p.wanted = c.normal.hash(), c.wanted
+	p.wanted.all = p.wanted.all || len(upcasts) > 0 // they rename what they find
 	if err := p.seal(rules, upcasts); err != nil {
 		r.find(root, ErrBadValue, "%s", err)
 	}
@@ -96,71 +102,6 @@ func (r *reader) integer(n *yaml.Node, what string) (int64, bool) {
 		return v, true
 	}
 	return 0, false
-}
-
-func (r *reader) fields(n *yaml.Node) []field {
-	const most = 64 // of a definition
-	var fields []field
-	if n == nil {
-		return nil
-	}
-	r.pairs(n, "fields", func(k, v *yaml.Node) {
-		probe := projections.Definition{Name: "x", Version: 1, Fields: []projections.Field{{Name: k.Value}}, Handles: []projections.Handles{{}}}
-		switch {
-		case probe.Validate() != nil:
-			r.find(k, ErrBadValue, "the field name %q is not [a-z][a-z0-9_]{0,63}", clip(k.Value))
-		case slices.Contains([]string{"in", "true", "false", "null"}, k.Value):
-			r.find(k, ErrBadValue, "a field cannot have the name %s, which is a word of expressions", k.Value)
-		case len(fields) == most:
-			r.find(k, ErrTooLarge, "there are more than %d fields, which is the bound", most)
-		default:
-			fields = append(fields, field{name: k.Value, initial: r.field(v)})
-		}
-	})
-	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
-		r.find(n, ErrBadValue, "fields is empty: a document has at least one")
-	}
-	return fields
-}
-
-// field returns the initial value of a field, which has its kind.
-func (r *reader) field(n *yaml.Node) value {
-	kind, first := n, (*yaml.Node)(nil)
-	if n.Kind == yaml.MappingNode {
-		found := r.object(n, fieldPlace())
-		kind, first = found["kind"], found["default"]
-	}
-	var v value
-	switch text := r.text(kind, "a field's kind"); text {
-	case "int", "string", "bool":
-		v.kind = projections.Kind(text)
-	case "list", "set":
-		r.find(kind, ErrUnsupported, "fields of kind %s are not yet supported; it must be int, string or bool", text)
-	case "":
-	case "float", "double", "decimal", "number":
-		r.find(kind, ErrForbidden, "there is no kind %s: sums of floats depend on their order; use int and count in a smaller unit", text)
-	default:
-		r.find(kind, ErrBadValue, "there is no kind %q; it must be int, string or bool", clip(text))
-	}
-	if first == nil || v.kind == "" {
-		return v
-	}
-	return r.literal(first, v.kind, "default")
-}
-
-// literal reads a value of a kind as it stands, without expressions.
-func (r *reader) literal(n *yaml.Node, kind projections.Kind, what string) value {
-	switch {
-	case kind == projections.KindInt:
-		v, _ := r.integer(n, what)
-		return ofInt(v)
-	case kind == projections.KindBool && n.Kind == yaml.ScalarNode && n.ShortTag() == "!!bool":
-		return ofBool(strings.EqualFold(n.Value, "true"))
-	case kind == projections.KindString && n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" && len(n.Value) <= MaxText:
-		return ofString(n.Value)
-	}
-	r.find(n, ErrWrongType, "%s must be %s", what, article(kind))
-	return value{kind: kind}
 }
 
 // readRules reads what stands below on.
@@ -226,7 +167,7 @@ func (c *compiler) condition(env *cel.Env, n *yaml.Node, normal *string) source 
 	}
 	text := c.text(n, "when")
 	*normal = strings.TrimSpace(text)
-	return c.expression(env, n, 0, text, "when", projections.KindBool)
+	return c.expression(env, n, 0, text, "when", kindBool)
 }
 
 // key reads a key template: texts, and expressions in braces. Two braces are one.
@@ -253,7 +194,7 @@ func (c *compiler) key(n *yaml.Node, normal *string) []part {
 				c.find(n, ErrBadValue, "the key has a { without its }; write {{ for the character itself")
 				return nil
 			}
-			from := c.expression(c.event, n, i+1, rest[1:end], "key", projections.KindString, projections.KindInt)
+			from := c.expression(c.event, n, i+1, rest[1:end], "key", kindString, kindInt)
 			parts = append(parts, part{plain.String(), from})
 			plain.Reset()
 			i += end
@@ -268,7 +209,7 @@ func (c *compiler) key(n *yaml.Node, normal *string) []part {
 }
 
 // expression compiles a text, as long as the file has not too many of them.
-func (c *compiler) expression(env *cel.Env, n *yaml.Node, offset int, text, what string, want ...projections.Kind) source {
+func (c *compiler) expression(env *cel.Env, n *yaml.Node, offset int, text, what string, want ...kind) source {
 	if text == "" {
 		return nil
 	}
@@ -282,7 +223,7 @@ func (c *compiler) expression(env *cel.Env, n *yaml.Node, offset int, text, what
 }
 
 // value reads a value: an expression, or an integer, a boolean or {text: …} as it stands.
-func (c *compiler) value(env *cel.Env, n *yaml.Node, what string, normal *string, want ...projections.Kind) source {
+func (c *compiler) value(env *cel.Env, n *yaml.Node, what string, normal *string, want ...kind) source {
 	var v value
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -314,9 +255,9 @@ func (c *compiler) value(env *cel.Env, n *yaml.Node, what string, normal *string
 		*normal = strings.TrimSpace(text)
 		return c.expression(env, n, 0, text, what, want...)
 	}
-	*normal = fmt.Sprintf("%s %q", v.kind, v)
-	if len(want) > 0 && want[0] != v.kind {
-		c.find(n, ErrWrongType, "%s is %s, and %s is wanted", what, article(v.kind), article(want[0]))
+	*normal = fmt.Sprintf("%s %q", v.kind.word(), v)
+	if len(want) > 0 && !slices.Contains(want, v.kind) {
+		c.find(n, ErrWrongType, "%s is %s, and %s is wanted", what, v.kind, want[0])
 	}
 	return constant{v}
 }

@@ -24,7 +24,7 @@ func (c *compiler) step(n *yaml.Node) (s step, x normalStep) {
 		c.actions(verb(k.Value), k, v, func(a action, from string) {
 			a.what = string(a.verb)
 			name := ""
-			if a.verb != verbDelete {
+			if a.verb != verbDelete && a.verb != verbExpire {
 				name = c.fields[a.field].name
 				a.what += " " + name
 			}
@@ -37,7 +37,7 @@ func (c *compiler) step(n *yaml.Node) (s step, x normalStep) {
 	case deletes && len(s.actions) > 1:
 		c.find(n, ErrBadValue, "a step that deletes the document does nothing else; make two steps of it")
 	case len(found) == 0 || len(found) == 1 && found["when"] != nil:
-		c.find(n, ErrMissingKey, "a step lacks what to do: set, unset, add, count, max, min or delete")
+		c.find(n, ErrMissingKey, "a step lacks what to do: %s", strings.Join(stepPlace().names()[1:], ", "))
 	}
 	return s, x
 }
@@ -52,6 +52,8 @@ func (c *compiler) actions(v verb, k, n *yaml.Node, add func(a action, from stri
 			return
 		}
 		add(action{verb: v}, "")
+	case verbExpire:
+		c.expire(n, add)
 	case verbUnset, verbCount:
 		c.texts(n, what, func(n *yaml.Node, name string) {
 			if i, ok := c.field(n, v, name); ok {
@@ -66,7 +68,7 @@ func (c *compiler) actions(v verb, k, n *yaml.Node, add func(a action, from stri
 				return
 			}
 			var normal string
-			from := c.value(c.doc, n, what+" "+k.Value, &normal, c.fields[i].initial.kind)
+			from := c.value(c.doc, n, what+" "+k.Value, &normal, v.wants(&c.fields[i])...)
 			if from == nil {
 				return
 			}
@@ -78,25 +80,84 @@ func (c *compiler) actions(v verb, k, n *yaml.Node, add func(a action, from stri
 	}
 }
 
-// field finds a field that a verb can change.
-func (c *compiler) field(n *yaml.Node, v verb, name string) (int, bool) {
+// fieldNamed finds a field. what is for the finding.
+func (c *compiler) fieldNamed(n *yaml.Node, what, name string) (int, bool) {
 	i := slices.IndexFunc(c.fields, func(f field) bool { return f.name == name })
 	if i < 0 {
 		names := make([]string, len(c.fields))
 		for i, f := range c.fields {
 			names[i] = f.name
 		}
-		c.find(n, ErrUnknownKey, "%s names %q, which is no field; there are %s", v, clip(name), strings.Join(names, ", "))
+		c.find(n, ErrUnknownKey, "%s names %q, which is no field; there are %s", what, clip(name), strings.Join(names, ", "))
+	}
+	return i, i >= 0
+}
+
+// field finds a field that a verb can change.
+func (c *compiler) field(n *yaml.Node, v verb, name string) (int, bool) {
+	i, ok := c.fieldNamed(n, string(v), name)
+	if !ok {
 		return 0, false
 	}
-	kind := c.fields[i].initial.kind
-	numeric := v == verbAdd || v == verbCount
-	ordered := v == verbMax || v == verbMin
-	if numeric && kind != projections.KindInt && kind != "" || ordered && kind == projections.KindBool {
-		c.find(n, ErrWrongType, "%s cannot be used on %s, which holds %s", v, name, article(kind))
-		return 0, false
+	f := &c.fields[i]
+	switch {
+	case f.expires && v != verbUnset:
+		c.find(n, ErrBadValue, "%s cannot be used on %s: expire and unset change it", v, name)
+	case !v.fits(f.kind):
+		c.find(n, ErrWrongType, "%s cannot be used on %s, which holds %s", v, name, f.article())
+	case v == verbAppend && f.keep == 0:
+		c.find(n, ErrMissingKey, "append to %s needs a bound: say in its field how many elements it keeps, such as {kind: list, keep: 20}", name)
+	default:
+		return i, true
 	}
-	return i, true
+	return 0, false
+}
+
+// never is what stands behind expire for a document that is to stay.
+const never = "never"
+
+// expire reads when a document expires.
+func (c *compiler) expire(n *yaml.Node, add func(a action, from string)) {
+	i := slices.IndexFunc(c.fields, func(f field) bool { return f.expires })
+	if i < 0 {
+		return // there are too many fields
+	}
+	text := c.text(n, "expire")
+	normal := strings.TrimSpace(text)
+	if normal == never {
+		add(action{verb: verbExpire, field: i}, normal)
+	} else if from := c.expression(c.doc, n, 0, text, "expire", kindTime); from != nil {
+		add(action{verb: verbExpire, field: i, from: from}, normal)
+	}
+}
+
+// fits reports whether a verb can be used on fields of a kind. Of a kind that is not known something has been said already.
+func (v verb) fits(k projections.Kind) bool {
+	switch v {
+	case verbAdd, verbCount:
+		return k == projections.KindInt || k == ""
+	case verbMax, verbMin:
+		return k == projections.KindInt || k == projections.KindString || k == ""
+	case verbAppend:
+		return k == projections.KindList || k == ""
+	case verbCollect:
+		return k == projections.KindSet || k == ""
+	case verbRemove:
+		return k == projections.KindList || k == projections.KindSet || k == ""
+	default:
+		return true
+	}
+}
+
+// wants returns what a verb may be given for a field.
+func (v verb) wants(f *field) []kind {
+	if v == verbAppend || v == verbCollect || v == verbRemove {
+		return []kind{kindInt, kindString, kindBool, kindList}
+	}
+	if f.kind == "" {
+		return nil
+	}
+	return []kind{f.initial.kind}
 }
 
 // readUpcasts reads what stands below upcast.

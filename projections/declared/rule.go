@@ -51,8 +51,8 @@ func (r *rule) keyOf(c *call) (string, error) {
 		if err != nil {
 			return "", because("%s: its key: %s", r.what, err)
 		}
-		if v.kind == projections.KindBool {
-			return "", because("%s: its key: a boolean cannot be part of it", r.what)
+		if v.kind != kindString && v.kind != kindInt {
+			return "", because("%s: its key: %s cannot be part of it", r.what, v.kind)
 		}
 		b.WriteString(v.String())
 	}

@@ -29,12 +29,33 @@ type sampled struct {
 	Data        json.RawMessage   `json:"data"`
 	Base64      []byte            `json:"data_base64"`
 	Malformed   string            `json:"malformed"`
+	Mark        time.Time         `json:"mark"`
 }
 
 // ReadSample reads events as JSON: one after the other, on lines or not, or as one list, which is what tidemark history -o json prints. Of each, type and
-// entity are needed; the others have defaults. The error is an events.ErrInvalidEvent with the number of the event, or that of the reader; nothing
+// entity are needed; the others have defaults. One with a time as mark is a mark, which removes what has expired. The error is an events.ErrInvalidEvent with the number of the event, or that of the reader; nothing
 // follows it.
 func ReadSample(from io.Reader) iter.Seq2[*events.Record, error] {
+	return readSample(from, func() sampleItem { return &sampled{} },
+		"Write each as {\"entity\":\"airport/ORD\",\"type\":\"FlightLanded\",\"data\":{…}}, one a line.")
+}
+
+// Sample reads what the projection is folded from: messages where it has a stream, events otherwise.
+func (p *Projection) Sample(from io.Reader) iter.Seq2[*events.Record, error] {
+	if p.mapping != nil {
+		return ReadMessages(from)
+	}
+	return ReadSample(from)
+}
+
+// sampleItem is what stands in a sample.
+type sampleItem interface {
+	// record returns it as a log would hold it; n counts the items, last is the sequence of the one before.
+	record(n int, last uint64) (*events.Record, error)
+}
+
+// readSample reads items of one kind; form says how one is written.
+func readSample(from io.Reader, item func() sampleItem, form string) iter.Seq2[*events.Record, error] {
 	return func(yield func(*events.Record, error) bool) {
 		buffered := bufio.NewReader(from)
 		head, _ := buffered.Peek(512)
@@ -50,16 +71,15 @@ func ReadSample(from io.Reader) iter.Seq2[*events.Record, error] {
 			if !decoder.More() {
 				return
 			}
-			var s sampled
-			err := decoder.Decode(&s)
+			s := item()
+			err := decoder.Decode(s)
 			if errors.Is(err, io.EOF) {
 				return
 			}
 			var r *events.Record
 			switch {
 			case err != nil:
-				err = events.Errorf(events.ErrInvalidEvent, "event %d of the sample cannot be read: %w", n, err).
-					Hint("Write each as {\"entity\":\"airport/ORD\",\"type\":\"FlightLanded\",\"data\":{…}}, one a line.")
+				err = events.Errorf(events.ErrInvalidEvent, "event %d of the sample cannot be read: %w", n, err).Hint("%s", form)
 			case n > MaxSample:
 				err = events.Errorf(events.ErrTooLarge, "the sample has more than %d events, which is its bound", MaxSample).Hint("Take a part of it.")
 			default:
@@ -77,6 +97,9 @@ func ReadSample(from io.Reader) iter.Seq2[*events.Record, error] {
 func (s *sampled) record(n int, last uint64) (*events.Record, error) {
 	if s.Malformed != "" { // a record that is no event changes no document
 		return &events.Record{Sequence: max(s.Sequence, last+1), Kind: events.KindMalformed, Reason: s.Malformed}, nil
+	}
+	if !s.Mark.IsZero() {
+		return newMark(max(s.Sequence, last+1), s.Mark), nil
 	}
 	entity, err := events.ParseEntity(s.Entity)
 	if err != nil {

@@ -26,6 +26,7 @@ type schemaNode struct {
 	MaxLength     int                    `json:"maxLength"`
 	MaxItems      int                    `json:"maxItems"`
 	MaxProperties int                    `json:"maxProperties"`
+	Maximum       int                    `json:"maximum"`
 	OneOf         []*schemaNode          `json:"oneOf"`
 	Required      []string               `json:"required"`
 	Properties    map[string]*schemaNode `json:"properties"`
@@ -61,7 +62,7 @@ func TestTheSchemaAgreesWithTheKeys(t *testing.T) {
 		}
 	}
 	for name := range s.Defs {
-		if _, ok := places()[name]; !ok && !slices.Contains([]string{"kind", "condition", "value"}, name) {
+		if _, ok := places()[name]; !ok && !slices.Contains([]string{"kind", "condition", "value", "element"}, name) {
 			t.Errorf("the schema has %s, which the tables have not", name)
 		}
 	}
@@ -69,12 +70,17 @@ func TestTheSchemaAgreesWithTheKeys(t *testing.T) {
 
 func TestTheBoundsOfTheSchemaAreThoseOfTheReader(t *testing.T) {
 	s := readSchema(t)
-	kinds := []string{string(projections.KindInt), string(projections.KindString), string(projections.KindBool)}
+	kinds := []string{string(projections.KindInt), string(projections.KindString), string(projections.KindBool), string(projections.KindList), string(projections.KindSet)}
 	fields, rule := s.Properties["fields"], s.Defs["rule"].Properties
 	if !slices.Equal(s.Defs["kind"].Enum, kinds) || s.Properties["on"].MaxItems != maxItems || rule["do"].MaxItems != maxItems || rule["key"].MaxLength != MaxExpression ||
 		fields.MaxProperties != 64 || s.Defs["condition"].MaxLength != MaxExpression {
 		t.Error("the schema has other bounds")
 	}
+	indexes, keep := s.Properties["indexes"], s.Defs["field"].Properties["keep"]
+	if indexes.MaxProperties != projections.MaxIndexes || keep.Maximum != projections.MaxElements || s.Defs["field"].Properties["default"].MaxItems != projections.MaxElements {
+		t.Error("the schema has other bounds of indexes or lists")
+	}
+	index := regexp.MustCompile(indexes.PropertyNames.Pattern)
 	name, field := regexp.MustCompile(s.Properties["projection"].Pattern), regexp.MustCompile(fields.PropertyNames.Pattern)
 	typ := regexp.MustCompile(rule["event"].OneOf[0].Pattern)
 	for _, text := range []string{"a", "a-1", "A", "1a", "", strings.Repeat("a", 48), strings.Repeat("a", 49), "a_b", "a.b", strings.Repeat("a", 129)} {
@@ -84,6 +90,10 @@ func TestTheBoundsOfTheSchemaAreThoseOfTheReader(t *testing.T) {
 		d := projections.Definition{Name: "p", Version: 1, Fields: []projections.Field{{Name: text}}, Handles: []projections.Handles{{}}}
 		if field.MatchString(text) != (d.Validate() == nil) {
 			t.Errorf("schema and reader disagree about the field %q", text)
+		}
+		d = projections.Definition{Name: "p", Version: 1, Fields: []projections.Field{{Name: "f", Kind: projections.KindInt}}, Handles: []projections.Handles{{}}}
+		if d.Indexes = []projections.Index{{Name: text, Fields: []string{"f"}}}; index.MatchString(text) != (d.Validate() == nil) {
+			t.Errorf("schema and reader disagree about the index %q", text)
 		}
 		if typ.MatchString(text) != (text != "" && validType(text)) {
 			t.Errorf("schema and reader disagree about the type %q", text)
@@ -124,7 +134,7 @@ func TestTheExampleUsesOnlyKeysOfTheSchema(t *testing.T) {
 func TestTheREADMEListsEveryKeyAndCode(t *testing.T) {
 	const begin, end = "<!-- keys: written by go test ./declared -run README -update -->\n", "<!-- end of keys -->"
 	var table strings.Builder
-	for _, p := range []place{filePlace(), fieldPlace(), rulePlace(), stepPlace(), upcastPlace(), casePlace(), eventPlace()} {
+	for _, p := range []place{filePlace(), fieldPlace(), rulePlace(), stepPlace(), streamPlace(), entityPlace(), timePlace(), upcastPlace(), casePlace(), eventPlace(), markPlace(), messagePlace()} {
 		title := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(p.name, "the "), "an "), "a ")
 		fmt.Fprintf(&table, "\n### The keys of %s\n\n| key | default | example | |\n|---|---|---|---|\n", map[bool]string{true: "the file", false: "each " + title}[title == "file"])
 		for _, k := range p.keys {
@@ -133,9 +143,6 @@ func TestTheREADMEListsEveryKeyAndCode(t *testing.T) {
 				fallback = "required"
 			}
 			fmt.Fprintf(&table, "| `%s` | %s | `%s` | %s |\n", k.name, fallback, k.example, k.help)
-		}
-		if len(p.later) > 0 {
-			fmt.Fprintf(&table, "\nNot yet supported, and refused by name: %s.\n", strings.Join(p.later, ", "))
 		}
 	}
 	table.WriteString("\n")

@@ -7,10 +7,21 @@ import (
 	"tidemark.dev/projections"
 )
 
-// field is a field of the document. Its kind is that of its initial value.
+// field is a field of the document.
 type field struct {
 	name    string
+	kind    projections.Kind
 	initial value
+	keep    int  // of a list: how many elements it keeps; 0: it cannot be appended to
+	expires bool // the field that expire sets
+}
+
+// article names what the field holds, in a sentence.
+func (f *field) article() string {
+	if f.kind == projections.KindSet {
+		return "a set"
+	}
+	return f.initial.kind.String()
 }
 
 // document is the state of one document.
@@ -21,17 +32,18 @@ type document struct {
 }
 
 func newDocument(fields []field) *document {
-	d := &document{fields: fields, values: make([]value, len(fields)), scratch: make([]value, len(fields))}
-	for i, f := range fields {
-		d.values[i] = f.initial
+	both := make([]value, 2*len(fields))
+	d := &document{fields: fields, values: both[:len(fields):len(fields)], scratch: both[len(fields):]}
+	for i := range fields {
+		d.values[i] = fields[i].initial
 	}
 	return d
 }
 
 // AppendFields appends the field values in the order of the definition.
 func (d *document) AppendFields(values []string) []string {
-	for _, v := range d.values {
-		values = append(values, v.String())
+	for i := range d.values {
+		values = append(values, d.values[i].String())
 	}
 	return values
 }
@@ -42,7 +54,7 @@ func (d *document) SetFields(values []string) error {
 		return fmt.Errorf("the document has %d fields, expected %d", len(values), len(d.fields))
 	}
 	for i, text := range values {
-		v, err := parseValue(d.fields[i].initial.kind, text)
+		v, err := d.fields[i].parse(text)
 		if err != nil {
 			return fmt.Errorf("the field %s: %w", d.fields[i].name, err)
 		}
@@ -51,8 +63,9 @@ func (d *document) SetFields(values []string) error {
 	return nil
 }
 
-func parseValue(kind projections.Kind, text string) (value, error) {
-	switch kind {
+// parse reads a value as it is stored.
+func (f *field) parse(text string) (value, error) {
+	switch f.kind {
 	case projections.KindInt:
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
@@ -65,7 +78,18 @@ func parseValue(kind projections.Kind, text string) (value, error) {
 			return value{}, fmt.Errorf("not a boolean: %w", err)
 		}
 		return ofBool(b), nil
-	default:
-		return ofString(text), nil
+	case projections.KindList, projections.KindSet:
+		elements, err := projections.ParseElements(f.kind, text)
+		if err != nil {
+			return value{}, err
+		}
+		if f.keep > 0 && len(elements) > f.keep {
+			return value{}, fmt.Errorf("it has %d elements, and keeps %d", len(elements), f.keep)
+		}
+		return ofList(newList(elements)), nil
 	}
+	if _, ok := projections.ParseExpiry(text); f.expires && !ok {
+		return value{}, fmt.Errorf("not a time as it would be written")
+	}
+	return ofString(text), nil
 }

@@ -11,13 +11,17 @@ import (
 type verb string
 
 const (
-	verbSet    verb = "set"
-	verbUnset  verb = "unset"
-	verbAdd    verb = "add"
-	verbCount  verb = "count"
-	verbMax    verb = "max"
-	verbMin    verb = "min"
-	verbDelete verb = "delete"
+	verbSet     verb = "set"
+	verbUnset   verb = "unset"
+	verbAdd     verb = "add"
+	verbCount   verb = "count"
+	verbMax     verb = "max"
+	verbMin     verb = "min"
+	verbAppend  verb = "append"
+	verbCollect verb = "collect"
+	verbRemove  verb = "remove"
+	verbExpire  verb = "expire"
+	verbDelete  verb = "delete"
 )
 
 // step is an item of do: actions under one condition.
@@ -30,7 +34,7 @@ type step struct {
 type action struct {
 	verb  verb
 	field int
-	from  source
+	from  source // nil: it takes no value; of expire: never
 	what  string // for reasons
 }
 
@@ -49,7 +53,7 @@ func (r *rule) fold(c *call, fields []field) error {
 			if a.verb == verbDelete {
 				return projections.Delete
 			}
-			if err := a.apply(c, fields[a.field]); err != nil {
+			if err := a.apply(c, &fields[a.field]); err != nil {
 				return because("%s: %s: %s", r.what, a.what, err)
 			}
 		}
@@ -66,24 +70,63 @@ func condition(when source, c *call) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	v, err = v.as(projections.KindBool, "it")
+	v, err = v.as(kindBool, "it")
 	return v.b, err
 }
 
-func (a *action) apply(c *call, f field) error {
+func (a *action) apply(c *call, f *field) error {
 	old := &c.doc[a.field]
-	switch a.verb {
-	case verbUnset:
+	switch {
+	case a.verb == verbUnset || a.verb == verbExpire && a.from == nil:
 		*old = f.initial
 		return nil
-	case verbCount:
+	case a.verb == verbCount:
 		return add(old, 1)
 	}
 	v, err := a.from.eval(c)
-	if err != nil {
+	switch {
+	case err != nil:
+		return err
+	case a.verb == verbExpire:
+		if v, err = v.as(kindTime, "the value"); err == nil {
+			*old = ofString(v.s)
+		}
+		return err
+	case f.initial.kind == kindList:
+		l, err := a.list(c, f, old.list, v)
+		if err == nil {
+			old.list = l
+		}
 		return err
 	}
-	if v, err = v.as(f.initial.kind, "the value"); err != nil {
+	return a.single(f, old, v)
+}
+
+// list returns what becomes of a list or a set.
+func (a *action) list(c *call, f *field, old *list, v value) (*list, error) {
+	if a.verb == verbSet && v.kind != kindList {
+		_, err := v.as(kindList, "the value")
+		return nil, err
+	}
+	elements, err := c.elements(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case a.verb == verbAppend:
+		return old.appended(f, elements)
+	case a.verb == verbCollect:
+		return old.collected(elements)
+	case a.verb == verbRemove:
+		return old.without(elements), nil
+	default:
+		return stored(f, elements)
+	}
+}
+
+// single changes a field that holds one value.
+func (a *action) single(f *field, old *value, v value) error {
+	if v.kind != f.initial.kind {
+		_, err := v.as(f.initial.kind, "the value")
 		return err
 	}
 	switch a.verb {
@@ -101,14 +144,18 @@ func (a *action) apply(c *call, f field) error {
 	if len(v.s) > MaxText {
 		return because("the text has %d bytes, over the bound of %d", len(v.s), MaxText)
 	}
-	v.s = strings.Clone(v.s) // it would keep the whole payload in memory
+	if v.s == old.s {
+		v.s = old.s
+	} else {
+		v.s = strings.Clone(v.s) // it would keep the whole payload in memory
+	}
 	*old = v
 	return nil
 }
 
 func add(old *value, n int64) error {
 	if n > 0 && old.n > math.MaxInt64-n || n < 0 && old.n < math.MinInt64-n {
-		return because("%d and %d together do not fit into 64 bits", old.n, n)
+		return because("%s and %s together do not fit into 64 bits", projections.Quoted(old.String()), projections.Quoted(ofInt(n).String()))
 	}
 	old.n += n
 	return nil

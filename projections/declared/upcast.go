@@ -31,8 +31,8 @@ func (u *upcast) apply(c *call) error {
 	if err != nil || !met {
 		return err
 	}
-	if c.data.shape != anObject {
-		return because("the data is %s, where an object is wanted", c.data.shape)
+	if shape := c.data.shape(); shape != anObject {
+		return because("the data is %s, where an object is wanted", shape)
 	}
 	for _, r := range u.renames {
 		if c.data.member(r[0]) == nil {

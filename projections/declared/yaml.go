@@ -145,8 +145,6 @@ func (r *reader) object(n *yaml.Node, p place) map[string]*yaml.Node {
 			r.find(v, ErrWrongType, "%s has no value; leave it out, or write one such as %s", k.Value, p.keys[i].example)
 		case i >= 0:
 			found[k.Value] = v
-		case slices.Contains(p.later, k.Value):
-			r.find(k, ErrUnsupported, "%s is not yet supported", k.Value)
 		default:
 			r.find(k, ErrUnknownKey, "%s has no key %q; it has %s", p.name, clip(k.Value), strings.Join(p.names(), ", "))
 		}

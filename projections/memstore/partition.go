@@ -116,6 +116,8 @@ func indexName(def *projections.Definition, index int) (string, error) {
 	switch {
 	case index == projections.ParkedIndex:
 		return projections.ParkedIndexName, nil
+	case index == projections.ExpiryIndex:
+		return projections.ExpiryIndexName, nil
 	case index >= 0 && index < len(def.Indexes):
 		return def.Indexes[index].Name, nil
 	}

@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type batch struct {
 	come    []projections.IndexEntry
 	commits []projections.Commit
 	order   []int
+	marks   []int    // where marks are among the records, when documents expire
 	parked  []*entry // documents whose fold stopped in this batch
 	began   time.Time
 }
@@ -37,7 +39,11 @@ func (e *engine) apply(ctx context.Context, records []events.Record) error {
 		return err
 	}
 	if work, upto := e.whole.take(records); upto != nil {
-		if err := e.applyWhole(ctx, work, upto, len(records) >= smallBatch); err != nil {
+		work, err := e.obey(ctx, work)
+		if err == nil {
+			err = e.applyWhole(ctx, work, upto, len(records) >= smallBatch)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -51,7 +57,7 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 	e.begin()
 	for i, r := range work {
 		switch r.Kind {
-		case events.KindEvent:
+		case events.KindEvent, events.KindMessage:
 			e.proj.Route(r, i, &e.batch.ops)
 		case events.KindMalformed:
 			e.unrouted(r.Subject, r, r.Reason)
@@ -59,20 +65,32 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 			if err := e.learn(r); err != nil {
 				return err
 			}
+			e.noteMark(r, i)
 		}
 	}
 	e.target(work)
 	if err := e.fetch(ctx); err != nil {
 		return err
 	}
-	e.fold(work)
+	if err := e.fold(ctx, work); err != nil {
+		return err
+	}
 	if err := e.collect(); err != nil {
 		return err
 	}
 	if everywhere {
 		e.touchAll()
 	}
-	e.tip = tip{seq: upto.Sequence, at: e.position(upto.Sequence), seen: upto.Fingerprint(), applied: upto.Time}
+	return e.advance(ctx, work, upto)
+}
+
+// advance commits what was folded of some records, moves the tip to the record up to which everything is decided, and tells of it.
+func (e *engine) advance(ctx context.Context, work []*events.Record, upto *events.Record) error {
+	applied := upto.Time
+	if upto.Kind.Gone() {
+		applied = e.tip.applied // nobody knows when that was stored
+	}
+	e.tip = tip{seq: upto.Sequence, at: e.position(upto.Sequence), seen: upto.Fingerprint(), applied: applied}
 	if err := e.commit(ctx); err != nil {
 		return err
 	}
@@ -88,20 +106,31 @@ func (e *engine) touchAll() {
 }
 
 // contiguous returns ErrHole unless the records follow what was read before. The reader promises it; a hole that gets by would never
-// be found again.
+// be found again. What a stream that is not ours does not hold any more has records in its place; ErrEvicted says that they cannot be passed over.
 func (e *engine) contiguous(records []events.Record) error {
 	for i := range records {
-		if records[i].Sequence != e.next {
-			return events.Errorf(events.ErrHole, "the log of %s was read up to %d and then at %d; nothing was applied from there on",
-				e.log.Origin(), e.next-1, records[i].Sequence)
+		r := &records[i]
+		first := r.Sequence
+		if e.sparse && r.Kind.Gone() {
+			first = r.First
 		}
-		e.next++
+		if first != e.next || r.Sequence < first || r.Kind.Gone() && !e.sparse {
+			return events.Errorf(events.ErrHole, "the log of %s was read up to %d and then at %d; nothing was applied from there on",
+				e.log.Origin(), e.next-1, r.Sequence)
+		}
+		if err := e.passable(r); err != nil {
+			return err
+		}
+		e.next = r.Sequence + 1
 	}
 	return nil
 }
 
 // learn takes over a term that began after the log was asked for its terms.
 func (e *engine) learn(r *events.Record) error {
+	if e.options.Control != nil {
+		e.options.Control(r)
+	}
 	if starts := e.terms.Starts; r.Control.Name != events.ControlTerm || len(starts) > 0 && r.Sequence <= starts[len(starts)-1] {
 		return nil
 	}
@@ -118,7 +147,7 @@ func (e *engine) begin() {
 	b.ops.Reset()
 	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
 	b.entries = b.entries[:0]
-	b.parked = b.parked[:0]
+	b.parked, b.marks = b.parked[:0], b.marks[:0]
 	e.begins()
 	for i := range e.parts {
 		p := &e.parts[i]
@@ -147,19 +176,25 @@ func (e *engine) target(work []*events.Record) {
 		op, r := &list[i], work[list[i].At]
 		var target *entry
 		if op.Key == "" {
-			e.unrouted(r.Event.Entity.String(), r, op.Err.Error())
+			e.unrouted(nameOf(r), r, projections.ReasonOf(op.Err))
 			e.panicked(r, "", op.Err)
 		} else if n := projections.PartitionOf(op.Key, len(e.parts)); r.Sequence > e.parts[n].seq {
-			target = e.cache.get(op.Key)
-			target.partition = n
-			if !target.loaded {
-				target.loaded = true
-				b.missing = append(b.missing, target)
-				b.refs = append(b.refs, projections.Ref{Partition: n, Key: op.Key})
-			}
+			target = e.need(op.Key, n)
 		}
 		b.targets = append(b.targets, target)
 	}
+}
+
+// need returns the entry of a document, which fetch will load if it is not in memory.
+func (e *engine) need(key string, partition int) *entry {
+	b, target := &e.batch, e.cache.get(key)
+	target.partition = partition
+	if !target.loaded {
+		target.loaded = true
+		b.missing = append(b.missing, target)
+		b.refs = append(b.refs, projections.Ref{Partition: partition, Key: key})
+	}
+	return target
 }
 
 // fetch loads the missing documents in one round trip and checks each against its digest.
@@ -190,7 +225,7 @@ func (e *engine) fetch(ctx context.Context) error {
 		return nil
 	}
 	e.options.Logger.WarnContext(ctx, "stored documents are not what was written: folding them again from the log",
-		"generation", e.gen.Number, "documents", len(damaged), "partition", damaged[0].partition, "key", damaged[0].key, "reason", reason.Error())
+		"generation", e.gen.Number, "documents", len(damaged), "partition", damaged[0].partition, "key", damaged[0].key, "reason", projections.Mask(reason.Error()))
 	began := time.Now()
 	if err := e.refold(ctx, damaged); err != nil {
 		return err
@@ -226,45 +261,100 @@ func (e *engine) adopt(target *entry, d *projections.Document) error {
 // within reports whether the position that a document carries is not beyond a sequence. A document from beyond its partition's checkpoint
 // was written by somebody else in the meantime.
 func within(at string, upto uint64) bool {
-	seq, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
-	return err == nil && seq <= upto
+	seq, ok := sequenceOf(at)
+	return ok && seq <= upto
 }
 
-// fold applies the operations in the order of the log.
-func (e *engine) fold(work []*events.Record) {
+// sequenceOf returns the sequence of a position in text form.
+func sequenceOf(at string) (uint64, bool) {
+	seq, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
+	return seq, err == nil
+}
+
+// fold applies the operations, those of one event on one document together, and the marks between them, in the order of the log.
+func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 	b := &e.batch
 	list := b.ops.List()
-	for i, target := range b.targets {
-		if target == nil || !e.step(target, work[list[i].At], &list[i]) || target.dirty {
-			continue
+	marks := b.marks
+	for first, next := 0, 0; first < len(list); first = next {
+		at := list[first].At
+		for next = first + 1; next < len(list) && list[next].At == at; {
+			next++
 		}
-		target.dirty = true
-		b.dirty = append(b.dirty, target)
+		for len(marks) > 0 && marks[0] < at {
+			if err := e.passMark(ctx, work[marks[0]]); err != nil {
+				return err
+			}
+			marks = marks[1:]
+		}
+		for i := first; i < next; i++ {
+			target := b.targets[i]
+			if target == nil || slices.Contains(b.targets[first:i], target) {
+				continue
+			}
+			if e.step(target, work[at], list[i:next], b.targets[i:next]) && !target.dirty {
+				target.dirty = true
+				b.dirty = append(b.dirty, target)
+			}
+		}
 	}
+	for _, at := range marks {
+		if err := e.passMark(ctx, work[at]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// step applies one operation to a document and reports whether it changed.
-func (e *engine) step(target *entry, r *events.Record, op *projections.Op) bool {
+// step applies an event to a document, or parks it, and reports whether it changed. ops are the event's operations from the document's
+// first one on, and targets their documents.
+func (e *engine) step(target *entry, r *events.Record, ops []projections.Op, targets []*entry) bool {
 	if target.parked != "" {
 		return false // its fold stopped earlier
 	}
-	err := op.Err
-	if err == nil {
-		err = e.proj.Fold(target.state, r, op)
-	}
-	switch {
-	case err == nil:
-		target.exists = true
-	case errors.Is(err, projections.Delete):
-		target.exists = false
-		target.state = e.proj.NewState()
-	default:
-		target.exists = true
-		target.parked = e.place(r.Sequence) + " " + clip(err.Error())
-		e.panicked(r, target.key, err)
+	if err := e.try(target, r, ops, targets); err != nil {
+		e.park(target, r, err)
 	}
 	target.last, target.appeared = r.Sequence, target.appeared || target.exists
+	e.sooner(target)
 	return true
+}
+
+// try applies what an event does to a document, or returns why that cannot be done: then the document is as it was.
+func (e *engine) try(target *entry, r *events.Record, ops []projections.Op, targets []*entry) error {
+	state, exists := target.state, target.exists
+	if slices.Contains(targets[1:], target) { // several operations: if one cannot be applied, none is
+		state = e.proj.NewState()
+		if err := state.SetFields(target.state.AppendFields(nil)); err != nil {
+			return err
+		}
+	}
+	for i := range ops {
+		if targets[i] != target {
+			continue
+		}
+		err := ops[i].Err
+		if err == nil {
+			err = e.proj.Fold(state, r, &ops[i])
+		}
+		switch {
+		case err == nil:
+			exists = true
+		case errors.Is(err, projections.Delete):
+			state, exists = e.proj.NewState(), false
+		default:
+			return err
+		}
+	}
+	target.state, target.exists = state, exists
+	return nil
+}
+
+// park stops the fold of a document at an event.
+func (e *engine) park(target *entry, r *events.Record, err error) {
+	target.exists = true
+	target.parked = e.place(r.Sequence) + " " + clip(projections.ReasonOf(err))
+	e.panicked(r, target.key, err)
 }
 
 // position returns the position of a sequence; place its text form.

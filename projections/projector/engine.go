@@ -9,6 +9,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/skips"
 )
 
 // errResync: what the store holds is not what this engine remembers. It forgets everything and starts from what is stored.
@@ -36,6 +37,7 @@ type engine struct {
 	options Options
 
 	terms  events.Terms
+	sparse bool // the log is a stream that is not ours, from which records may be missing
 	parts  []partition
 	tip    tip
 	next   uint64 // the sequence to read next
@@ -43,8 +45,12 @@ type engine struct {
 	hasher *projections.Hasher
 	// indexer is nil when there are no indexes.
 	indexer *projections.Indexer
+	expiry  expiry
 	whole   whole
 	batch   batch
+
+	skipName string      // of the projection's skip records
+	skips    *skips.List // recorded so far; nil: not read yet
 
 	// wanted is asked before missing partitions are made: a projector that slept must not bring back a generation that was dropped.
 	wanted func(context.Context) error
@@ -97,20 +103,30 @@ func newEngine(p projections.Projection, log events.Reader, store projections.St
 	def := p.Definition()
 	return &engine{
 		proj: p, def: def, finger: def.Fingerprint(), log: log, store: store, gen: gen, owner: owner, options: o,
-		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), pause: make(chan struct{}),
-		wanted: func(context.Context) error { return nil }, follows: func() {},
+		cache: newCache(o.CacheDocuments), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), expiry: expiryOf(def), pause: make(chan struct{}),
+		skipName: skips.Name(def.Name), wanted: func(context.Context) error { return nil }, follows: func() {},
 	}
 }
 
 // run keeps going until it has applied the sequence to (0: for ever), until pause is closed (errPaused), or until an error
 // that only a person, a new lease or a server that comes back can mend.
 func (e *engine) run(ctx context.Context, to uint64) error {
+	return e.keep(ctx, func() error { return e.follow(ctx, to) })
+}
+
+// settle makes a generation of a stream in which nothing was ever stored: it is complete as it is made.
+func (e *engine) settle(ctx context.Context) error {
+	return e.keep(ctx, func() error { return e.even(ctx) })
+}
+
+// keep loads and works, and begins anew whenever what is stored is not what is remembered.
+func (e *engine) keep(ctx context.Context, work func() error) error {
 	var wait time.Duration
 	for {
 		before := e.applied.Load()
 		err := e.load(ctx)
 		if err == nil {
-			err = e.follow(ctx, to)
+			err = work()
 		}
 		if !errors.Is(err, errResync) {
 			return err
@@ -134,6 +150,8 @@ func (e *engine) run(ctx context.Context, to uint64) error {
 func (e *engine) load(ctx context.Context) error {
 	e.cache.clear()
 	e.whole.reset()
+	e.expiry.forget()
+	e.skips = nil
 	headers, err := e.store.Claim(ctx, e.gen, e.owner)
 	if err != nil {
 		return e.refused(err)
@@ -145,7 +163,7 @@ func (e *engine) load(ctx context.Context) error {
 	if err := e.create(ctx, info, headers); err != nil {
 		return err
 	}
-	e.terms = info.Terms
+	e.terms, e.sparse = info.Terms, info.Sparse
 	e.parts = make([]partition, len(headers))
 	for i := range headers {
 		point, _ := headers[i].Checkpoint.Point(e.log.Origin())
@@ -219,7 +237,10 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 	even := time.NewTimer(time.Hour)
 	defer even.Stop()
 	even.Stop()
-	waiting := false // even is running
+	waiting := e.uneven() // even is running
+	if waiting {
+		even.Reset(e.options.EvenInterval)
+	}
 	pause, resting := e.pause, false
 	demands := e.demands
 	if to != 0 {

@@ -13,47 +13,68 @@ import (
 // failedWait is how long a failed build of a new version is left alone before it is begun anew without being asked for.
 const failedWait = 30 * time.Second
 
-// pointer returns the live pointer. The first projector of a region makes it, with generation 1.
+// pointer returns the live pointer. The first projector of a region makes it, with generation 1, or, after the projection was removed here, with the first
+// number that was not used before.
 func (p *Projector) pointer(ctx context.Context) (projections.Pointer, error) {
 	name := p.def.Name
 	pointer, revision, err := projections.ReadPointer(ctx, p.kv, name)
 	if err != nil || pointer.Generation != 0 {
 		return pointer, err
 	}
+	gone, _, err := projections.ReadJSON[projections.Gone](ctx, p.kv, projections.GoneKey(name))
+	if err != nil {
+		return pointer, err
+	}
+	number := max(pointer.Highest, gone.Highest) + 1
 	pointer = projections.Pointer{
-		Generation: 1, Partitions: p.options.Partitions, Version: p.def.Version, Definition: p.def.Fingerprint(),
-		Fields: p.def.Fields, Indexes: p.def.Indexes, Highest: 1,
+		Generation: number, Partitions: p.options.Partitions, Version: p.def.Version, Definition: p.def.Fingerprint(),
+		Fields: p.def.Fields, Indexes: p.def.Indexes, Source: p.def.Source, Highest: number, Retired: pointer.Retired,
 	}
 	_, err = projections.WriteJSON(ctx, p.kv, projections.PointerKey(name), pointer, revision)
 	return pointer, err
 }
 
+// ask asks for our version to be built, unless it is live already. What it returns yields when it is to be called again; nil: it need not be.
+func (p *Projector) ask(ctx context.Context, live *follower) (<-chan time.Time, error) {
+	pointer, err := p.pointer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	again, err := p.upgrade(ctx, pointer, live)
+	return timerOf(again), err
+}
+
 // upgrade compares the definition of the live generation with ours: a changed definition needs a new version, and a new version is built
-// beside the live generation by a replay.
-func (p *Projector) upgrade(ctx context.Context, pointer projections.Pointer) error {
+// beside the live generation by a replay. When such a replay failed a moment ago, and an earlier version is followed, it returns after how long to ask again.
+func (p *Projector) upgrade(ctx context.Context, pointer projections.Pointer, live *follower) (again time.Duration, err error) {
 	ours := p.def.Fingerprint()
 	switch {
 	case pointer.Definition == ours && pointer.Version == p.def.Version:
-		return nil
+		return 0, nil
 	case p.def.Version < pointer.Version:
-		return events.Errorf(projections.ErrVersionLowered, "the read model %s was built by version %d, and this projector has version %d; nothing was applied",
+		return 0, events.Errorf(projections.ErrVersionLowered, "the read model %s was built by version %d, and this projector has version %d; nothing was applied",
 			p.def.Name, pointer.Version, p.def.Version).Hint("Deploy version %d or a later one.", pointer.Version)
 	case p.def.Version == pointer.Version:
-		return events.Errorf(projections.ErrDefinitionChanged, "the definition of %s version %d changed from %s to %s; nothing was applied",
+		return 0, events.Errorf(projections.ErrDefinitionChanged, "the definition of %s version %d changed from %s to %s; nothing was applied",
 			p.def.Name, p.def.Version, pointer.Definition, ours).Hint("Raise the version: it is then built beside the live one.")
 	}
 	last, _, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name))
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if last.State == projections.ReplayFailed && last.Definition == ours && last.Finished != nil && time.Since(*last.Finished) < failedWait {
-		return events.Errorf(events.Code(last.Code), "version %d of %s could not be built: %s", p.def.Version, p.def.Name, last.Message)
+	if last.State == projections.ReplayFailed && last.Definition == ours && last.Finished != nil {
+		if left := failedWait - time.Since(*last.Finished); left > 0 {
+			if live.engine != nil {
+				return left, nil // the replay's own record says why
+			}
+			return 0, events.Errorf(events.Code(last.Code), "version %d of %s could not be built: %s", p.def.Version, p.def.Name, last.Message)
+		}
 	}
 	_, err = projections.RequestReplay(ctx, p.kv, p.def.Name, "new version", time.Now())
 	if errors.Is(err, projections.ErrReplayRunning) {
-		return nil
+		return 0, nil
 	}
-	return err
+	return 0, err
 }
 
 // wanted returns ErrFenced when a generation is neither live nor being built: then somebody else has gone on, and it was dropped.

@@ -33,6 +33,9 @@ func (e *engine) prove(ctx context.Context, headers []projections.Header) (info 
 		}
 		sleep(ctx, minWait<<look)
 	}
+	if info.Sparse && e.def.Source == nil {
+		return info, events.Errorf(events.ErrUnsafeLog, "%s is a stream that is not ours, and %s is folded from a log; nothing was applied", info.Origin, e.def.Name)
+	}
 	proven := make(map[string]bool, 1)
 	for i := range headers {
 		h := &headers[i]
@@ -72,6 +75,9 @@ func (e *engine) proveAt(ctx context.Context, info events.Info, h *projections.H
 		return nil
 	}
 	r, err := e.log.Record(ctx, point.Sequence)
+	if errors.Is(err, events.ErrNotFound) && info.Sparse {
+		return nil // it was read, and is not held any more: the lineage and the head have to be proof enough
+	}
 	if errors.Is(err, events.ErrNotFound) {
 		return foreign(e.def.Name, "expected a record at its checkpoint %s, found none", point)
 	}

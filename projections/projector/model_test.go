@@ -53,6 +53,22 @@ func add(version int) func(ledger, projections.Event[change]) (ledger, error) {
 	}
 }
 
+// most is the largest change that few applies.
+const most = 14
+
+var errTooMuch = errors.New("it is too much at once")
+
+// few is add for small changes only: so it can be that one function applies an event to a document and the next one does not.
+func few(version int) func(ledger, projections.Event[change]) (ledger, error) {
+	add := add(version)
+	return func(l ledger, e projections.Event[change]) (ledger, error) {
+		if e.Data.N > most {
+			return l, errTooMuch
+		}
+		return add(l, e)
+	}
+}
+
 func withdraw(l ledger, e projections.Event[change]) (ledger, error) {
 	if l.Sum < e.Data.N {
 		return l, errNotEnough
@@ -97,7 +113,7 @@ func newPlainProjection(kind string, version int) (*projections.Typed[ledger], e
 			projections.OnKey("", added, tagOf, add(version)), projections.OnKey("", cleared, tagOf, remove[change]))
 	case "both":
 		return projections.New(kind, version,
-			projections.On(accountType, added, add(version)), projections.OnKey("", added, tagOf, add(version)),
+			projections.On(accountType, added, add(version)), projections.OnKey("", added, tagOf, few(version)),
 			projections.On(accountType, closed, remove[nothing]), projections.OnKey("", cleared, tagOf, remove[change]))
 	}
 	return nil, fmt.Errorf("no projection of kind %q", kind)

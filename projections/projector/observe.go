@@ -14,7 +14,7 @@ import (
 //
 // Documents, checkpoints and digests do not depend on an observer: it is told, never asked.
 type Observer interface {
-	// Changed: the projector is in another state, or says something else about it.
+	// Changed: the projector is in another state, or says something else about it. Without a state: the projection is nobody's here any more.
 	Changed(projections.Status)
 	// Committed: a batch is in the store, or the checkpoints of partitions moved that no event touched.
 	Committed(*Committed)
@@ -22,6 +22,8 @@ type Observer interface {
 	Stood(Standing)
 	// Parked: the fold of a document stopped at an event that cannot be applied, and that is committed.
 	Parked(Parked)
+	// Skipped: a skip record was met, and is committed, or ignored.
+	Skipped(Skipped)
 	// Refolded: documents that were not what was written were folded again from the log.
 	Refolded(projection string, documents int, took time.Duration)
 	// Resynced: the stored checkpoints were not the remembered ones, and are read again.
@@ -77,7 +79,20 @@ type Parked struct {
 	Generation uint32
 	Partition  int
 	Key        string
-	Reason     string // begins with the position
+	Reason     string // begins with the position; values of data are in it: see projections.Mask
+}
+
+// Skipped is a skip record that was met.
+type Skipped struct {
+	Projection string
+	Generation uint32
+	Sequence   uint64 // of the record
+	// Added counts the skips that it adds.
+	Added int
+	// Released counts the documents that were parked at one of them and were folded again; Parked those of them that stopped at a later event.
+	Released, Parked int
+	// Ignored says why nobody obeys the record; empty when it is obeyed.
+	Ignored string
 }
 
 // role of a generation: it changes once, when a replay's becomes the live one.
@@ -162,12 +177,36 @@ func (e *engine) tellParked(ctx context.Context) {
 	}
 	first := list[0]
 	e.options.Logger.WarnContext(ctx, "documents were parked: an event cannot be applied to them", "generation", e.gen.Number, "documents", len(list),
-		"sequence", first.last, "partition", first.partition, "key", first.key, "reason", first.parked)
+		"sequence", first.last, "partition", first.partition, "key", first.key, "reason", projections.Mask(first.parked))
 	if e.options.Observer == nil {
 		return
 	}
 	for _, d := range list {
 		e.options.Observer.Parked(Parked{Projection: e.def.Name, Generation: e.gen.Number, Partition: d.partition, Key: d.key, Reason: d.parked})
+	}
+}
+
+// tellSkipped logs that a skip record was obeyed, and tells of it.
+func (e *engine) tellSkipped(ctx context.Context, r *events.Record, added int, again []*suspect) {
+	s := Skipped{Projection: e.def.Name, Generation: e.gen.Number, Sequence: r.Sequence, Added: added, Released: len(again)}
+	for _, d := range again {
+		if d.parked != "" {
+			s.Parked++
+		}
+	}
+	e.options.Logger.InfoContext(ctx, "a skip record is obeyed: the documents that are parked at its events were folded again", "generation", s.Generation,
+		"sequence", s.Sequence, "skips", s.Added, "documents", s.Released, "parked", s.Parked)
+	if e.options.Observer != nil {
+		e.options.Observer.Skipped(s)
+	}
+}
+
+// tellIgnored logs that a record under the name of skip records is not obeyed, here and everywhere, and tells of it.
+func (e *engine) tellIgnored(ctx context.Context, r *events.Record, why error) {
+	s := Skipped{Projection: e.def.Name, Generation: e.gen.Number, Sequence: r.Sequence, Ignored: why.Error()}
+	e.options.Logger.WarnContext(ctx, "a skip record is ignored, in every region and replay", "generation", s.Generation, "sequence", s.Sequence, "reason", s.Ignored)
+	if e.options.Observer != nil {
+		e.options.Observer.Skipped(s)
 	}
 }
 
@@ -185,5 +224,5 @@ func (e *engine) panicked(r *events.Record, key string, err error) {
 	}
 	e.panics[p.Error()] = true
 	e.options.Logger.Error("a function of the projection panicked; the event is not applied, and all others are", "generation", e.gen.Number,
-		"sequence", r.Sequence, "event", r.Event.Type, "key", key, "reason", p.Error(), "stack", string(p.Stack))
+		"sequence", r.Sequence, "event", r.Event.Type, "key", key, "reason", projections.Mask(projections.ReasonOf(p)), "stack", string(p.Stack))
 }

@@ -20,6 +20,7 @@ type witness struct {
 	written   int
 	stood     map[projector.Role]projector.Standing
 	parked    []projector.Parked
+	skipped   []projector.Skipped
 	refolded  int
 	resynced  int
 	fenced    int
@@ -52,6 +53,7 @@ func (w *witness) Committed(c *projector.Committed) {
 }
 func (w *witness) Stood(s projector.Standing)                { w.tell(func() { w.stood[s.Role] = s }) }
 func (w *witness) Parked(p projector.Parked)                 { w.tell(func() { w.parked = append(w.parked, p) }) }
+func (w *witness) Skipped(s projector.Skipped)               { w.tell(func() { w.skipped = append(w.skipped, s) }) }
 func (w *witness) Refolded(_ string, n int, _ time.Duration) { w.tell(func() { w.refolded += n }) }
 func (w *witness) Resynced(string)                           { w.tell(func() { w.resynced++ }) }
 func (w *witness) Fenced(string)                             { w.tell(func() { w.fenced++ }) }

@@ -26,6 +26,12 @@ type oracle struct {
 	spans   [][2]uint64           // first and last sequence of each whole transaction of several records
 	docs    map[string][]expected // every version, in order
 	strays  []stray
+
+	folded   []*events.Record // of whole transactions, in order
+	skips    []skipped        // recorded so far
+	released int              // how many documents were folded again because of one
+	again    int              // how many of them were parked again
+	ignored  int              // records under the name of skip records that mean nothing
 }
 
 // expected is one version of a document.
@@ -108,36 +114,63 @@ func (o *oracle) boundary(seq uint64) bool {
 }
 
 func (o *oracle) apply(r *events.Record) {
-	if r.Kind == events.KindMalformed {
-		o.strays = append(o.strays, stray{r.Sequence, r.Subject})
-		return
-	}
-	if r.Kind != events.KindEvent {
-		return
-	}
-	e := &r.Event
-	account := e.Entity.Type == accountType
+	o.folded = append(o.folded, r)
 	switch {
-	case o.kind == "accounts" && account && (e.Type == added || e.Type == withdrawn || e.Type == closed):
-		o.touch(e.Entity.ID, r)
-	case o.kind == "tags" && (e.Type == added || e.Type == cleared):
-		o.touchTag(r)
-	case o.kind == "both":
-		if account && (e.Type == added || e.Type == closed) {
-			o.touch(e.Entity.ID, r)
+	case r.Kind == events.KindMalformed:
+		o.strays = append(o.strays, stray{r.Sequence, r.Subject})
+	case r.Kind == events.KindControl && r.Control.Name == "skip."+o.kind:
+		o.skip(r)
+	case r.Kind == events.KindEvent:
+		effects, lost := o.effects(&r.Event)
+		for range lost {
+			o.strays = append(o.strays, stray{r.Sequence, r.Event.Entity.String()})
 		}
-		if e.Type == added || e.Type == cleared {
-			o.touchTag(r)
+		for _, key := range keysOf(effects) {
+			o.touch(key, r)
 		}
 	}
 }
 
-func (o *oracle) touchTag(r *events.Record) {
-	if _, tag, ok := payload(r.Event.Data); ok && tag != "" && tag != noKey {
-		o.touch(tag, r)
-		return
+// effect is something that an event does to a document.
+type effect struct {
+	key string
+	few bool // only a small change can be applied
+}
+
+// effects returns what an event does, in order, and how often its document cannot be told.
+func (o *oracle) effects(e *events.Event) (list []effect, lost int) {
+	account := e.Entity.Type == accountType
+	byTag := func(few bool) {
+		if _, tag, ok := payload(e.Data); ok && tag != "" && tag != noKey {
+			list = append(list, effect{tag, few})
+			return
+		}
+		lost++
 	}
-	o.strays = append(o.strays, stray{r.Sequence, r.Event.Entity.String()})
+	switch {
+	case o.kind == "accounts" && account && (e.Type == added || e.Type == withdrawn || e.Type == closed):
+		list = append(list, effect{key: e.Entity.ID})
+	case o.kind == "tags" && (e.Type == added || e.Type == cleared):
+		byTag(false)
+	case o.kind == "both":
+		if account && (e.Type == added || e.Type == closed) {
+			list = append(list, effect{key: e.Entity.ID})
+		}
+		if e.Type == added || e.Type == cleared {
+			byTag(e.Type == added)
+		}
+	}
+	return list, lost
+}
+
+// keysOf returns the documents of some effects, each once.
+func keysOf(effects []effect) (keys []string) {
+	for _, f := range effects {
+		if !slices.Contains(keys, f.key) {
+			keys = append(keys, f.key)
+		}
+	}
+	return keys
 }
 
 // payload reads the fields n and tag as the events of these tests have them.
@@ -158,31 +191,62 @@ func payload(data []byte) (n int64, tag string, ok bool) {
 	return n, tag, true
 }
 
-func (o *oracle) touch(key string, r *events.Record) {
-	d := expected{}
-	if old := o.docs[key]; len(old) > 0 {
-		d = old[len(old)-1]
+// last returns the newest version of a document.
+func (o *oracle) last(key string) expected {
+	if versions := o.docs[key]; len(versions) > 0 {
+		return versions[len(versions)-1]
 	}
+	return expected{}
+}
+
+// touch adds the version of a document that an event makes.
+func (o *oracle) touch(key string, r *events.Record) {
+	d := o.last(key)
 	if d.exists && d.parked != "" {
 		return
 	}
-	if !d.exists {
-		d = expected{}
+	next, ok := o.change(key, d, r)
+	if !ok {
+		next = o.park(d, r)
 	}
-	d.seq, d.exists, d.at = r.Sequence, true, o.position(r.Sequence).String()
+	next.seq, next.at = r.Sequence, o.position(r.Sequence).String()
+	o.docs[key] = append(o.docs[key], next)
+}
+
+// park returns a document that stops at an event.
+func (o *oracle) park(d expected, r *events.Record) expected {
+	if !d.exists {
+		d = expected{exists: true}
+	}
+	d.parked = o.position(r.Sequence).String()
+	return d
+}
+
+// change returns what all the effects of an event make of a document, and false when one of them cannot be applied.
+func (o *oracle) change(key string, d expected, r *events.Record) (expected, bool) {
 	n, tag, ok := payload(r.Event.Data)
 	n2 := n * int64(o.version)
-	switch typ := r.Event.Type; {
-	case !ok, typ == withdrawn && d.sum < n, typ == added && tag == boom:
-		d.parked = d.at
-	case typ == added:
-		d.sum, d.chain, d.count, d.note, d.odd = d.sum+n2, d.chain*31+n2, d.count+1, tag, !d.odd
-	case typ == withdrawn:
-		d.sum, d.chain = d.sum-n, d.chain*31-n
-	default:
-		d.exists = false
+	effects, _ := o.effects(&r.Event)
+	for _, f := range effects {
+		if f.key != key {
+			continue
+		}
+		if !d.exists {
+			d = expected{}
+		}
+		d.exists = true
+		switch typ := r.Event.Type; {
+		case !ok, typ == withdrawn && d.sum < n, typ == added && tag == boom, f.few && n > most:
+			return d, false
+		case typ == added:
+			d.sum, d.chain, d.count, d.note, d.odd = d.sum+n2, d.chain*31+n2, d.count+1, tag, !d.odd
+		case typ == withdrawn:
+			d.sum, d.chain = d.sum-n, d.chain*31-n
+		default:
+			d.exists = false
+		}
 	}
-	o.docs[key] = append(o.docs[key], d)
+	return d, true
 }
 
 // get returns a document at a sequence.

@@ -98,8 +98,12 @@ func (b *bentStore) Page(
 // bentLog is a Reader with mistakes.
 type bentLog struct {
 	events.Reader
-	batch func([]events.Record) []events.Record // a copy of what Read yields
-	info  func(*events.Info)
+	batch    func([]events.Record) []events.Record // a copy of what Read yields
+	ranged   func(events.Range, []events.Record) []events.Record
+	info     func(*events.Info)
+	record   func(*events.Record)
+	history  func(from uint64, r *events.Record) bool // false: it is left out
+	controls func(r *events.Record) bool
 
 	reading func() // at each call of Read
 }
@@ -113,7 +117,36 @@ func (b *bentLog) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.R
 			if err == nil && b.batch != nil {
 				list = b.batch(slices.Clone(list))
 			}
+			if err == nil && b.ranged != nil {
+				list = b.ranged(r, slices.Clone(list))
+			}
 			if !yield(list, err) {
+				return
+			}
+		}
+	}
+}
+
+func (b *bentLog) Record(ctx context.Context, seq uint64) (events.Record, error) {
+	r, err := b.Reader.Record(ctx, seq)
+	if err == nil && b.record != nil {
+		b.record(&r)
+	}
+	return r, err
+}
+
+func (b *bentLog) History(ctx context.Context, e events.Entity, from uint64) iter.Seq2[events.Record, error] {
+	return filtered(b.Reader.History(ctx, e, from), func(r *events.Record) bool { return b.history == nil || b.history(from, r) })
+}
+
+func (b *bentLog) Controls(ctx context.Context, name string, from uint64) iter.Seq2[events.Record, error] {
+	return filtered(b.Reader.Controls(ctx, name, from), func(r *events.Record) bool { return b.controls == nil || b.controls(r) })
+}
+
+func filtered(list iter.Seq2[events.Record, error], keep func(*events.Record) bool) iter.Seq2[events.Record, error] {
+	return func(yield func(events.Record, error) bool) {
+		for r, err := range list {
+			if (err != nil || keep(&r)) && !yield(r, err) {
 				return
 			}
 		}
@@ -133,6 +166,7 @@ type bentProjection struct {
 	projections.Projection
 	routed func(r *events.Record, ops []projections.Op)
 	fold   func(fold func() error, r *events.Record) error
+	folded func(fold func() error, r *events.Record, key string) error
 }
 
 func (b *bentProjection) Route(r *events.Record, at int, ops *projections.Ops) {
@@ -145,6 +179,9 @@ func (b *bentProjection) Route(r *events.Record, at int, ops *projections.Ops) {
 
 func (b *bentProjection) Fold(s projections.State, r *events.Record, op *projections.Op) error {
 	fold := func() error { return b.Projection.Fold(s, r, op) }
+	if b.folded != nil {
+		return b.folded(fold, r, op.Key)
+	}
 	if b.fold != nil {
 		return b.fold(fold, r)
 	}
@@ -194,6 +231,9 @@ func planted() map[string]func(*world) {
 	all := storePlants()
 	for _, more := range []map[string]func(*world){readPlants(), foldPlants(), indexPlants(), changePlants()} {
 		maps.Copy(all, more)
+	}
+	for name, plant := range skipPlants() {
+		all[name] = plant
 	}
 	return all
 }

@@ -38,6 +38,11 @@ type Options struct {
 	Signals projections.Signals
 	// Observer is told what happens; default: none, which costs nothing.
 	Observer Observer
+	// Earlier are versions of the projection before this one. While one of them is live, it is followed until this version is built beside it; one
+	// that is not at hand answers from where it stands.
+	Earlier []projections.Projection
+	// Control is told of each control record that is read, before its batch is committed, by several goroutines; it must not wait. Default: nobody is.
+	Control func(*events.Record)
 }
 
 const (
@@ -128,6 +133,10 @@ func New(p projections.Projection, log events.Reader, store projections.Store, k
 	if err := o.validate(def.Name); err != nil {
 		return nil, err
 	}
+	if def.Source != nil && def.Source.Origin != log.Origin() {
+		return nil, events.Errorf(projections.ErrInvalidProjection, "projection %q is folded from %s, the stream %s, and was given %s",
+			def.Name, def.Source.Origin, def.Source.Stream, log.Origin())
+	}
 	o.Logger = o.Logger.With("projection", def.Name, "origin", log.Origin())
 	return &Projector{
 		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1), demands: make(chan projections.Demand, demandRoom),
@@ -163,15 +172,11 @@ func (p *Projector) Run(ctx context.Context) error {
 
 // turn takes the lease and works until the lease is lost or something fails.
 func (p *Projector) turn(ctx context.Context) (err error) {
-	lease, err := p.leases.Acquire(ctx, "projector-"+p.def.Name, p.options.Holder)
+	lease, err := p.leases.Acquire(ctx, leaseOf(p.def.Name), p.options.Holder)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = lease.Release(end) // it runs out by itself otherwise
-	}()
+	defer release(ctx, lease)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) }) //nolint:contextcheck // the lease's own end
@@ -187,17 +192,19 @@ func (p *Projector) turn(ctx context.Context) (err error) {
 // own works under a lease: the live generation and the sweeper in the background, replays in front.
 func (p *Projector) own(ctx context.Context, token uint64) error {
 	pointer, err := p.pointer(ctx)
-	if err == nil {
-		err = p.upgrade(ctx, pointer)
-	}
 	if err != nil {
 		return err
 	}
 	live := &follower{p: p}
-	if pointer.Definition == p.def.Fingerprint() {
-		live.engine = p.engine(pointer.Live(p.def.Name), token)
+	if proj := p.version(pointer.Definition); proj != nil {
+		live.engine = p.engine(proj, pointer.Live(p.def.Name), token)
 		live.engine.live.Store(true)
-	} else {
+	}
+	again, err := p.upgrade(ctx, pointer, live)
+	if err != nil {
+		return err
+	}
+	if live.engine == nil {
 		p.status.set(ctx, projections.ProjectorStarting, 0, nil) // its generation has to be built first
 	}
 	// The end, in this order: the live engine and the watch on replays, then the sweeper and the heartbeat.
@@ -212,38 +219,45 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	}
 	live.start(ctx, 0)
 	defer live.stop()
-	return p.watch(ctx, token, live)
+	return p.watch(ctx, token, live, again)
 }
 
-// watch executes the replays that are asked for, and returns the live engine's error when that ends.
-func (p *Projector) watch(ctx context.Context, token uint64, live *follower) error {
+// version returns the projection with a definition: ours, or an earlier one that is at hand; nil when none is.
+func (p *Projector) version(finger string) projections.Projection {
+	if finger == p.def.Fingerprint() {
+		return p.proj
+	}
+	for _, earlier := range p.options.Earlier {
+		if finger == earlier.Definition().Fingerprint() {
+			return earlier
+		}
+	}
+	return nil
+}
+
+// watch executes the replays that are asked for, and returns the live engine's error when that ends. After again, unless it is 0, our version is asked for.
+func (p *Projector) watch(ctx context.Context, token uint64, live *follower, again time.Duration) error {
 	requests := make(chan error)
 	watching, cancel := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	defer watcher.Wait()
 	defer cancel()
 	watcher.Go(func() { p.requests(watching, requests) })
+	retry := timerOf(again)
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case err := <-requests:
-			if err != nil {
-				return err
-			}
-			if err := p.replay(ctx, token, live); err != nil {
-				return err
-			}
-			if live.engine != nil {
-				continue
-			}
-			pointer, err := p.pointer(ctx) // that was a replay of the version before: ours is still to be asked for
+			err = context.Cause(ctx)
+		case err = <-requests:
 			if err == nil {
-				err = p.upgrade(ctx, pointer)
+				err = p.replay(ctx, token, live)
 			}
-			if err != nil {
-				return err
+			if err == nil && !p.isOurs(live) { // that was a replay of a version before, or one that failed: ours is still to be asked for
+				retry, err = p.ask(ctx, live)
 			}
+		case <-retry:
+			retry, err = p.ask(ctx, live)
 		case <-live.done:
 			if !refuses(live.err) {
 				return live.err
@@ -253,7 +267,23 @@ func (p *Projector) watch(ctx context.Context, token uint64, live *follower) err
 			live.stop()
 			live.start(ctx, refusedWait)
 		}
+		if err != nil {
+			return err
+		}
 	}
+}
+
+// timerOf returns a channel that yields after d; never when d is 0.
+func timerOf(d time.Duration) <-chan time.Time {
+	if d == 0 {
+		return nil
+	}
+	return time.After(d)
+}
+
+// isOurs reports whether our own version is live.
+func (p *Projector) isOurs(live *follower) bool {
+	return live.engine != nil && live.engine.finger == p.def.Fingerprint()
 }
 
 // requests sends nil to out for each change of the projection's replay, and the error that ends the watch.
@@ -274,8 +304,8 @@ func (p *Projector) requests(ctx context.Context, out chan<- error) {
 	send(events.Errorf(events.ErrUnreachable, "the watch on replays of %s ended", p.def.Name))
 }
 
-func (p *Projector) engine(gen projections.Generation, token uint64) *engine {
-	e := newEngine(p.proj, p.log, p.store, gen, token, p.options)
+func (p *Projector) engine(proj projections.Projection, gen projections.Generation, token uint64) *engine {
+	e := newEngine(proj, p.log, p.store, gen, token, p.options)
 	e.wanted = func(ctx context.Context) error { return p.wanted(ctx, gen.Number) }
 	e.demands = p.demands
 	return e
@@ -284,8 +314,8 @@ func (p *Projector) engine(gen projections.Generation, token uint64) *engine {
 // refuses reports whether an error stays until a person decides: going on would fold what must not be folded.
 func refuses(err error) bool {
 	for _, code := range [...]events.Code{
-		events.ErrForeignHistory, events.ErrHole, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition,
-		projections.ErrDefinitionChanged, projections.ErrVersionLowered, projections.ErrNamespaceTaken, projections.ErrWrongType,
+		events.ErrForeignHistory, events.ErrHole, events.ErrEvicted, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition,
+		projections.ErrDocumentDamaged, projections.ErrDefinitionChanged, projections.ErrVersionLowered, projections.ErrNamespaceTaken, projections.ErrWrongType,
 	} {
 		if errors.Is(err, code) {
 			return true

@@ -2,29 +2,23 @@ package projector
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/skips"
 )
 
 // refold computes documents again from the log up to their partitions' checkpoints, because what is stored is not what was
 // written: somebody else changed it. Only the log changes a read model.
-//
-// A document whose key is its entity's id needs that entity's events alone. All others together need one pass over the log.
 func (e *engine) refold(ctx context.Context, damaged []*entry) error {
-	again := refolding{e: e, suspects: make(map[string]*entry, len(damaged))}
+	again := &refolding{e: e}
 	for _, d := range damaged {
 		d.state, d.exists, d.at, d.last, d.parked = e.proj.NewState(), false, "", 0, ""
-		again.suspects[d.key] = d
-		again.upto = max(again.upto, e.parts[d.partition].seq)
+		again.add(&suspect{entry: d, upto: e.parts[d.partition].seq})
 	}
-	if typ, ok := e.entityType(); ok {
-		for _, d := range damaged {
-			if err := again.history(ctx, events.Entity{Type: typ, ID: d.key}); err != nil {
-				return err
-			}
-		}
-	} else if err := again.everything(ctx); err != nil {
+	if err := again.run(ctx); err != nil {
 		return err
 	}
 	for _, d := range damaged {
@@ -53,8 +47,12 @@ func (e *engine) replace(d *entry) error {
 	return nil
 }
 
-// entityType returns the type of the one entity whose events make up a document.
+// entityType returns the type of the one entity whose events make up a document. Those of documents that expire are not enough: the marks
+// are missing.
 func (e *engine) entityType() (string, bool) {
+	if e.def.Expires != "" {
+		return "", false
+	}
 	typ := e.def.Handles[0].EntityType
 	for _, h := range e.def.Handles {
 		if !h.ByEntity || h.EntityType != typ || typ == "" {
@@ -64,38 +62,111 @@ func (e *engine) entityType() (string, bool) {
 	return typ, true
 }
 
-// refolding is the work of one refold.
+// suspect is a document that is folded again.
+type suspect struct {
+	*entry
+	after uint64 // its state is that after this sequence, and only later events are folded; 0: none
+	upto  uint64 // the position that it is folded to: later events, and skips of later records, do not count
+	since uint64 // the newest record whose skip was obeyed
+}
+
+// refolding folds documents again from the log, with the skips that are recorded up to where each is folded to.
+//
+// A document whose key is its entity's id needs that entity's events alone. All others together need one pass over the log.
 type refolding struct {
 	e        *engine
-	suspects map[string]*entry
-	upto     uint64 // the largest of their partitions' checkpoints
+	suspects map[string]*suspect
+	order    []*suspect // as they were added
+	upto     uint64     // the largest of theirs
+	skips    *skips.List
 	ops      projections.Ops
+	targets  []*entry // of each operation; nil: nothing to do
 
 	first uint64 // of the transaction looked at last
 	whole bool   // whether that was whole
 }
 
-// everything reads the whole log.
+// add takes in a document, once.
+func (f *refolding) add(s *suspect) {
+	if f.suspects == nil {
+		f.suspects = map[string]*suspect{}
+	}
+	f.suspects[s.key] = s
+	f.order = append(f.order, s)
+	f.upto = max(f.upto, s.upto)
+}
+
+// run folds all of them.
+func (f *refolding) run(ctx context.Context) (err error) {
+	if f.skips, err = f.e.knownSkips(ctx); err != nil {
+		return err
+	}
+	if typ, ok := f.e.entityType(); ok {
+		for _, s := range f.order {
+			if err := f.history(ctx, events.Entity{Type: typ, ID: s.key}, s.after+1); err != nil {
+				return err
+			}
+		}
+	} else if err := f.everything(ctx); err != nil {
+		return err
+	}
+	for _, s := range f.order {
+		s.last = max(s.last, s.since)
+	}
+	return nil
+}
+
+// everything reads the log from where the first of the documents stands.
 func (f *refolding) everything(ctx context.Context) error {
 	if f.upto == 0 {
 		return nil // a To of 0 would be the head
 	}
+	from := f.upto
+	for _, s := range f.order {
+		begin, err := f.begin(ctx, s.after)
+		if err != nil {
+			return err
+		}
+		from = min(from, begin)
+	}
 	var whole whole
-	for records, err := range f.e.log.Read(ctx, events.Range{From: 1, To: f.upto}) {
+	for records, err := range f.e.log.Read(ctx, events.Range{From: from, To: f.upto}) {
 		if err != nil {
 			return err
 		}
 		work, _ := whole.take(records)
 		for _, r := range work {
+			if r.Kind.Gone() {
+				return f.e.beyondRefolding(r, len(f.suspects))
+			}
 			f.step(r)
 		}
 	}
 	return nil
 }
 
+// begin returns where to begin to read what comes after a sequence: with the first record of its transaction, or the rest of that would look
+// like one that was cut off.
+func (f *refolding) begin(ctx context.Context, after uint64) (uint64, error) {
+	if after == 0 {
+		return 1, nil
+	}
+	r, err := f.e.log.Record(ctx, after)
+	if errors.Is(err, events.ErrNotFound) {
+		return 0, events.Errorf(events.ErrHole, "sequence %d was read before, and is missing from the log of %s now", after, f.e.log.Origin())
+	}
+	if err != nil {
+		return 0, err
+	}
+	if tx := r.Stamp.Tx; !tx.Alone() && uint64(tx.Index) <= after {
+		return after - uint64(tx.Index) + 1, nil
+	}
+	return after + 1, nil
+}
+
 // history reads the records of one entity.
-func (f *refolding) history(ctx context.Context, entity events.Entity) error {
-	for r, err := range f.e.log.History(ctx, entity, 1) {
+func (f *refolding) history(ctx context.Context, entity events.Entity, from uint64) error {
+	for r, err := range f.e.log.History(ctx, entity, from) {
 		if err != nil {
 			return err
 		}
@@ -145,15 +216,44 @@ func (f *refolding) ofWhole(ctx context.Context, r *events.Record) (bool, error)
 
 // step applies a record to the documents that are folded again.
 func (f *refolding) step(r *events.Record) {
-	if r.Kind != events.KindEvent {
+	if at, ok := events.MarkTime(r); ok {
+		for _, s := range f.suspects {
+			if r.Sequence > s.after && r.Sequence <= s.upto {
+				f.e.expire(s.entry, at, r.Sequence)
+			}
+		}
+	}
+	if r.Kind != events.KindEvent && r.Kind != events.KindMessage {
 		return
 	}
 	f.ops.Reset()
 	f.e.proj.Route(r, 0, &f.ops)
 	list := f.ops.List()
+	f.targets = f.targets[:0]
 	for i := range list {
-		if d := f.suspects[list[i].Key]; d != nil && r.Sequence <= f.e.parts[d.partition].seq {
-			f.e.step(d, r, &list[i])
+		var target *entry
+		if s := f.suspects[list[i].Key]; s != nil && r.Sequence > s.after && r.Sequence <= s.upto && s.parked == "" {
+			target = s.entry
+		}
+		f.targets = append(f.targets, target)
+	}
+	for i, target := range f.targets {
+		if target != nil && !slices.Contains(f.targets[:i], target) {
+			f.fold(f.suspects[target.key], r, list[i:], f.targets[i:])
 		}
 	}
+}
+
+// fold applies an event to a document. One that cannot be applied is passed over when that is recorded, and parks the document otherwise.
+func (f *refolding) fold(s *suspect, r *events.Record, ops []projections.Op, targets []*entry) {
+	err := f.e.try(s.entry, r, ops, targets)
+	if err != nil {
+		if at, ok := f.skips.Find(s.key, r.Sequence, s.upto); ok {
+			s.since = max(s.since, at)
+			return
+		}
+		f.e.park(s.entry, r, err)
+	}
+	s.last = r.Sequence
+	f.e.sooner(s.entry)
 }

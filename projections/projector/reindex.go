@@ -2,16 +2,18 @@ package projector
 
 import "tidemark.dev/projections"
 
-// indexed is where a document is in the indexes, as the store has it: under which value in each of the definition's, and in that of the parked
-// ones. An empty value means that it is not there.
+// indexed is where a document is in the indexes, as the store has it: under which value in each of the definition's, in that of the parked
+// ones, and in that of those that expire. An empty value means that it is not there.
 type indexed struct {
-	values []string
-	parked string
+	values  []string
+	parked  string
+	expires string
 }
 
 // placed remembers where a stored document is indexed: where it was put when it was written.
 func (e *engine) placed(d *entry, parked string, values []string) error {
 	d.indexed.parked, _ = projections.ParkedValue(parked)
+	d.indexed.expires, _ = e.def.ExpiryValue(parked, values)
 	if e.indexer == nil {
 		return nil
 	}
@@ -29,7 +31,7 @@ func (e *engine) placed(d *entry, parked string, values []string) error {
 // reindex adds to a document's write the entries of indexes that it leaves and those that it gets. A document whose values in an index stay
 // the same stays there untouched, unless what is stored cannot be trusted.
 func (e *engine) reindex(d *entry, w *projections.Write) error {
-	if e.indexer == nil && d.indexed.parked == "" && w.Parked == "" {
+	if e.indexer == nil && e.def.Expires == "" && d.indexed.parked == "" && w.Parked == "" {
 		return nil
 	}
 	m := moving{gone: e.batch.gone[:0], come: e.batch.come[:0], again: d.repaired}
@@ -48,11 +50,13 @@ func (e *engine) reindex(d *entry, w *projections.Write) error {
 			d.indexed.values[i] = m.move(i, was, now)
 		}
 	}
-	now := ""
+	parked, expires := "", ""
 	if !w.Remove {
-		now, _ = projections.ParkedValue(w.Parked)
+		parked, _ = projections.ParkedValue(w.Parked)
+		expires, _ = e.def.ExpiryValue(w.Parked, w.Values)
 	}
-	d.indexed.parked = m.move(projections.ParkedIndex, d.indexed.parked, []byte(now))
+	d.indexed.parked = m.move(projections.ParkedIndex, d.indexed.parked, []byte(parked))
+	d.indexed.expires = m.move(projections.ExpiryIndex, d.indexed.expires, []byte(expires))
 	e.batch.gone, e.batch.come = m.gone, m.come
 	w.Unindex, w.Index = e.batch.keep(m.gone), e.batch.keep(m.come)
 	return nil

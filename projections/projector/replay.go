@@ -103,7 +103,7 @@ func (r *replayRun) prepare(ctx context.Context) (switched bool, err error) {
 		return false, err
 	}
 	gen := projections.Generation{Projection: p.def.Name, Number: j.Generation, Partitions: j.Partitions}
-	r.next = p.engine(gen, r.token)
+	r.next = p.engine(p.proj, gen, r.token)
 	p.options.Logger.InfoContext(ctx, "replay begins", "generation", gen.Number, "reason", j.Reason)
 	return false, nil
 }
@@ -136,7 +136,13 @@ func (r *replayRun) build(ctx context.Context, to uint64, liveEnded <-chan struc
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	result := make(chan error, 1)
-	go func() { result <- r.next.run(ctx, to) }()
+	go func() {
+		if to == 0 {
+			result <- r.next.settle(ctx)
+			return
+		}
+		result <- r.next.run(ctx, to)
+	}()
 	stop := func(err error) error {
 		cancel()
 		<-result //nolint:errcheck // err is why
@@ -246,7 +252,7 @@ func (r *replayRun) point(ctx context.Context) (old projections.Retiree, err err
 		old = projections.Retiree{Generation: now.Generation, Partitions: now.Partitions}
 		now.Generation, now.Partitions = gen.Number, gen.Partitions
 		now.Version, now.Definition = p.def.Version, p.def.Fingerprint()
-		now.Fields, now.Indexes = p.def.Fields, p.def.Indexes
+		now.Fields, now.Indexes, now.Source = p.def.Fields, p.def.Indexes, p.def.Source
 		retire(now, old)
 		return nil
 	})

@@ -274,6 +274,8 @@ func (s *simulation) finish() error {
 	if err := s.finalLook(&s.watcher); err != nil {
 		return err
 	}
+	o := s.oracle(s.version)
+	s.counts["skips ignored"], s.counts["documents released"], s.counts["documents parked again"] = o.ignored, o.released, o.again
 	return s.finalQueries()
 }
 
@@ -329,5 +331,43 @@ func (s *simulation) finalQueries() error {
 			return err
 		}
 	}
+	if err := s.listParked(); err != nil {
+		return err
+	}
 	return s.list(o)
+}
+
+// listParked requires that the parked documents are listed, each once, at the event that it is parked at, and no others.
+func (s *simulation) listParked() error {
+	want, got := map[string]uint64{}, map[string]uint64{}
+	o := s.oracle(s.version)
+	for key := range o.docs {
+		if d := o.last(key); d.exists && d.parked != "" {
+			want[key] = d.parkedAt(s.t)
+		}
+	}
+	last := uint64(0)
+	for after := ""; ; {
+		page, err := s.reader.Parked(context.Background(), s.kind, query.ParkedOptions{Limit: 2, After: after})
+		if err != nil {
+			return fmt.Errorf("when all is quiet: %w", err)
+		}
+		for _, d := range page.Items {
+			if _, twice := got[d.Key]; twice || d.Sequence < last {
+				return fmt.Errorf("the parked document %s is listed twice, or out of order", d.Key)
+			}
+			got[d.Key], last = d.Sequence, d.Sequence
+		}
+		if page.Parked != uint64(len(want)) || page.Unrouted != uint64(len(o.strays)) {
+			return fmt.Errorf("%d documents are said to be parked and %d events unrouted, expected %d and %d", page.Parked, page.Unrouted, len(want), len(o.strays))
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	if !maps.Equal(got, want) {
+		return fmt.Errorf("parked are %v, expected %v", got, want)
+	}
+	s.counts["parked documents listed"] += len(got)
+	return nil
 }

@@ -66,3 +66,59 @@ func TestAVersionThatCannotBeBuiltSaysWhyAndIsTriedAgain(t *testing.T) {
 		w.settle()
 	})
 }
+
+// With the version before at hand, it goes on being followed until the new one takes over, and a read of one's own write need not wait for that.
+func TestTheVersionBeforeGoesOnBeingFollowed(t *testing.T) {
+	everyKind(t, func(w *world) {
+		r := w.start()
+		w.add(20)
+		w.settle()
+		w.kill(r)
+		held := make(chan struct{})
+		w.store.Observe(func(c memstore.Call) {
+			if c.Op == memstore.OpApply && c.Generation.Number == 2 {
+				<-held
+			}
+		})
+		w.version, w.earlier = 2, true
+		w.start()
+		w.add(20)
+		w.until("version 1 is at the head", func() bool {
+			p := w.pointer()
+			for _, h := range w.headers(p.Live(w.kind)) {
+				if p.Version != 1 || sequence(h.Checkpoint) != w.oracle(1).head() {
+					return false
+				}
+			}
+			return true
+		})
+		if err := checkGeneration(t, w.store, w.live(), w.oracle(1), nil); err != nil {
+			t.Error(err)
+		}
+		if s := w.status(); s.State != projections.ProjectorFollowing || s.Generation != 1 {
+			t.Errorf("the status is %+v", s)
+		}
+		w.store.Observe(nil)
+		close(held)
+		w.settle()
+		if r := w.replay(); r.Compared || r.Position == "" {
+			t.Errorf("versions were compared: %+v", r)
+		}
+	})
+}
+
+// The version before refuses to go on: the new one is what mends that.
+func TestANewVersionMendsTheOneBeforeThatRefuses(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		r := w.start()
+		w.add(10)
+		w.settle()
+		w.kill(r)
+		w.log.Recreate()
+		w.add(5)
+		w.oracles = map[int]*oracle{}
+		w.version, w.earlier = 2, true
+		w.start()
+		w.settle()
+	})
+}

@@ -39,10 +39,13 @@ type world struct {
 	seenKV     projections.KV
 	seenLeases projections.Leases
 	seenProj   func(projections.Projection) projections.Projection
+	// newProjection makes the projections by kind and version.
+	newProjection func(kind string, version int) (projections.Projection, error)
 
 	peeking atomic.Int32 // how often the test itself looks at the KV now: no fault is meant for it
 
 	version int
+	earlier bool // projectors have the versions before at hand
 	options projector.Options
 	running []*running
 	atEnd   []func()
@@ -63,7 +66,7 @@ func newWorld(t testing.TB, kind string) *world {
 	w := &world{
 		t: t, kind: kind, version: 1, store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(), logs: &logbook{}, signals: memstore.NewSignals(),
 		log: memlog.New("us", memlog.Options{Lineage: "7f3a11d2"}), oracles: map[int]*oracle{},
-		seenProj: func(p projections.Projection) projections.Projection { return p },
+		seenProj: func(p projections.Projection) projections.Projection { return p }, newProjection: newProjection,
 	}
 	w.seenLog, w.seenStore, w.seenKV, w.seenLeases = w.log, w.store, w.kv, w.leases
 	w.options = projector.Options{Partitions: 3, RetireDelay: time.Second, Logger: slog.New(w.logs)}
@@ -79,11 +82,19 @@ func (w *world) open() {
 // start begins to run a projector of the world's version with the world's options.
 func (w *world) start() *running {
 	w.t.Helper()
-	proj, err := newProjection(w.kind, w.version)
+	proj, err := w.newProjection(w.kind, w.version)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p, err := projector.New(w.seenProj(proj), w.seenLog, w.seenStore, w.seenKV, w.seenLeases, w.options)
+	o := w.options
+	for v := w.version - 1; v > 0 && w.earlier; v-- {
+		before, err := newProjection(w.kind, v)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		o.Earlier = append(o.Earlier, w.seenProj(before))
+	}
+	p, err := projector.New(w.seenProj(proj), w.seenLog, w.seenStore, w.seenKV, w.seenLeases, o)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -3,13 +3,14 @@ package query
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"unicode/utf8"
 
 	"tidemark.dev/projections"
 )
 
 // Document is a document's fields in the order of the definition. As JSON it is an object in that order: integers are numbers,
-// booleans are booleans.
+// booleans are booleans, lists and sets are arrays.
 type Document struct {
 	Fields []projections.Field
 	Values []string
@@ -42,13 +43,19 @@ func (d Document) appendJSON(b []byte) ([]byte, error) {
 		b = append(b, '"')
 		b = append(b, f.Name...) // [a-z0-9_]
 		b = append(b, '"', ':')
-		if f.Kind != projections.KindString {
-			b = append(b, d.Values[i]...)
-			continue
-		}
 		var err error
-		if b, err = appendText(b, d.Values[i]); err != nil {
-			return nil, err
+		switch f.Kind {
+		case projections.KindString:
+			if b, err = appendText(b, d.Values[i]); err != nil {
+				return nil, err
+			}
+		case projections.KindList, projections.KindSet:
+			if _, err := projections.ParseElements(f.Kind, d.Values[i]); err != nil {
+				return nil, fmt.Errorf("the field %s: %w", f.Name, err)
+			}
+			b = append(b, d.Values[i]...)
+		default:
+			b = append(b, d.Values[i]...)
 		}
 	}
 	return append(b, '}'), nil

@@ -19,7 +19,7 @@ type Answer struct {
 	// Parked says where and why the document's fold stopped; empty when it did not.
 	Parked string `json:"parked,omitempty"`
 
-	// Changed is the position of the last event that changed the document.
+	// Changed is the position of the last record that changed the document: an event, or the skip record that released it.
 	Changed string `json:"-"`
 }
 

@@ -241,6 +241,20 @@ func TestADocumentAsJSONIsAnObjectInTheOrderOfItsFields(t *testing.T) {
 	}
 }
 
+func TestAListAndASetAreArraysInJSON(t *testing.T) {
+	fields := []projections.Field{{Name: "l", Kind: projections.KindList}, {Name: "s", Kind: projections.KindSet}}
+	d := query.Document{Fields: fields, Values: []string{`["b",1,"<\u0000>"]`, `[]`}}
+	if text, err := d.MarshalJSON(); err != nil || string(text) != `{"l":["b",1,"<\u0000>"],"s":[]}` {
+		t.Errorf("it is %s, %v", text, err)
+	}
+	for _, edited := range [][]string{{`[1`, `[]`}, {`1`, `[]`}, {`[[]]`, `[]`}, {`[]`, `[2,1]`}} {
+		d.Values = edited
+		if text, err := json.Marshal(d); err == nil {
+			t.Errorf("what somebody wrote by hand becomes %s", text)
+		}
+	}
+}
+
 func TestAnOverviewShowsEveryStateAndSaysUnknownOfWhatDoesNotAnswer(t *testing.T) {
 	inRegion(t, func(r *region) {
 		routes, err := flights.Routes()

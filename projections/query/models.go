@@ -60,7 +60,7 @@ func (m *models) get(ctx context.Context, name string, again bool) (model, error
 		return model{}, projections.UnknownProjection(name)
 	}
 	found = model{gen: pointer.Live(name), at: begun, number: number}
-	found.def = projections.Definition{Name: name, Version: pointer.Version, Fields: pointer.Fields, Indexes: pointer.Indexes}
+	found.def = projections.Definition{Name: name, Version: pointer.Version, Fields: pointer.Fields, Indexes: pointer.Indexes, Source: pointer.Source}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now, ok := m.known[name]; ok && now.number > number {

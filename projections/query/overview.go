@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,8 @@ type ModelStatus struct {
 	Unrouted   uint64                     `json:"unrouted"`
 	Digest     string                     `json:"digest,omitempty"` // only when all partitions are at Position
 	Projector  projections.ProjectorState `json:"projector"`
+	// Stream is the one that is not ours and that the read model is folded from; nil: it is folded from the installation's log.
+	Stream *StreamStatus `json:"stream,omitempty"`
 	// SilentSince is when the projector confirmed its status last; only when that is so long ago that Projector is silent.
 	SilentSince *time.Time          `json:"silent_since,omitempty"`
 	Code        string              `json:"code,omitempty"`
@@ -56,43 +59,54 @@ func (r *Reader) Overview(ctx context.Context) (Overview, error) {
 		return o, err
 	}
 	for _, name := range names {
-		s, err := r.model(ctx, name)
+		s, there, err := r.model(ctx, name)
 		if err != nil {
 			return o, err
 		}
-		o.Projections = append(o.Projections, s)
+		if there {
+			o.Projections = append(o.Projections, s)
+		}
 	}
 	return o, nil
 }
 
-// Projections returns the names of the region's projections, sorted.
+// Projections returns the names of the projections that the region has a read model of, or something to say about, sorted.
 func (r *Reader) Projections(ctx context.Context) ([]string, error) {
-	prefix := projections.PointerKey("")
-	keys, err := r.kv.Keys(ctx, prefix)
-	if err != nil {
-		return nil, err
+	var names []string
+	for _, key := range [...]func(string) string{projections.PointerKey, projections.StatusKey} {
+		prefix := key("")
+		keys, err := r.kv.Keys(ctx, prefix)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			names = append(names, strings.TrimPrefix(k, prefix))
+		}
 	}
-	for i := range keys {
-		keys[i] = strings.TrimPrefix(keys[i], prefix)
-	}
-	return keys, nil
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
-func (r *Reader) model(ctx context.Context, name string) (ModelStatus, error) {
+// model returns how one projection does. It reports false for one that is being removed.
+func (r *Reader) model(ctx context.Context, name string) (ModelStatus, bool, error) {
 	s := ModelStatus{Name: name, State: "unknown", Projector: "unknown"}
 	pointer, _, err := projections.ReadPointer(ctx, r.kv, name)
 	if err != nil {
-		return s, err
+		return s, false, err
 	}
-	s.Generation, s.Version, s.Partitions = pointer.Generation, pointer.Version, pointer.Partitions
+	s.Generation, s.Version, s.Partitions, s.Stream = pointer.Generation, pointer.Version, pointer.Partitions, r.stream(ctx, pointer.Source)
 	status, entry, err := projections.ReadStatus(ctx, r.kv, name)
 	if err != nil {
-		return s, err
+		return s, false, err
 	}
 	r.hear(&s, &status, entry)
+	if pointer.Generation == 0 { // it was never built here, and the projector says why; or it goes
+		s.State = "empty"
+		return s, status.State != "", nil
+	}
 	job, revision, err := projections.ReadJSON[projections.Replay](ctx, r.kv, projections.ReplayKey(name))
 	if err != nil {
-		return s, err
+		return s, false, err
 	}
 	if revision != 0 {
 		s.Replay = &job
@@ -101,13 +115,13 @@ func (r *Reader) model(ctx context.Context, name string) (ModelStatus, error) {
 	if err != nil {
 		code, _ := events.CodeOf(err) // the state stays unknown
 		s.Code, s.Message = string(code), err.Error()
-		return s, nil
+		return s, true, nil
 	}
-	r.summarise(ctx, &s, headers)
-	return s, nil
+	r.summarise(ctx, &s, headers, r.headsFrom(pointer.Source))
+	return s, true, nil
 }
 
-func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projections.Header) {
+func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projections.Header, heads *Heads) {
 	digest, documents, at := projections.Sum(headers)
 	s.Documents = documents
 	if !at.IsZero() {
@@ -133,5 +147,5 @@ func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projec
 		}
 	}
 	s.Position = low.Checkpoint
-	s.Lag = r.heads.Lag(ctx, low.Checkpoint)
+	s.Lag = heads.Lag(ctx, low.Checkpoint)
 }

@@ -14,13 +14,14 @@ import (
 // Its operations are Get, Lookup, List, Count and Watch, and Overview for whoever operates the region. Each takes names and options, and returns an answer that says where
 // it stands, ready to be written as JSON.
 type Reader struct {
-	region  string
-	store   projections.Store
-	kv      projections.KV
-	heads   *Heads
-	waiting waiting
-	models  models
-	heard   heard
+	region   string
+	store    projections.Store
+	kv       projections.KV
+	heads    *Heads
+	attached attached
+	waiting  waiting
+	models   models
+	heard    heard
 }
 
 // New returns a Reader.
@@ -36,9 +37,6 @@ func (r *Reader) Use(s projections.Signals) *Reader {
 	r.waiting.signals = s
 	return r
 }
-
-// headsOf returns how far the log has come that a model is read from.
-func (r *Reader) headsOf(*model) *Heads { return r.heads }
 
 // Standing is where an answer stands.
 type Standing struct {

@@ -18,6 +18,7 @@ func indexTests() []subtest {
 		{"writing entries again changes nothing", testEntriesAgain},
 		{"every value and every key come back from an index", testEntriesRoundTrip},
 		{"the index of the parked has what was put into it", testParkedIndex},
+		{"the index of those that expire has what was put into it", testExpiryIndex},
 		{"sixteen indexes of four fields are kept apart", testManyIndexes},
 		{"thousands of entries go into one commit", testThousandsOfEntries},
 		{"an index that is not there is named", testUnknownIndex},
@@ -61,6 +62,9 @@ func (b *bench) entries(d *projections.Document) (list []projections.IndexEntry)
 	}
 	if value, ok := b.def.IndexValue(projections.ParkedIndexName, d); ok {
 		list = append(list, projections.IndexEntry{Index: projections.ParkedIndex, Value: value})
+	}
+	if value, ok := b.def.IndexValue(projections.ExpiryIndexName, d); ok {
+		list = append(list, projections.IndexEntry{Index: projections.ExpiryIndex, Value: value})
 	}
 	return list
 }
@@ -270,6 +274,33 @@ func testParkedIndex(t *testing.T, open func(t *testing.T) Subject) {
 	b.wantIndexed(0, projections.ParkedIndexName)
 }
 
+func testExpiryIndex(t *testing.T, open func(t *testing.T) Subject) {
+	b := newBench(t, open, 1)
+	until := func(key, name string) projections.Document { // the field name of the documents says when they expire
+		d := document(key, 1, 2)
+		for i, f := range b.def.Fields {
+			if f.Name == "name" {
+				d.Values[i] = name
+			}
+		}
+		return seal(d)
+	}
+	def := *b.def
+	def.Expires = "name"
+	b.def = &def
+	b.create(1)
+	soon, late, never := until("b", "2001-01-01T00:00:00.000000000Z"), until("a", "2001-01-01T00:00:00.000000001Z"), until("c", "")
+	parked := until("d", "2001-01-01T00:00:00.000000000Z")
+	parked.Parked = "us.7f3a@1:2"
+	parked = seal(parked)
+	b.must(b.apply(0, 1, 20, b.newDocuments(late, soon, never, parked)...))
+	b.wantIndexed(0, projections.ExpiryIndexName, soon, late)
+	b.must(b.apply(0, 20, 21, b.change(never, until("c", "2000-01-01T00:00:00.000000000Z")), b.change(late, until("a", ""))))
+	b.wantIndexed(0, projections.ExpiryIndexName, until("c", "2000-01-01T00:00:00.000000000Z"), soon)
+	b.must(b.apply(0, 21, 22, b.gone(soon)))
+	b.wantIndexed(0, projections.ExpiryIndexName, until("c", "2000-01-01T00:00:00.000000000Z"))
+}
+
 func testManyIndexes(t *testing.T, open func(t *testing.T) Subject) {
 	def := &projections.Definition{Name: "flights", Version: 1, Handles: definition().Handles}
 	for i := range 8 {
@@ -337,7 +368,7 @@ func testUnknownIndex(t *testing.T, open func(t *testing.T) Subject) {
 			b.wantCode(err, projections.ErrUnknownIndex)
 		}
 	}
-	for _, index := range []int{1, 15, 16, 1 << 20, -2, -1 << 20} {
+	for _, index := range []int{1, 15, 16, 1 << 20, projections.FirstIndex - 1, -1 << 20} {
 		w := projections.Write{Document: document("a", 1, 2), Index: []projections.IndexEntry{{Index: index, Value: "1"}}}
 		b.wantCode(b.apply(0, 1, 2, w), projections.ErrUnknownIndex)
 		w.Index, w.Unindex = nil, w.Index

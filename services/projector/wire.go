@@ -15,7 +15,7 @@ import (
 func open(ctx context.Context, s service.Settings) (service.Part, func(), error) {
 	wire.Build(
 		parts.ProjectorConfig, parts.NewLogger, parts.OpenRegion, parts.NewTelemetry, parts.NewLog, parts.NewHeads, parts.NewReader,
-		parts.NewProjections, parts.NewNames, parts.NewProjectors, parts.ProjectorPart,
+		parts.NewProjections, parts.NewProjectors, parts.ProjectorPart,
 	)
 	return service.Part{}, nil, nil
 }

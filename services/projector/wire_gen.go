@@ -39,8 +39,7 @@ func open(ctx context.Context, s service.Settings) (service.Part, func(), error)
 		cleanup()
 		return service.Part{}, nil, err
 	}
-	names := parts.NewNames(v)
-	projectors, err := parts.NewProjectors(config, region, log, reader, v, names, telemetry, logger)
+	projectors, err := parts.NewProjectors(config, region, log, reader, v, telemetry, logger)
 	if err != nil {
 		cleanup2()
 		cleanup()

@@ -15,7 +15,7 @@ import (
 func open(ctx context.Context, s service.Settings) (service.Part, func(), error) {
 	wire.Build(
 		parts.QueryConfig, parts.NewLogger, parts.OpenRegion, parts.NewTelemetry, parts.NewHeads, parts.NewReader,
-		parts.NewProjections, parts.NewNames, parts.NewQuery, parts.QueryPart,
+		parts.NewProjections, parts.NewExpected, parts.NewService, parts.NewQuery, parts.QueryPart,
 	)
 	return service.Part{}, nil, nil
 }

@@ -27,18 +27,25 @@ func open(ctx context.Context, s service.Settings) (service.Part, func(), error)
 	}
 	heads := parts.NewHeads(region)
 	reader := parts.NewReader(region, heads)
-	v, err := parts.NewProjections(config)
-	if err != nil {
-		cleanup()
-		return service.Part{}, nil, err
-	}
-	names := parts.NewNames(v)
 	telemetry, cleanup2, err := parts.NewTelemetry(ctx, config, region, logger)
 	if err != nil {
 		cleanup()
 		return service.Part{}, nil, err
 	}
-	query := parts.NewQuery(config, region, reader, names, telemetry, logger)
+	server, err := parts.NewService(region, reader, telemetry)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return service.Part{}, nil, err
+	}
+	v, err := parts.NewProjections(config)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return service.Part{}, nil, err
+	}
+	expected := parts.NewExpected(region, v)
+	query := parts.NewQuery(config, region, reader, server, expected, telemetry, logger)
 	part := parts.QueryPart(query)
 	return part, func() {
 		cleanup2()

@@ -30,10 +30,14 @@ const (
 // Options returns the options of a connection like model, without handlers. A write that does not get out within flush breaks the connection.
 func Options(model *nats.Conn, name string, flush time.Duration) nats.Options {
 	o := model.Opts
-	o.Name = "tidemark " + name
 	if o.Url == "" && len(o.Servers) == 0 && o.InProcessServer == nil {
 		o.Url = model.ConnectedUrl()
 	}
+	return own(o, name, flush)
+}
+
+func own(o nats.Options, name string, flush time.Duration) nats.Options {
+	o.Name = "tidemark " + name
 	o.AllowReconnect, o.MaxReconnect, o.IgnoreAuthErrorAbort, o.RetryOnFailedConnect = true, -1, true, false
 	o.ReconnectBufSize = -1
 	o.CustomReconnectDelayCB = Backoff

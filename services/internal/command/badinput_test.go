@@ -103,6 +103,20 @@ func mistakes() []struct {
 		{"a history of nothing", []string{"history", "airport/NONE"}, 1, "not-found"},
 		{"a history of no entity", []string{"history", "ORD"}, 2, "invalid-entity"},
 
+		{"parked documents of nothing", []string{"parked", "list", "nothing"}, 2, "unknown-projection"},
+		{"a limit of 0 of parked documents", []string{"parked", "list", "--limit", "0"}, 2, "invalid-query"},
+		{"a forged cursor of parked documents", []string{"parked", "list", "airports", "--after", "zzz"}, 2, "invalid-cursor"},
+		{"a cursor of parked documents of no projection", []string{"parked", "list", "--after", "zzz"}, 2, "invalid-cursor"},
+		{"a parked document that is not there", []string{"parked", "show", "airports", "NONE"}, 1, "no-document"},
+		{"a parked document that is not parked", []string{"parked", "show", "airports", "ORD"}, 1, "not-parked"},
+		{"a parked document without a key", []string{"parked", "show", "airports", ""}, 2, "invalid-key"},
+		{"a skip for nothing", []string{"parked", "skip", "airports", "NONE", "--yes"}, 1, "no-document"},
+		{"a skip for what is not parked", []string{"parked", "skip", "airports", "ORD", "--yes"}, 1, "not-parked"},
+		{"a skip of an event that is not parked at", []string{"parked", "skip", "airports", "ORD", "--sequence", "2", "--yes"}, 1, "not-parked"},
+		{"a skip of sequence 0", []string{"parked", "skip", "airports", "ORD", "--sequence", "0", "--yes"}, 2, "usage"},
+		{"a skip with a wait of an hour", []string{"parked", "skip", "airports", "ORD", "--wait", "1h", "--yes"}, 2, "usage"},
+		{"a dry run that waits", []string{"parked", "skip", "airports", "ORD", "--dry-run", "--wait", "1s"}, 2, "usage"},
+		{"a skip of an unknown projection", []string{"parked", "skip", "nothing", "ORD", "--yes"}, 2, "unknown-projection"},
 		{"a replay from nowhere", []string{"replay", "airports"}, 2, "usage"},
 		{"a replay of nothing", []string{"replay", "nothing", "--from-start"}, 2, "unknown-projection"},
 		{"an import without a map", []string{"import", "DIR/lines"}, 2, "usage"},
@@ -158,9 +172,9 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 		return steady(want(t, cli(t, "", "--dir", dir, "status", "-o", "json"), 0).out +
 			want(t, cli(t, "", append(read, "list", "airports")...), 0).out + want(t, cli(t, "", append(read, "list", "routes")...), 0).out)
 	}
-	eventually(t, func() bool { // both read models have begun, and every partition knows that there is nothing more
-		out := cli(t, "", "--dir", dir, "status", "-o", "json").out
-		return strings.Count(out, `"state":"live"`) == 2 && strings.Count(out, `"position":"`+position+`"`) == 2
+	eventually(t, "both read models have begun, and every partition knows that there is nothing more", func() (bool, string) {
+		r := cli(t, "", "--dir", dir, "status", "-o", "json")
+		return strings.Count(r.out, `"state":"live"`) == 2 && strings.Count(r.out, `"position":"`+position+`"`) == 2, fmt.Sprint(r)
 	})
 	before := state()
 	for _, m := range mistakes() {
@@ -187,7 +201,7 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 			if p.Error.Code != m.code || p.Error.Message == "" || r.out != "" {
 				t.Errorf("the error is %s, want the code %s", r.err, m.code)
 			}
-			if m.code == "not-reached" && (p.Error.Next == "" || p.Error.Position != position) {
+			if m.code == "not-reached" && (p.Error.Next == "" || !strings.HasPrefix(p.Error.Position, future+":")) {
 				t.Errorf("the error says not what to do, or where the read model is: %s", r.err)
 			}
 		})
@@ -197,9 +211,11 @@ func TestAMistakeIsRefusedWithItsCodeAndChangesNothing(t *testing.T) {
 	}
 }
 
-// steady leaves out of answers when it was looked how far the log is.
+// steady leaves out of answers when it was looked how far the log is, and how far that is: a mark may come at any moment. An event would show in the documents, or be
+// counted as unrouted or parked.
 func steady(text string) string {
-	return regexp.MustCompile(`,"at":"[^"]*"`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`,"at":"[^"]*"|"watch":"[^"]*",`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`@1:\d+|"sequence":\d+`).ReplaceAllString(text, "")
 }
 
 func TestASecondReplayAtOnceIsRefused(t *testing.T) {
@@ -232,13 +248,17 @@ func TestNothingThatATerminalObeysIsPrinted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
 	const id = "a\x1b[2J\u202eb"
-	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/"+id, "FlightDeparted", "--data", `{"date":"\u001b[2J"}`), 0).out)
+	want(t, cli(t, "", "--dir", dir, "publish", "airport/"+id, "FlightDeparted", "--data", `{"date":"\u001b[2J"}`), 0)
+	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/"+id, "FlightLanded", "--data", `{"delay":"\u001b[2J","\u001b[2J":1}`), 0).out)
+	want(t, cli(t, "", "--dir", dir, "get", "airports", id, "--at-least", position), 0)
 	for _, args := range [][]string{
+		{"parked", "list"}, {"parked", "show", "airports", id}, {"parked", "show", "airports", id, "--reveal"}, {"parked", "skip", "airports", id},
+		{"parked", "skip", "airports", id, "--dry-run"}, {"parked", "skip", "airports", id, "--sequence", "1"}, {"parked", "skip", "airports", id + "x"},
 		{"get", "airports", id}, {"list", "airports"}, {"history", "airport/" + id}, {"get", "airports", id + "x"}, {"history", "airport/" + id + "x"},
 		{"get", "airports\x1b[2J", "x"}, {"publish", "airport/x", "T", "--data", "\x1b"}, {"get", "airports", "x", "--at-least", "\x1b[2J"}, {"\x1b[2J"},
 	} {
 		t.Run(fmt.Sprintf("%q", args), func(t *testing.T) {
-			if len(args) > 1 && args[0] != "publish" && args[0] != "history" && len(args) < 4 {
+			if len(args) > 1 && args[0] != "publish" && args[0] != "history" && args[0] != "parked" && len(args) < 4 {
 				args = append(args, "--at-least", position)
 			}
 			r := cli(t, "", append([]string{"--dir", dir}, args...)...)

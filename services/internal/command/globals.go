@@ -151,13 +151,15 @@ func self() string {
 	return display.Name(os.Args[0])
 }
 
+// completionPatience bounds how long a person who is typing waits.
+const completionPatience = 2 * time.Second
+
 // projectionNames completes the name of a projection. What goes wrong is no reason to disturb a person who is typing.
 func (p *program) projectionNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	const patience = 2 * time.Second
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), patience)
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
 	defer cancel()
 	c, err := p.connect(ctx)
 	if err != nil {

@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -9,7 +10,7 @@ import (
 
 func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 	help := want(t, cli(t, "", "help"), 0).out
-	for _, name := range []string{"up", "demo", "publish", "import", "get", "list", "count", "watch", "history", "status", "replay", "projection", "config"} {
+	for _, name := range []string{"up", "demo", "publish", "import", "get", "list", "count", "watch", "history", "status", "replay", "parked", "projection", "config"} {
 		if !regexp.MustCompile(`(?m)^  ` + name + ` +\S`).MatchString(help) {
 			t.Errorf("help does not list %s", name)
 		}
@@ -37,8 +38,9 @@ func TestProjectionsAreCompleted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
 	for _, name := range []string{"get", "list", "replay"} {
-		eventually(t, func() bool {
-			return strings.HasPrefix(want(t, cli(t, "", "__complete", "--dir", dir, name, ""), 0).out, "airports\nroutes\n")
+		eventually(t, name+" is completed", func() (bool, string) {
+			r := want(t, cli(t, "", "__complete", "--dir", dir, name, ""), 0)
+			return strings.HasPrefix(r.out, "airports\nroutes\n"), fmt.Sprint(r)
 		})
 	}
 	if out := want(t, cli(t, "", "__complete", "--dir", t.TempDir(), "get", ""), 0).out; !strings.HasPrefix(out, ":4") {

@@ -30,6 +30,7 @@ type past struct {
 	Extensions  map[string]string `json:"extensions,omitempty"`
 	Data        json.RawMessage   `json:"data,omitempty"`        // when it is JSON
 	Base64      []byte            `json:"data_base64,omitempty"` // otherwise
+	Hidden      string            `json:"data_hidden,omitempty"` // how much data there is, instead of it
 	Malformed   string            `json:"malformed,omitempty"`   // why the record is no event
 }
 
@@ -154,6 +155,8 @@ func shown(e *past) string {
 	switch {
 	case e.Data != nil && json.Compact(&line, e.Data) == nil:
 		return display.Text(line.String())
+	case e.Hidden != "":
+		return "(" + display.Name(e.Hidden) + ")"
 	case len(e.Base64) == 0:
 		return ""
 	case utf8.Valid(e.Base64):

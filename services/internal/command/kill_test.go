@@ -14,17 +14,18 @@ import (
 	"time"
 )
 
-// eventually waits a bounded time until ok holds.
-func eventually(t *testing.T, ok func() bool) {
+// eventually waits a bounded time until look finds what it looks for, and fails with what it saw last.
+func eventually(t *testing.T, what string, look func() (ok bool, seen string)) {
 	t.Helper()
-	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("it did not come true in time")
+	for end := time.Now().Add(patience); ; <-tick.C {
+		ok, seen := look()
+		if ok {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after %s it is still not so that %s; seen last: %s", patience, what, seen)
 		}
 	}
 }
@@ -106,6 +107,7 @@ func importIsKilled(t *testing.T, program, dir string) {
 	stdin := slices.Clone(file)
 	stdin[slices.Index(stdin, "import")+1] = "-"
 	cmd := exec.CommandContext(t.Context(), program, stdin...)
+	cmd.Stderr = os.Stderr // why it ended, should it not wait for the rest
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -114,8 +116,9 @@ func importIsKilled(t *testing.T, program, dir string) {
 		t.Fatal(err)
 	}
 	go func() { _, _ = io.WriteString(input, flightLines(t)[:len(flightLines(t))/2]) }()
-	eventually(t, func() bool {
-		return strings.Contains(cli(t, "", "--dir", dir, "history", "airport/ORD").out, "flights-20k-")
+	eventually(t, "a part is imported", func() (bool, string) {
+		r := cli(t, "", "--dir", dir, "history", "airport/ORD")
+		return strings.Contains(r.out, "flights-20k-"), fmt.Sprint(r)
 	})
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()

@@ -19,20 +19,21 @@ import (
 	"tidemark.dev/services/internal/failure"
 )
 
-// projectionCommand is the parent of the commands about projections written as YAML.
+// projectionCommand is the parent of the commands about projections: those that need a file only, and those that ask or change an installation.
 func (p *program) projectionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "projection",
-		Short: "Write, check and test a projection in YAML",
-		Long:  "A projection says which events become which documents. Written as YAML it needs no Go; these commands need no servers.",
+		Short: "Write, check, test and apply a projection in YAML; list, pause and remove projections",
+		Long: `A projection says which events become which documents. Written as YAML it needs no Go. init, check, test and schema need no servers; the others are about a running
+installation, in which every region has the same projections.`,
 		Example: "  tidemark projection init > airports.yaml\n  tidemark projection check airports.yaml --sample events.ndjson\n" +
-			"  tidemark projection test airports.yaml",
+			"  tidemark projection test airports.yaml\n  tidemark projection apply airports.yaml --wait\n  tidemark projection list",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		p.configText("init", "Print a projection with comments, to begin with", "  tidemark projection init > airports.yaml", declared.Example),
-		p.projectionCheck(), p.projectionTest(),
+		p.projectionCheck(), p.projectionTest(), p.projectionApply(), p.projectionList(), p.projectionShow(), p.projectionPause(), p.projectionResume(), p.projectionRemove(),
 		p.configText("schema", "Print the JSON Schema of a projection, for editors", "  tidemark projection schema > projection.schema.json", declared.Schema))
 	return cmd
 }
@@ -44,7 +45,8 @@ func (p *program) projectionCheck() *cobra.Command {
 		Short: "Say what is wrong with a projection, or what it makes of a sample",
 		Long: `Read a projection and compile its expressions. Every mistake is printed at once, as file:line:column: code: message. A file without mistakes is
 summed up. With --sample its documents are printed as well: the sample is a file of events, each as JSON with type, entity and data, one a line; what
-"tidemark history -o json" prints will do. FILE and the sample may be - for stdin.
+"tidemark history -o json" prints will do. {"mark":"2001-02-01T00:00:00Z"} is a mark: it removes what has expired by then. Of a projection with a stream, the
+sample is of its messages, each as JSON with subject, and if it has them headers, and data, text or data_base64. FILE and the sample may be - for stdin.
 
 Exit codes: 0 valid, 2 invalid.`,
 		Example: `  tidemark projection check airports.yaml
@@ -86,7 +88,10 @@ type projectionReport struct {
 	Name      string              `json:"projection,omitempty"`
 	Version   int                 `json:"version,omitempty"`
 	Meaning   string              `json:"meaning,omitempty"`
+	Stream    string              `json:"stream,omitempty"` // whose messages it is made of; empty: the log's events
 	Fields    []projections.Field `json:"fields,omitempty"`
+	Indexes   []projections.Index `json:"indexes,omitempty"`
+	Expires   string              `json:"expires,omitempty"` // the field that says when a document expires
 	Tests     int                 `json:"tests,omitempty"`
 	Events    int                 `json:"events,omitempty"`
 	Documents []sampleDocument    `json:"documents,omitempty"`
@@ -116,6 +121,10 @@ func (p *program) checkProjection(file, sample string) error {
 	}
 	d := projection.Definition()
 	report.Valid, report.Name, report.Version, report.Fields = true, d.Name, d.Version, d.Fields
+	report.Indexes, report.Expires = d.Indexes, d.Expires
+	if d.Source != nil {
+		report.Stream = d.Source.Stream
+	}
 	report.Meaning, report.Tests = projection.Meaning(), len(cases)
 	if sample != "" {
 		if err := p.takeSample(report, projection, sample); err != nil {
@@ -173,7 +182,7 @@ func (p *program) takeSample(report *projectionReport, projection *declared.Proj
 		from = f
 	}
 	var bad error
-	out := declared.Fold(projection, sampleOf(from, &report.Events, &bad))
+	out := declared.Fold(projection, sampleOf(projection.Sample(from), &report.Events, &bad))
 	if bad != nil {
 		return bad
 	}
@@ -187,13 +196,15 @@ func (p *program) takeSample(report *projectionReport, projection *declared.Proj
 }
 
 // sampleOf returns the events of a sample, counts them, and keeps the error that ends it.
-func sampleOf(from io.Reader, n *int, bad *error) iter.Seq[*events.Record] {
+func sampleOf(sample iter.Seq2[*events.Record, error], n *int, bad *error) iter.Seq[*events.Record] {
 	return func(yield func(*events.Record) bool) {
-		for r, err := range declared.ReadSample(from) {
+		for r, err := range sample {
 			if *bad = err; err != nil || !yield(r) {
 				return
 			}
-			*n++
+			if r.Kind != events.KindControl { // a mark is no event
+				*n++
+			}
 		}
 	}
 }
@@ -211,6 +222,15 @@ func (r *projectionReport) mistakes(w io.Writer) error {
 func (r *projectionReport) summary(w io.Writer) error {
 	fmt.Fprintf(w, "%s is valid: projection %s, version %d, %s, %s, meaning %s\n", display.Name(r.File), r.Name, r.Version,
 		display.Count(len(r.Fields), "field"), display.Count(r.Tests, "test"), r.Meaning)
+	if r.Stream != "" {
+		fmt.Fprintf(w, "of the messages of the stream %s\n", display.Name(r.Stream))
+	}
+	for _, x := range r.Indexes {
+		fmt.Fprintf(w, "index %s: %s\n", x.Name, strings.Join(x.Fields, ", "))
+	}
+	if r.Expires != "" {
+		fmt.Fprintf(w, "documents expire at the first mark from %s on\n", r.Expires)
+	}
 	if r.Events == 0 {
 		return nil
 	}

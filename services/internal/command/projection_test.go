@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -25,11 +26,12 @@ const smallProjection = "projection: p\nversion: 3\nfields: {n: int, s: string}\
 
 func TestTheExampleOfProjectionInitIsValidAndItsTestsPass(t *testing.T) {
 	file := projectionFile(t, "a.yaml", want(t, cli(t, "", "projection", "init"), 0).out)
-	if out := want(t, cli(t, "", "projection", "check", file), 0).out; !strings.Contains(out, "a.yaml is valid: projection airports, version 1, 6 fields, 3 tests, meaning ") {
+	if out := want(t, cli(t, "", "projection", "check", file), 0).out; !strings.Contains(out, "a.yaml is valid: projection airports, version 1, 9 fields, 4 tests, meaning ") ||
+		!strings.Contains(out, "\nindex by_delay: delay_total\nindex by_arrivals: open, arrivals\ndocuments expire at the first mark from expires on\n") {
 		t.Errorf("the summary is %q", out)
 	}
 	out := want(t, cli(t, "", "projection", "test", file), 0).out
-	if strings.Count(out, "ok      ") != 3 || !strings.HasSuffix(out, "3 tests, 0 failed\n") {
+	if strings.Count(out, "ok      ") != 4 || !strings.HasSuffix(out, "4 tests, 0 failed\n") {
 		t.Errorf("the tests are\n%s", out)
 	}
 }
@@ -83,6 +85,50 @@ func TestProjectionCheckShowsTheDocumentsOfASample(t *testing.T) {
 		if !strings.Contains(machine, s) {
 			t.Errorf("the output lacks %s: %s", s, machine)
 		}
+	}
+}
+
+func TestTheSampleOfAStreamIsOfPlainMessages(t *testing.T) {
+	file := projectionFile(t, "a.yaml", "projection: p\nversion: 1\nstream: {name: ORDERS, type: {text: E}, entity: {type: {text: order}, id: data.id}}\n"+
+		"fields: {n: int}\non: [{event: E, do: [{count: n}]}]\n")
+	sample := `{"subject":"orders.placed","data":{"id":"a"}}
+{"subject":"orders.placed","headers":{"X":"y"},"data":{"id":"a"}}
+{"subject":"orders.placed","text":"nonsense"}
+`
+	out := want(t, cli(t, sample, "projection", "check", file, "--sample", "-"), 0).out
+	for _, s := range []string{`(?m)^of the messages of the stream ORDERS$`, `the sample: 3 events, 1 document, 1 unrouted`, `(?m)^a +2`, `(?m)^3 +the payload is not JSON: `} {
+		if !regexp.MustCompile(s).MatchString(out) {
+			t.Errorf("the output lacks %s:\n%s", s, out)
+		}
+	}
+	if r := want(t, cli(t, `{"entity":"x/a","type":"E"}`, "projection", "check", file, "--sample", "-"), 2); !strings.Contains(r.err, "message 1 of the sample has no subject") {
+		t.Errorf("an event where a message is wanted: %q", r.err)
+	}
+}
+
+func TestASampleShowsListsAndWhatExpires(t *testing.T) {
+	text := strings.NewReplacer("s: string", "s: set, l: {kind: list, keep: 2}", "{set: {s: \"default(data.s, '')\"}}",
+		"{append: {l: data.n}, collect: {s: data.n}, expire: 'event.time + duration(\"1h\")'}").Replace(smallProjection)
+	file := projectionFile(t, "a.yaml", text)
+	const sample = `{"entity":"x/a","type":"E","time":"2001-01-01T00:00:00Z","data":{"n":3}} {"entity":"x/b","type":"E","time":"2001-01-01T02:00:00Z","data":{"n":3}}
+{"mark":"2001-01-01T01:00:00Z"} {"entity":"x/b","type":"E","time":"2001-01-01T02:00:00Z","data":{"n":2}}`
+	out := want(t, cli(t, sample, "projection", "check", file, "--sample", "-"), 0).out
+	for _, line := range []string{"the sample: 3 events, 1 document, 0 unrouted\n", "b    5  [2,3]  [3,2]  2001-01-01T03:00:00.000000000Z"} {
+		if !strings.Contains(out, line) {
+			t.Errorf("the output lacks %q:\n%s", line, out)
+		}
+	}
+	out = want(t, cli(t, sample, "projection", "check", file, "--sample", "-", "-o", "json"), 0).out
+	var report struct {
+		Expires   string
+		Documents []struct{ Document json.RawMessage }
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Expires != "expires" || len(report.Documents) != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var document bytes.Buffer
+	if err := json.Compact(&document, report.Documents[0].Document); err != nil || document.String() != `{"n":5,"s":[2,3],"l":[3,2],"expires":"2001-01-01T03:00:00.000000000Z"}` {
+		t.Errorf("%v: %s", err, document.String())
 	}
 }
 

@@ -140,7 +140,7 @@ func field(f projections.Field, value string) string {
 	if f.Kind == projections.KindString {
 		return display.Name(value)
 	}
-	return value
+	return display.Text(value)
 }
 
 // lag never shows what is not known as a number.

@@ -115,16 +115,19 @@ func TestReadsOfEveryKind(t *testing.T) {
 func TestAWatchEndsWithASignalAndSaysHowToGoOn(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
-	eventually(t, func() bool { return cli(t, "", "--dir", dir, "count", "airports").code == 0 }) // the read model is live
+	eventually(t, "the read model is live", func() (bool, string) {
+		got := cli(t, "", "--dir", dir, "count", "airports")
+		return got.code == 0, got.err
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	errs, code := newWatched(), make(chan int, 1)
 	out := newWatched()
 	go func() {
 		code <- command.Run(ctx, []string{"--dir", dir, "watch", "airports"}, strings.NewReader(""), out, errs)
 	}()
-	eventually(t, func() bool { return strings.Contains(errs.text(), "watching airports") })
+	eventually(t, "the watch has begun", func() (bool, string) { return strings.Contains(errs.text(), "watching airports"), errs.text() })
 	want(t, cli(t, "", "--dir", dir, "publish", "airport/ORD", "FlightDeparted", "--data", flight), 0)
-	eventually(t, func() bool { return strings.HasPrefix(out.text(), "ORD  {") })
+	eventually(t, "the change is printed", func() (bool, string) { return strings.HasPrefix(out.text(), "ORD  {"), out.text() })
 	cancel()
 	if got := <-code; got != 0 || !strings.Contains(errs.text(), "1 change; go on with: ") {
 		t.Errorf("the watch ended with %d: %s", got, errs.text())

@@ -13,6 +13,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/catalog"
 	"tidemark.dev/services/internal/display"
 	"tidemark.dev/services/internal/failure"
 )
@@ -55,6 +56,11 @@ func (p *program) rebuild(ctx context.Context, projection string) error {
 	if !projections.ValidName(projection) {
 		return projections.UnknownProjection(projection)
 	}
+	if now, err := catalog.Read(asking, c.Log()); err == nil {
+		if e, _ := now.Find(projection); e.State == catalog.Paused {
+			return events.Errorf(catalog.ErrPaused, "%s is paused, so nobody would replay it; nothing was started", projection).Hint("tidemark projection resume %s", projection)
+		}
+	}
 	job, err := projections.RequestReplay(asking, c.Region().KV(), projection, "tidemark replay", time.Now())
 	if err != nil {
 		return err
@@ -88,6 +94,9 @@ func (p *program) follow(ctx context.Context, kv projections.KV, job projections
 	for e, err := range kv.Watch(ctx, projections.ReplayKey(job.Projection)) {
 		if err != nil {
 			return job, err
+		}
+		if e.Value == nil {
+			return job, events.Errorf(failure.ErrReplayFailed, "the replay %s is over: %s was removed", job.ID, job.Projection)
 		}
 		var now projections.Replay
 		if err := json.Unmarshal(e.Value, &now); err != nil {

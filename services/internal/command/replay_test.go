@@ -53,6 +53,21 @@ func TestWatchingAReplayCanEndWithoutEndingIt(t *testing.T) {
 	}
 }
 
+func TestAReplayOfWhatIsRemovedIsOver(t *testing.T) {
+	kv, job := requested(t)
+	_, revision, err := projections.ReadJSON[projections.Replay](t.Context(), kv, projections.ReplayKey("airports"))
+	if err == nil {
+		err = kv.Delete(t.Context(), projections.ReplayKey("airports"), revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{out: &bytes.Buffer{}, err: &bytes.Buffer{}, self: "tidemark"}
+	if err := p.attend(t.Context(), kv, job); !errors.Is(err, failure.ErrReplayFailed) || !strings.Contains(err.Error(), "airports was removed") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestTheEndOfAReplayIsTold(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for name, c := range map[string]struct {

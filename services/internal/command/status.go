@@ -173,6 +173,9 @@ func remarks(w io.Writer, o *query.Overview) {
 	}
 	for i := range o.Projections {
 		m := &o.Projections[i]
+		if m.Stream != nil {
+			remark("%s: %s", m.Name, streamLine(m.Stream))
+		}
 		if m.Message != "" {
 			remark("%s: %s", m.Name, m.Message)
 		}
@@ -180,6 +183,14 @@ func remarks(w io.Writer, o *query.Overview) {
 			remark("%s: %s", m.Name, replayLine(r))
 		}
 	}
+}
+
+// streamLine says on one line how a stream stands that is not ours.
+func streamLine(s *query.StreamStatus) string {
+	if s.Head.IsZero() {
+		return "the stream " + s.Name + " does not answer"
+	}
+	return fmt.Sprintf("the stream %s is at %s and retains what is from %s on", s.Name, s.Head, display.Number(s.First))
 }
 
 // replayLine says on one line how a replay does.

@@ -31,6 +31,10 @@ func TestTheStatusShowsWhatIsNotKnownAsUnknown(t *testing.T) {
 		{
 			Name: "late", State: "live", Generation: 1, Version: 1, Position: at, Projector: projections.ProjectorRefused, Message: "hole: a sequence is missing",
 			Replay: &projections.Replay{State: projections.ReplayFailed, Finished: &finished, Message: "hole: it is missing"},
+			Stream: &query.StreamStatus{Name: "LATE\x1b[2J", Head: at, First: 1000},
+		},
+		{
+			Name: "mute", State: "live", Generation: 1, Version: 1, Position: at, Projector: projections.ProjectorFollowing, Stream: &query.StreamStatus{Name: "MUTE"},
 		},
 	}}
 	var out bytes.Buffer
@@ -44,11 +48,14 @@ PROJECTION  STATE    PROJECTOR  LAG      DOCUMENTS  PARKED   UNROUTED  VERSION  
 airports    live     following  1,234    5,678      1        0         1        2           us.7f3a@1:1042
 routes      unknown  waiting    unknown  unknown    unknown  unknown   1        1           none
 late        live     refused    unknown  0          0        0         1        1           us.7f3a@1:1042
+mute        live     following  unknown  0          0        0         1        1           us.7f3a@1:1042
 
 airports: replay r1 is building generation 3: 521 of 1,042 records (50 %)
 routes: store-unreachable: Redis\x1b[2J does not answer
+late: the stream LATE\x1b[2J is at us.7f3a@1:1042 and retains what is from 1,000 on
 late: hole: a sequence is missing
 late: the last replay failed 2026-01-02 03:04:05Z: hole: it is missing
+mute: the stream MUTE does not answer
 `
 	if out.String() != want {
 		t.Errorf("the status is\n%s, want\n%s", out.String(), want)

@@ -3,6 +3,7 @@ package command_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -19,9 +20,9 @@ const flight = `{"date":"2001/01/01 00:47","delay":66,"distance":1750,"origin":"
 
 // answer is what get -o json writes.
 type answer struct {
-	Projection, Key, Region, Position string
-	Document                          map[string]any
-	Lag                               *struct{ Events *uint64 }
+	Projection, Key, Region, Position, Parked string
+	Document                                  map[string]any
+	Lag                                       *struct{ Events *uint64 }
 }
 
 func TestWhatAUserDoesInOneRegion(t *testing.T) {
@@ -34,9 +35,10 @@ func TestWhatAUserDoesInOneRegion(t *testing.T) {
 
 	t.Log("publish, and read one's own write")
 	position := strings.TrimSpace(do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--expect", "none", "--id", "one").out)
-	if !regexp.MustCompile(`^us\.[0-9a-f]+@1:2$`).MatchString(position) {
+	if !regexp.MustCompile(`^us\.[0-9a-f]+@1:[0-9]+$`).MatchString(position) {
 		t.Fatalf("publish printed %q", position)
 	}
+	begun := sequence(t, position) // the genesis, and the catalog of projections, are before it
 	a := decode[answer](t, do(0, "get", "airports", "ORD", "--at-least", position, "-o", "json").out)
 	if a.Projection != "airports" || a.Key != "ORD" || a.Region != "us" || a.Position != position || a.Document["departures"] != 1.0 || a.Lag == nil || *a.Lag.Events != 0 {
 		t.Errorf("get answered %+v", a)
@@ -50,7 +52,7 @@ func TestWhatAUserDoesInOneRegion(t *testing.T) {
 		t.Fatal(err)
 	}
 	published := decode[struct{ First, Last uint64 }](t, do(0, "publish", "airport/JFK", "FlightDeparted", "--data", "@"+file, "--time", "2001-01-01T00:47:00Z", "-o", "json").out)
-	if published.First != 3 || published.Last != 3 {
+	if published.First <= begun || published.Last != published.First { // a mark may be between them
 		t.Errorf("publish answered %+v", published)
 	}
 
@@ -66,7 +68,7 @@ func TestWhatAUserDoesInOneRegion(t *testing.T) {
 		ID       string
 		Data     json.RawMessage
 	}](t, do(0, "history", "airport/ORD", "-o", "json").out)
-	if len(past) != 1 || past[0].Sequence != 2 || past[0].ID != "one" || string(past[0].Data) != flight {
+	if len(past) != 1 || past[0].Sequence != begun || past[0].ID != "one" || string(past[0].Data) != flight {
 		t.Errorf("history answered %+v", past)
 	}
 
@@ -200,8 +202,9 @@ func TestAnImportThatIsInterruptedGoesOnLater(t *testing.T) {
 	go func() { code <- command.Run(ctx, stdin, input, io.Discard, errs) }()
 	// The input stops in the middle, as a slow one does, and the person presses Ctrl-C.
 	go func() { _, _ = io.WriteString(writer, flightLines(t)[:len(flightLines(t))/2]) }()
-	eventually(t, func() bool {
-		return strings.Contains(cli(t, "", "--dir", dir, "history", "airport/ORD").out, "FlightDeparted")
+	eventually(t, "a part is imported", func() (bool, string) {
+		r := cli(t, "", "--dir", dir, "history", "airport/ORD")
+		return strings.Contains(r.out, "FlightDeparted"), fmt.Sprint(r, errs.text())
 	})
 	cancel()
 	if got := <-code; got != 3 || !strings.Contains(errs.text(), "goes on where it stands") {

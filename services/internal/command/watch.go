@@ -79,7 +79,7 @@ func (p *program) watching(cmd *cobra.Command, projection string, o query.WatchO
 			p.note("watching %s from %s on", projection, u.Position)
 		}
 		if token = u.Token; len(u.Changes) > 0 || p.output == outputJSON {
-			if err := p.print(u, func(w io.Writer) error { return changed(w, u.Changes) }); err != nil {
+			if err := p.print(u, func(w io.Writer) error { return printChanges(w, u.Changes) }); err != nil {
 				return err
 			}
 		}
@@ -93,8 +93,8 @@ func (p *program) watching(cmd *cobra.Command, projection string, o query.WatchO
 	return nil
 }
 
-// changed writes one line for each change.
-func changed(w io.Writer, list []query.Change) error {
+// printChanges writes one line for each change.
+func printChanges(w io.Writer, list []query.Change) error {
 	for i := range list {
 		c := &list[i]
 		if c.Deleted {

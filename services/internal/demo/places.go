@@ -13,6 +13,7 @@ import (
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/runner"
 )
 
 // place is one region of the demo.
@@ -86,13 +87,11 @@ func (d *demo) work(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
-		for _, one := range all {
-			worker, err := projector.New(one, p.Log(), p.Store(), p.KV(), p.Leases(), projector.Options{Holder: p.Holder(), Logger: o.Logger})
-			if err != nil {
-				return err
-			}
-			group.Go(func() error { return worker.Run(running) })
+		worker, err := runner.New(all, p.Log(), p.Store(), p.KV(), p.Leases(), runner.Options{Projector: projector.Options{Holder: p.Holder(), Logger: o.Logger}})
+		if err != nil {
+			return err
 		}
+		group.Go(func() error { return worker.Run(running) })
 		group.Go(func() error {
 			select {
 			case err := <-p.Lost():

@@ -28,6 +28,8 @@ const (
 	ErrCannotListen = events.Code("cannot-listen")
 	// ErrReplayFailed: a replay ended without a result; the live read model was left alone.
 	ErrReplayFailed = events.Code("replay-failed")
+	// ErrDeclined: a person was asked and said no.
+	ErrDeclined = events.Code("declined")
 	// ErrInterrupted: the caller, or a signal, ended the work before its result was known.
 	ErrInterrupted = events.Code("interrupted")
 	// ErrTimedOut: the time given was over before the result was known.
@@ -40,6 +42,6 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrStarting, ErrTooSlow, ErrStopping,
-		ErrCannotListen, ErrReplayFailed, ErrInterrupted, ErrTimedOut, ErrInternal,
+		ErrCannotListen, ErrReplayFailed, ErrDeclined, ErrInterrupted, ErrTimedOut, ErrInternal,
 	}
 }

@@ -17,11 +17,13 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/forward"
+	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/infra/redisstore"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/infra/topology/probe"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/catalog"
 	"tidemark.dev/projections/declared"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/demo"
@@ -31,11 +33,11 @@ import (
 )
 
 func infraCodes() []events.Code {
-	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), service.Codes(), forward.Codes(), []events.Code{redisstore.ErrInvalidOptions})
+	return slices.Concat(embedded.Codes(), region.Codes(), topology.Codes(), probe.Codes(), demo.Codes(), service.Codes(), forward.Codes(), queryservice.Codes(), []events.Code{redisstore.ErrInvalidOptions})
 }
 
 func allCodes() []events.Code {
-	return slices.Concat(events.Codes(), projections.Codes(), declared.Codes(), infraCodes(), importer.Codes(), failure.Codes())
+	return slices.Concat(events.Codes(), projections.Codes(), declared.Codes(), catalog.Codes(), infraCodes(), importer.Codes(), failure.Codes())
 }
 
 func TestEveryCodeHasAClass(t *testing.T) {
@@ -106,6 +108,14 @@ func TestTheTableOfTheAdaptersNamesOnlyTheirCodes(t *testing.T) {
 	for _, match := range found {
 		if !slices.Contains(infraCodes(), events.Code(match[1])) {
 			t.Errorf("table.go names %s, which no adapter lists", match[1])
+		}
+	}
+}
+
+func TestQueriesOverNATSUseOurCodes(t *testing.T) {
+	for _, code := range queryservice.SharedCodes() {
+		if !slices.Contains(failure.Codes(), code) {
+			t.Errorf("queries over NATS say %s, which is no code of ours", code)
 		}
 	}
 }

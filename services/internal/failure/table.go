@@ -6,6 +6,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/catalog"
 	"tidemark.dev/projections/declared"
 	"tidemark.dev/services/internal/importer"
 )
@@ -59,6 +60,8 @@ func ofLog(code events.Code) Class {
 		return unknown(http.StatusBadGateway, "The log has unsafe settings")
 	case events.ErrHole:
 		return unknown(http.StatusInternalServerError, "The log has a hole")
+	case events.ErrEvicted:
+		return unknown(http.StatusInternalServerError, "The stream does not retain what was to be read next")
 	case events.ErrDamaged:
 		return unknown(http.StatusInternalServerError, "A record of the log is damaged")
 	case events.ErrForeignHistory:
@@ -93,6 +96,22 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The projection changed without a new version")
 	case projections.ErrVersionLowered:
 		return bad(http.StatusInternalServerError, "The projection's version was lowered")
+	case catalog.ErrNameTaken:
+		return bad(http.StatusConflict, "The name belongs to a projection of the other kind")
+	case catalog.ErrFull:
+		return bad(http.StatusConflict, "There are as many projections as there may be")
+	case catalog.ErrPaused:
+		return notMet(http.StatusConflict, "The projection is paused")
+	case catalog.ErrNotInBuild:
+		return bad(http.StatusInternalServerError, "The projection is not compiled into this program")
+	case catalog.ErrUnreadable:
+		return unknown(http.StatusInternalServerError, "The catalog of projections was written by another release")
+	case projections.ErrInvalidSkip:
+		return bad(http.StatusBadRequest, "The skip is not valid")
+	case projections.ErrTooManySkips:
+		return bad(http.StatusConflict, "The projection has as many skips as there may be")
+	case projections.ErrNotParked:
+		return notMet(http.StatusConflict, "The document is not parked at that event")
 	case projections.ErrNoDocument:
 		return notMet(http.StatusNotFound, "No such document")
 	case projections.ErrNotReached:
@@ -151,6 +170,8 @@ func ofInfra(code events.Code) Class {
 		return unknown(http.StatusBadGateway, "The append was forwarded to a region that does not lead the log")
 	case "forward-protocol":
 		return unknown(http.StatusBadGateway, "The leader's writer speaks another version")
+	case "query-protocol":
+		return unknown(http.StatusBadGateway, "A query service speaks another version")
 	case "not-running":
 		return unknown(http.StatusServiceUnavailable, "No running region was found")
 	case "not-as-written":
@@ -232,6 +253,8 @@ func ofServices(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
 	case ErrReplayFailed:
 		return notMet(http.StatusInternalServerError, "The replay failed")
+	case ErrDeclined:
+		return notMet(http.StatusConflict, "A person said no")
 	case "demo-failed": // of package demo, which links every server
 		return notMet(http.StatusInternalServerError, "The demo did not hold")
 	case "stuck": // of package service, which needs this one

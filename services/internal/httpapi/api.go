@@ -55,6 +55,8 @@ type Options struct {
 	Waiting func() error
 	// Projections that must be live for the service to be ready, beside those that the region knows already.
 	Projections []string
+	// Expected returns the names of those that must be live, of what the region knows now; nil: Projections and all that it knows.
+	Expected func(context.Context, *query.Overview) []string
 	// Address is where the API listens. On a loopback address requests for other host names are refused; nil: they are not.
 	Address net.Addr
 	// MaxWaits, MaxWatches and MaxBodies bound what is served at once; default DefaultMaxWaits, DefaultMaxWatches, DefaultMaxBodies.
@@ -130,10 +132,13 @@ func (a *API) routes() []route {
 		all = append(all,
 			route{http.MethodGet, "/v1/models/{projection}", a.list},
 			route{http.MethodGet, "/v1/models/{projection}/{key...}", a.get},
+			route{http.MethodGet, "/v1/projections", a.projections},
+			route{http.MethodGet, "/v1/projections/{projection}", a.definition},
 			route{http.MethodGet, "/v1/lookup/{projection}", a.lookup},
 			route{http.MethodPost, "/v1/lookup/{projection}", a.lookupBody},
 			route{http.MethodGet, "/v1/count/{projection}", a.count},
 			route{http.MethodGet, "/v1/watch/{projection}", a.watch},
+			route{http.MethodGet, "/v1/parked/{projection}", a.parked},
 			route{http.MethodGet, "/v1/status", a.status})
 	}
 	if a.options.Metrics != nil {

@@ -14,6 +14,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/events/memlog"
+	"tidemark.dev/projections"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/memstore"
 	"tidemark.dev/projections/projector"
@@ -178,4 +179,14 @@ func decode(t *testing.T, r io.Reader, into any) {
 	if err := json.NewDecoder(r).Decode(into); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// compiledIn returns the definition of the airports, as a program enters it in the catalog.
+func compiledIn(t *testing.T) []*projections.Definition {
+	t.Helper()
+	p, err := flights.Airports()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*projections.Definition{p.Definition()}
 }

@@ -78,7 +78,7 @@ func (a *API) missing(ctx context.Context) (out []Missing) {
 	if err != nil {
 		return append(out, Lacks("region", err))
 	}
-	return append(out, a.unread(&overview)...)
+	return append(out, a.unread(ctx, &overview)...)
 }
 
 // Lacks says that a part is missing because of an error.
@@ -89,21 +89,33 @@ func Lacks(part string, err error) Missing {
 
 // unread returns what keeps queries from being answered. How far the region's copy of the log is behind the leader's is none of it: a region
 // that is cut off goes on answering, and every answer says that its lag is not known.
-func (a *API) unread(overview *query.Overview) (out []Missing) {
+func (a *API) unread(ctx context.Context, overview *query.Overview) (out []Missing) {
 	if overview.Head.IsZero() {
 		out = append(out, Missing{Part: "log", Reason: "it does not answer"})
 	}
-	wanted := slices.Clone(a.options.Projections)
+	wanted := a.expected(ctx, overview)
 	for i := range overview.Projections {
 		m := &overview.Projections[i]
+		expected := slices.Contains(wanted, m.Name)
 		wanted = slices.DeleteFunc(wanted, func(name string) bool { return name == m.Name })
-		part := "projection " + m.Name
-		if m.State != string(projections.Live) {
-			out = append(out, Missing{Part: part, Reason: "its read model is " + m.State})
+		if expected && m.State != string(projections.Live) {
+			out = append(out, Missing{Part: "projection " + m.Name, Reason: "its read model is " + m.State})
 		}
 	}
 	for _, name := range wanted {
 		out = append(out, Missing{Part: "projection " + name, Reason: "its projector has not begun"})
 	}
 	return out
+}
+
+// expected returns the names of the projections that must be live.
+func (a *API) expected(ctx context.Context, overview *query.Overview) []string {
+	if a.options.Expected != nil {
+		return a.options.Expected(ctx, overview)
+	}
+	all := slices.Clone(a.options.Projections)
+	for i := range overview.Projections {
+		all = append(all, overview.Projections[i].Name)
+	}
+	return all
 }

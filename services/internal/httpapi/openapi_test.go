@@ -72,12 +72,18 @@ func documented(t *testing.T, seen map[string]bool, r *http.Request, status int)
 }
 
 func resource(path string) string {
+	if strings.HasPrefix(path, "/v1/projections/") {
+		return "/v1/projections/{projection}"
+	}
 	for _, operation := range []string{"/v1/lookup/", "/v1/count/", "/v1/watch/"} {
 		if strings.HasPrefix(path, operation) {
 			return operation + "{projection}"
 		}
 	}
 	rest, ok := strings.CutPrefix(path, "/v1/models/")
+	if strings.HasPrefix(path, "/v1/parked/") {
+		return "/v1/parked/{projection}"
+	}
 	if !ok {
 		return path
 	}
@@ -229,6 +235,13 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	}
 	status(t, f.get(t, "/v1/models/airports/NONE"), http.StatusNotFound)
 	status(t, f.get(t, "/v1/models/nothing"), http.StatusNotFound)
+	const parked = "/v1/parked/airports"
+	status(t, f.get(t, parked), http.StatusOK)
+	status(t, f.get(t, parked+"?limit=0"), http.StatusBadRequest)
+	status(t, f.get(t, "/v1/parked/nothing"), http.StatusNotFound)
+	f.store.Fail(memstore.Fault{Op: memstore.OpFind})
+	status(t, f.get(t, parked), http.StatusServiceUnavailable)
+	f.store.Disarm()
 	for _, path := range []string{"/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
 		status(t, f.get(t, path), http.StatusOK)
 	}
@@ -238,12 +251,14 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	for _, path := range []string{"/v1/status", "/readyz"} {
 		status(t, f.get(t, path+"?x=1"), http.StatusBadRequest)
 	}
-	for _, path := range []string{document, page, lookup, count, watch, "/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
+	for _, path := range []string{document, page, lookup, count, watch, parked, "/v1/status", "/metrics", "/healthz", "/readyz", "/openapi.yaml", "/"} {
 		status(t, f.get(t, path, "Sec-Fetch-Site", "cross-site"), http.StatusForbidden)
 		status(t, f.get(t, path, "Host", "evil.example"), http.StatusMisdirectedRequest)
 	}
 	status(t, f.post(t, flight, departed("3", "Origin", "https://evil.example")...), http.StatusForbidden)
 	status(t, f.post(t, flight, departed("3", "Host", "evil.example:7070")...), http.StatusMisdirectedRequest)
+
+	f.everyStatusOfProjections(t)
 
 	known, err := operations()
 	if err != nil {

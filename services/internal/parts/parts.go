@@ -98,18 +98,6 @@ func NewProjections(c Config) ([]projections.Projection, error) {
 	return flights.All()
 }
 
-// Names of projections.
-type Names []string
-
-// NewNames returns the names of projections.
-func NewNames(all []projections.Projection) Names {
-	var out Names
-	for _, p := range all {
-		out = append(out, p.Definition().Name)
-	}
-	return out
-}
-
 // NewHeads returns how far the region's log has come, and the leader's.
 func NewHeads(r *region.Region) *query.Heads {
 	return query.NewCopyHeads(r.Log(), r.Copy(), r.Head())
@@ -117,7 +105,7 @@ func NewHeads(r *region.Region) *query.Heads {
 
 // NewReader returns the region's queries.
 func NewReader(r *region.Region, heads *query.Heads) *query.Reader {
-	return query.New(r.Name(), r.Store(), r.KV(), heads).Use(r.Signals())
+	return query.New(r.Name(), r.Store(), r.KV(), heads).Use(r.Signals()).Attach(r.Reader)
 }
 
 // NewOptions returns what every API of the region has.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -11,33 +12,35 @@ import (
 	"tidemark.dev/infra/region"
 	"tidemark.dev/infra/telemetry"
 	"tidemark.dev/projections"
-	"tidemark.dev/projections/projector"
+	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/runner"
 	"tidemark.dev/services/internal/httpapi"
 )
 
-// Projectors run the projections of a region.
+// Projectors run the projections of a region: those in the catalog, and those that are compiled in.
 type Projectors struct {
 	region *region.Region
 	reader *query.Reader
-	all    []*projector.Projector
-	names  Names
+	runner *runner.Runner
+	marks  *marks.Writer // nil: another region leads the log
 	api    *httpapi.API
 }
 
-// NewProjectors returns the projectors of projections.
+// NewProjectors returns the projectors of a region.
 func NewProjectors(
-	c Config, r *region.Region, log events.Log, reader *query.Reader, all []projections.Projection, names Names, seen *telemetry.Telemetry, logger *slog.Logger,
+	c Config, r *region.Region, log events.Log, reader *query.Reader, own []projections.Projection, seen *telemetry.Telemetry, logger *slog.Logger,
 ) (*Projectors, error) {
-	p := &Projectors{region: r, reader: reader, names: names}
-	o := c.Projector
-	o.Holder, o.Logger, o.Observer, o.Signals = r.Holder(), logger.With("region", r.Name()), seen.Projector(), r.Signals()
-	for _, one := range all {
-		worker, err := projector.New(one, log, r.Store(), r.KV(), r.Leases(), o)
-		if err != nil {
-			return nil, err
-		}
-		p.all = append(p.all, worker)
+	p := &Projectors{region: r, reader: reader}
+	o := runner.Options{Projector: c.Projector, Reader: r.Reader}
+	o.Projector.Holder, o.Projector.Logger, o.Projector.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
+	o.Projector.Signals = r.Signals()
+	var err error
+	if p.runner, err = runner.New(own, log, r.Store(), r.KV(), r.Leases(), o); err != nil {
+		return nil, err
+	}
+	if r.Leads() {
+		p.marks = marks.New(log, marks.Options{Logger: o.Projector.Logger})
 	}
 	answer := NewOptions(c, seen, logger)
 	answer.Check = p.Missing
@@ -48,11 +51,12 @@ func NewProjectors(
 // API returns the resources of a projector: its health.
 func (p *Projectors) API() *httpapi.API { return p.api }
 
-// Run runs the projectors until ctx ends.
+// Run runs the projectors, and where the region leads the log writes its marks, until ctx ends.
 func (p *Projectors) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
-	for _, one := range p.all {
-		group.Go(func() error { return one.Run(running) })
+	group.Go(func() error { return p.runner.Run(running) })
+	if p.marks != nil {
+		group.Go(func() error { return p.marks.Run(running) })
 	}
 	group.Go(func() error { return untilLost(running, p.region) })
 	err := group.Wait()
@@ -62,10 +66,24 @@ func (p *Projectors) Run(ctx context.Context) error {
 	return err
 }
 
+// Begun reports whether something is known here about every projection that should be followed: it has a read model, or its projector says why not.
+func (p *Projectors) Begun(ctx context.Context) bool {
+	wanted, known := p.runner.Wanted()
+	if !known {
+		return false
+	}
+	names, err := p.reader.Projections(ctx)
+	return err == nil && !slices.ContainsFunc(wanted, func(n string) bool { return !slices.Contains(names, n) })
+}
+
 // Missing says which projections no projector of the region can advance.
 func (p *Projectors) Missing(ctx context.Context) (out []httpapi.Missing) {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
+	wanted, known := p.runner.Wanted()
+	if !known {
+		return []httpapi.Missing{{Part: "catalog", Reason: "which projections there are could not be read from the log yet"}}
+	}
 	overview, err := p.reader.Overview(ctx)
 	if err != nil {
 		return []httpapi.Missing{httpapi.Lacks("region", err)}
@@ -74,7 +92,7 @@ func (p *Projectors) Missing(ctx context.Context) (out []httpapi.Missing) {
 	for i := range overview.Projections {
 		states[overview.Projections[i].Name] = &overview.Projections[i]
 	}
-	for _, name := range p.names {
+	for _, name := range wanted {
 		switch s := states[name]; {
 		case s == nil:
 			out = append(out, httpapi.Missing{Part: "projection " + name, Reason: "its projector has not begun"})

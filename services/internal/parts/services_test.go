@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -101,10 +102,12 @@ func (s *servers) topology(t *testing.T) (file string, env []string) {
 
 // process is a running service.
 type process struct {
-	name string
-	cmd  *exec.Cmd
-	http string
-	log  *log
+	name  string
+	cmd   *exec.Cmd
+	http  string
+	log   *log
+	ended chan struct{} // closed when the process has ended, with err
+	err   error
 }
 
 // log is what a service writes to stderr.
@@ -140,17 +143,19 @@ func start(t *testing.T, service, region, file string, env []string) *process {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{name: service + " of " + region, http: free(t), log: &log{}}
+	p := &process{name: service + " of " + region, http: free(t), log: &log{}, ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(t.Context(), filepath.Join(programs, service), "--config", file, "--region", region, "--http", p.http) //nolint:gosec // our own
 	p.cmd.Env, p.cmd.Stderr = env, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		defer close(p.ended)
+		p.err = p.cmd.Wait()
+	}()
 	t.Cleanup(func() {
-		if p.cmd.ProcessState == nil {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-		}
+		_ = p.cmd.Process.Kill()
+		<-p.ended
 		if t.Failed() {
 			t.Logf("%s:\n%s", p.name, p.log)
 		}
@@ -164,8 +169,8 @@ func (p *process) stop(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.cmd.Wait(); err != nil {
-		t.Errorf("the %s ended with %v:\n%s", p.name, err, p.log)
+	if <-p.ended; p.err != nil {
+		t.Errorf("the %s ended with %v", p.name, p.err)
 	}
 }
 
@@ -197,23 +202,43 @@ func (p *process) do(t *testing.T, method, path, body string) (int, string) {
 	return response.StatusCode, string(text)
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+// eventually waits until look finds the service as it should be, and fails with what it saw last. A service that has ended is not waited for.
+func (p *process) eventually(t *testing.T, is string, look func() (ok bool, seen string)) {
 	t.Helper()
-	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for !ok() {
+	for end := time.Now().Add(patience); ; <-tick.C {
+		ok, seen := look()
+		if ok {
+			return
+		}
 		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("it did not come true in time that %s", what)
+		case <-p.ended:
+			t.Fatalf("the %s ended with %v before it %s; seen last: %s", p.name, p.err, is, seen)
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after %s it is still not so that the %s %s; seen last: %s", patience, p.name, is, seen)
 		}
 	}
 }
 
 func (p *process) ready(t *testing.T) {
 	t.Helper()
-	eventually(t, "the "+p.name+" is ready", func() bool { status, _ := p.get(t, "/readyz"); return status == http.StatusOK })
+	p.eventually(t, "is ready", func() (bool, string) {
+		status, body := p.get(t, "/readyz")
+		return status == http.StatusOK, fmt.Sprint(status, " ", body)
+	})
+}
+
+// waits returns what the service said that it waits for and why, line by line.
+func (p *process) waits() (lines []string) {
+	for line := range strings.Lines(p.log.String()) {
+		if _, said, ok := strings.Cut(line, " msg=waiting "); ok {
+			lines = append(lines, said)
+		}
+	}
+	return lines
 }
 
 // TestServicesOfTheirOwnStartInAnyOrder starts the queries first and the writers last: each waits, says for what, and works as soon as it can.
@@ -228,7 +253,10 @@ func TestServicesOfTheirOwnStartInAnyOrder(t *testing.T) {
 	}
 	query := map[string]*process{"us": all[0], "eu": all[1]}
 	for _, p := range all {
-		eventually(t, "the "+p.name+" waits", func() bool { return strings.Contains(p.log.String(), "for=\"the log to be set up by the writer\"") })
+		p.eventually(t, "waits", func() (bool, string) {
+			said := strings.Join(p.waits(), "")
+			return strings.Contains(said, `for="the log to be set up by the writer"`), said
+		})
 		if status, body := p.get(t, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "no-log") && !strings.Contains(body, "starting") {
 			t.Errorf("while it waits the %s answers %d %s", p.name, status, body)
 		}
@@ -240,8 +268,8 @@ func TestServicesOfTheirOwnStartInAnyOrder(t *testing.T) {
 	}
 	for _, p := range all {
 		p.ready(t)
-		if n := strings.Count(p.log.String(), "msg=waiting for="); n > 2 {
-			t.Errorf("the %s said %d times that it waits", p.name, n)
+		if said := p.waits(); len(slices.Compact(slices.Clone(said))) != len(said) {
+			t.Errorf("the %s said again what it had just said, that it waits:\n%s", p.name, strings.Join(said, ""))
 		}
 	}
 
@@ -267,6 +295,12 @@ func TestServicesOfTheirOwnStartInAnyOrder(t *testing.T) {
 			t.Errorf("the metrics of %s are %d %s", region, status, body)
 		}
 	}
+	for region, q := range query { // the projectors have entered what is compiled into them, by way of the leader
+		q.eventually(t, "lists the projections", func() (bool, string) {
+			status, body := q.get(t, "/v1/projections")
+			return status == http.StatusOK && strings.Contains(body, `"name":"airports","version":1,"kind":"go","state":"active"`), fmt.Sprint(region, " ", status, " ", body)
+		})
+	}
 	if status, _ := query["us"].do(t, http.MethodPost, "/v1/events", event("two")); status != http.StatusNotFound && status != http.StatusMethodNotAllowed {
 		t.Errorf("a query service takes events: %d", status)
 	}
@@ -290,17 +324,17 @@ func TestTheLeadersEndIsSaidAndNothingElse(t *testing.T) {
 		t.Fatalf("an append in eu was answered %d %s", status, body)
 	}
 	s.nats["us"].Shutdown()
-	eventually(t, "the writer in eu is not ready", func() bool {
+	far.eventually(t, "is not ready, for want of us", func() (bool, string) {
 		status, body := far.get(t, "/readyz")
-		return status == http.StatusServiceUnavailable && strings.Contains(body, "us")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "us"), fmt.Sprint(status, " ", body)
 	})
 	status, body = far.do(t, http.MethodPost, "/v1/events", strings.Replace(event, "one", "two", 1))
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "unreachable") || !strings.Contains(body, "us") {
 		t.Errorf("without the leader an append was answered %d %s", status, body)
 	}
-	eventually(t, "eu answers, with an unknown lag", func() bool {
+	query.eventually(t, "answers with an unknown lag", func() (bool, string) {
 		status, body := query.get(t, "/v1/models/airports/ORD")
-		return status == http.StatusOK && strings.Contains(body, `"departures":1`) && strings.Contains(body, `"lag":null`)
+		return status == http.StatusOK && strings.Contains(body, `"departures":1`) && strings.Contains(body, `"lag":null`), fmt.Sprint(status, " ", body)
 	})
 	if status, body := query.get(t, "/readyz"); status != http.StatusOK {
 		t.Errorf("a region that is cut off is not ready to answer: %d %s", status, body)

@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/services/internal/httpapi"
@@ -39,7 +39,7 @@ type App struct {
 	region     *region.Region
 	reader     *query.Reader
 	projectors *parts.Projectors
-	names      parts.Names
+	service    *queryservice.Server
 	listener   net.Listener // nil: no API
 	api        *httpapi.API
 	config     Config
@@ -47,9 +47,10 @@ type App struct {
 }
 
 func newApp(
-	c Config, r *region.Region, reader *query.Reader, p *parts.Projectors, names parts.Names, l net.Listener, api *httpapi.API, logger *slog.Logger,
+	c Config, r *region.Region, reader *query.Reader, p *parts.Projectors, service *queryservice.Server, l net.Listener, api *httpapi.API,
+	logger *slog.Logger,
 ) *App {
-	return &App{region: r, reader: reader, projectors: p, names: names, listener: l, api: api, config: c, logger: logger}
+	return &App{region: r, reader: reader, projectors: p, service: service, listener: l, api: api, config: c, logger: logger}
 }
 
 // Region returns the open region.
@@ -77,7 +78,7 @@ func (a *App) Public() bool { return a.listener != nil && !httpapi.Local(a.liste
 // Run works until ctx ends, and then returns nil, or until a part of the region ends by itself. It ends things in this order:
 //
 //  1. The address goes, so that no new command finds us.
-//  2. The API: waits end, requests under way are finished.
+//  2. The API and the query service: waits end, requests under way are finished.
 //  3. The projectors: each ends its batch and gives its lease free, so that the next start need not wait for it.
 //  4. The region: log, connections, Redis, NATS, the lock of the data directory. That is the cleanup that New returned.
 //
@@ -93,6 +94,7 @@ func (a *App) Run(ctx context.Context, ready func(context.Context) error) error 
 	if a.listener != nil {
 		front.Go(func() error { return httpapi.Serve(answering, a.listener, a.api, a.logger) })
 	}
+	front.Go(func() error { return a.service.Run(answering) })
 	front.Go(func() error {
 		defer stopAnswering() // 2
 		if a.known(serving); serving.Err() != nil {
@@ -126,10 +128,7 @@ func (a *App) known(ctx context.Context) {
 	defer cancel()
 	tick := time.NewTicker(knownPoll)
 	defer tick.Stop()
-	for {
-		if names, err := a.reader.Projections(ctx); err == nil && !slices.ContainsFunc(a.names, func(n string) bool { return !slices.Contains(names, n) }) {
-			return
-		}
+	for !a.projectors.Begun(ctx) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -176,9 +175,9 @@ func listen(ctx context.Context, c Config) (net.Listener, func(), error) {
 
 // newAPI returns the resources of all parts.
 func newAPI(
-	o httpapi.Options, r *region.Region, log events.Log, reader *query.Reader, p *parts.Projectors, l net.Listener, names parts.Names,
+	o httpapi.Options, r *region.Region, log events.Log, reader *query.Reader, p *parts.Projectors, l net.Listener, expected *parts.Expected,
 ) *httpapi.API {
-	o.Projections, o.Floors, o.Check = names, r.Floors(), p.Missing
+	o.Expected, o.Floors, o.Check = expected.Names, r.Floors(), p.Missing
 	if l != nil {
 		o.Address = l.Addr()
 	}

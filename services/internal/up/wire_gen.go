@@ -36,8 +36,13 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 		cleanup()
 		return nil, nil, err
 	}
-	names := parts.NewNames(v)
-	projectors, err := parts.NewProjectors(config, region, log, reader, v, names, telemetry, logger)
+	projectors, err := parts.NewProjectors(config, region, log, reader, v, telemetry, logger)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	server, err := parts.NewService(region, reader, telemetry)
 	if err != nil {
 		cleanup2()
 		cleanup()
@@ -50,8 +55,9 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 		return nil, nil, err
 	}
 	options := parts.NewOptions(config, telemetry, logger)
-	api := newAPI(options, region, log, reader, projectors, listener, names)
-	app := newApp(c, region, reader, projectors, names, listener, api, logger)
+	expected := parts.NewExpected(region, v)
+	api := newAPI(options, region, log, reader, projectors, listener, expected)
+	app := newApp(c, region, reader, projectors, server, listener, api, logger)
 	return app, func() {
 		cleanup3()
 		cleanup2()

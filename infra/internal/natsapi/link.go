@@ -1,4 +1,6 @@
-package natslog
+// Package natsapi asks the leader of one JetStream stream, over a connection of its own that says at once when it breaks and when a right is missing.
+// The log and the reader of streams that are not ours share it.
+package natsapi
 
 import (
 	"context"
@@ -12,15 +14,18 @@ import (
 	"tidemark.dev/infra/internal/natsconn"
 )
 
+// freshFor is how long after a connection came back a missing stream is believed to be on its way.
+const freshFor = 2 * time.Second
+
 // Causes of an attempt that got no answer.
 var (
-	errDisconnected = errors.New("the connection broke")
-	errNoAnswer     = errors.New("no answer in time")
+	ErrDisconnected = errors.New("the connection broke")
+	ErrNoAnswer     = errors.New("no answer in time")
 )
 
-// link is a connection of our own: natsconn says how it differs from the caller's. Appending and reading have one each, so that answers to appends do not
+// Link is a connection of our own: natsconn says how it differs from the caller's. Appending and reading have one each, so that answers to appends do not
 // queue behind a replay.
-type link struct {
+type Link struct {
 	nc      *nats.Conn
 	name    string
 	logger  *slog.Logger
@@ -28,19 +33,20 @@ type link struct {
 
 	mu       sync.Mutex
 	denied   func(operation, subject string) // called for each violation
-	epoch    *epoch
+	epoch    *Epoch
 	up       chan struct{} // closed while connected
 	back     time.Time     // when the connection came back last
 	watchers map[string]map[*context.CancelCauseFunc]struct{}
 	deaf     error // set when the servers refused the subscription that answers arrive on
 }
 
-// epoch is the time from a connection's beginning to its break.
-type epoch struct{ over chan struct{} }
+// Epoch is the time from a connection's beginning to its break.
+type Epoch struct{ over chan struct{} }
 
-func newEpoch() *epoch { return &epoch{over: make(chan struct{})} }
+func newEpoch() *Epoch { return &Epoch{over: make(chan struct{})} }
 
-func (e *epoch) isOver() bool {
+// IsOver reports whether the connection has broken since.
+func (e *Epoch) IsOver() bool {
 	select {
 	case <-e.over:
 		return true
@@ -49,9 +55,12 @@ func (e *epoch) isOver() bool {
 	}
 }
 
-// connect opens a link with the options of model.
-func connect(model *nats.Conn, name string, logger *slog.Logger, timeout time.Duration) (*link, error) {
-	l := &link{name: name, logger: logger, timeout: timeout, up: make(chan struct{}), watchers: map[string]map[*context.CancelCauseFunc]struct{}{}}
+// Over is closed when the connection breaks.
+func (e *Epoch) Over() <-chan struct{} { return e.over }
+
+// Connect opens a link with the options of model.
+func Connect(model *nats.Conn, name string, logger *slog.Logger, timeout time.Duration) (*Link, error) {
+	l := &Link{name: name, logger: logger, timeout: timeout, up: make(chan struct{}), watchers: map[string]map[*context.CancelCauseFunc]struct{}{}}
 	l.epoch = newEpoch()
 	close(l.up)
 	o := natsconn.Options(model, name, timeout)
@@ -66,7 +75,14 @@ func connect(model *nats.Conn, name string, logger *slog.Logger, timeout time.Du
 	return l, nil
 }
 
-func (l *link) close() {
+// Conn returns the connection.
+func (l *Link) Conn() *nats.Conn { return l.nc }
+
+// Timeout is how long one attempt waits for its answer.
+func (l *Link) Timeout() time.Duration { return l.timeout }
+
+// Close ends the connection and everything that waits for an answer.
+func (l *Link) Close() {
 	l.nc.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,19 +90,19 @@ func (l *link) close() {
 }
 
 // broke ends the epoch and everything that waits for an answer in it.
-func (l *link) broke() {
-	if l.epoch.isOver() {
+func (l *Link) broke() {
+	if l.epoch.IsOver() {
 		return
 	}
 	close(l.epoch.over)
 	for _, w := range l.watchers {
 		for cancel := range w {
-			(*cancel)(errDisconnected)
+			(*cancel)(ErrDisconnected)
 		}
 	}
 }
 
-func (l *link) down(err error) {
+func (l *Link) down(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broke()
@@ -94,7 +110,7 @@ func (l *link) down(err error) {
 	l.logger.Warn("connection to the log's servers lost", "link", l.name, "error", err)
 }
 
-func (l *link) restored() {
+func (l *Link) restored() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.epoch = newEpoch()
@@ -103,22 +119,22 @@ func (l *link) restored() {
 	l.logger.Info("connection to the log's servers restored", "link", l.name)
 }
 
-// fresh reports whether the connection came back a moment ago. For that moment a restarted server can be reachable without its streams.
-func (l *link) fresh() bool {
+// Fresh reports whether the connection came back a moment ago. For that moment a restarted server can be reachable without its streams.
+func (l *Link) Fresh() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.Since(l.back) < noLogPatience
+	return time.Since(l.back) < freshFor
 }
 
-// present returns the epoch of this moment.
-func (l *link) present() *epoch {
+// Present returns the epoch of this moment.
+func (l *Link) Present() *Epoch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.epoch
 }
 
-// wait returns when the link is connected, or ctx's cause.
-func (l *link) wait(ctx context.Context) error {
+// Wait returns when the link is connected, or ctx's cause.
+func (l *Link) Wait(ctx context.Context) error {
 	l.mu.Lock()
 	up := l.up
 	l.mu.Unlock()
@@ -131,7 +147,7 @@ func (l *link) wait(ctx context.Context) error {
 }
 
 // asyncError finds violations.
-func (l *link) asyncError(err error) {
+func (l *Link) asyncError(err error) {
 	operation, subject, ok := natsconn.Violation(err)
 	if !ok {
 		l.logger.Debug("asynchronous error of the connection", "link", l.name, "error", err)
@@ -158,8 +174,8 @@ func (l *link) asyncError(err error) {
 	}
 }
 
-// onDenied sets what is called with the operation (Publish, Subscription) and the subject of each violation.
-func (l *link) onDenied(denied func(operation, subject string)) {
+// OnDenied sets what is called with the operation (Publish, Subscription) and the subject of each violation.
+func (l *Link) OnDenied(denied func(operation, subject string)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.denied = denied
@@ -169,12 +185,12 @@ func unauthorized(operation, subject string) error {
 	return natsconn.Refused("the servers", operation, subject)
 }
 
-// request sends one message and waits for its answer. The error is errNoAnswer, errDisconnected, nats.ErrNoResponders, an
+// Request sends one message and waits for its answer. The error is ErrNoAnswer, ErrDisconnected, nats.ErrNoResponders, an
 // ErrUnauthorized, or ctx's cause; unsent says that the message certainly never left.
-func (l *link) request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unsent bool, err error) {
-	ctx, stop := context.WithTimeoutCause(ctx, l.timeout, errNoAnswer)
+func (l *Link) Request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unsent bool, err error) {
+	ctx, stop := context.WithTimeoutCause(ctx, l.timeout, ErrNoAnswer)
 	defer stop()
-	ctx, release, err := l.bind(ctx, m.Subject)
+	ctx, release, err := l.Bind(ctx, m.Subject)
 	if err != nil {
 		return nil, true, err
 	}
@@ -188,21 +204,21 @@ func (l *link) request(ctx context.Context, m *nats.Msg) (answer *nats.Msg, unse
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, true, nats.ErrNoResponders
 	case natsconn.NeverSent(err):
-		return nil, true, errDisconnected
+		return nil, true, ErrDisconnected
 	}
 	return nil, false, err
 }
 
-// bind returns a context that also ends when the connection breaks (errDisconnected), or when publishing to subject, or hearing any
+// Bind returns a context that also ends when the connection breaks (ErrDisconnected), or when publishing to subject, or hearing any
 // answer at all, is refused (ErrUnauthorized).
-func (l *link) bind(ctx context.Context, subject string) (context.Context, func(), error) {
+func (l *Link) Bind(ctx context.Context, subject string) (context.Context, func(), error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.deaf != nil:
 		return nil, nil, l.deaf
-	case l.epoch.isOver():
-		return nil, nil, errDisconnected
+	case l.epoch.IsOver():
+		return nil, nil, ErrDisconnected
 	}
 	w := l.watchers[subject]
 	if w == nil {

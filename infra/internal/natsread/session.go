@@ -1,4 +1,4 @@
-package natslog
+package natsread
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsapi"
 )
 
 // Bounds of a consumer.
@@ -44,36 +45,38 @@ var (
 // session is one consumer: ephemeral, in memory, without acknowledgements.
 type session struct {
 	pump     *pump
-	api      api
+	api      natsapi.API
 	name     string
 	inbox    string
 	next     string // where to ask for messages
 	messages chan *nats.Msg
-	asked    int  // messages asked for and not received
-	served   bool // a message came since the last request
-	caughtUp bool // the last message had nothing behind it
-	withheld int  // heartbeats while the leader held more
+	asked    int       // messages asked for and not received
+	served   bool      // a message came since the last request
+	held     *nats.Msg // received, and behind what the stream does not hold any more
+	tailing  bool      // it may be that the stream ends with what it does not hold any more
+	caughtUp bool      // the last message had nothing behind it
+	withheld int       // heartbeats while the leader held more
 	reply    ackReply
 }
 
 // session reads with one consumer until the range is read (nil) or something is wrong.
 func (p *pump) session(ctx context.Context) error {
-	a := p.log.reading
+	a := p.API
 	s := &session{pump: p, api: a, name: "tm-" + events.NewID(), messages: make(chan *nats.Msg, pullRecords+64)}
-	s.next = a.prefix + "CONSUMER.MSG.NEXT." + a.stream + "." + s.name
+	s.next = a.Prefix + "CONSUMER.MSG.NEXT." + a.Stream + "." + s.name
 	if err := s.create(ctx); err != nil {
 		return err
 	}
 	defer s.remove(ctx)
-	ctx, release, err := a.link.bind(ctx, s.next)
+	ctx, release, err := a.Link.Bind(ctx, s.next)
 	if err != nil {
 		return err
 	}
 	defer release()
-	s.inbox = a.link.nc.NewInbox()
-	sub, err := a.link.nc.ChanSubscribe(s.inbox, s.messages)
+	s.inbox = a.Link.Conn().NewInbox()
+	sub, err := a.Link.Conn().ChanSubscribe(s.inbox, s.messages)
 	if err != nil {
-		return a.failure("a subscription", errDisconnected)
+		return a.Failure("a subscription", natsapi.ErrDisconnected)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed
 	return s.read(ctx)
@@ -86,25 +89,25 @@ func (s *session) create(ctx context.Context) error {
 		Config jetstream.ConsumerConfig `json:"config"`
 		Action string                   `json:"action"`
 	}{
-		Stream: s.api.stream,
+		Stream: s.api.Stream,
 		Action: "create",
 		Config: jetstream.ConsumerConfig{
 			Name: s.name, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.pump.next,
-			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: forgetConsumer,
+			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: s.pump.forget,
 		},
 	}
-	var answer apiAnswer
-	err := s.api.call(ctx, "CONSUMER.CREATE."+s.api.stream+"."+s.name, request, &answer)
-	return s.api.unanswered(err)
+	var answer natsapi.Answer
+	err := s.api.Call(ctx, "CONSUMER.CREATE."+s.api.Stream+"."+s.name, request, &answer)
+	return s.api.Unanswered(err)
 }
 
 // remove deletes the consumer; if that fails the server does it after forgetConsumer.
 func (s *session) remove(ctx context.Context) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
 	defer stop()
-	var answer apiAnswer
-	if err := s.api.call(ctx, "CONSUMER.DELETE."+s.api.stream+"."+s.name, nil, &answer); err != nil {
-		s.pump.log.logger.Debug("a consumer was left to expire", "consumer", s.name, "error", err)
+	var answer natsapi.Answer
+	if err := s.api.Call(ctx, "CONSUMER.DELETE."+s.api.Stream+"."+s.name, nil, &answer); err != nil {
+		s.pump.Logger.Debug("a consumer was left to expire", "consumer", s.name, "error", err)
 	}
 }
 
@@ -118,15 +121,13 @@ func (s *session) read(ctx context.Context) error {
 	if err := s.pull(); err != nil {
 		return err
 	}
+	s.tailing = p.Gaps != nil
 	for !p.finished() {
 		if !p.full() {
-			select {
-			case m := <-s.messages:
-				if err := s.take(ctx, m); err != nil {
-					return err
-				}
+			if more, err := s.step(ctx); err != nil {
+				return err
+			} else if more {
 				continue
-			default:
 			}
 		}
 		p.note()
@@ -135,6 +136,27 @@ func (s *session) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// step does what can be done without waiting, and reports whether there was anything.
+func (s *session) step(ctx context.Context) (bool, error) {
+	if m := s.held; m != nil {
+		s.held = nil
+		return true, s.place(ctx, m)
+	}
+	select {
+	case m := <-s.messages:
+		return true, s.take(ctx, m)
+	default:
+	}
+	if !s.tailing {
+		return false, nil
+	}
+	leapt, err := s.pump.leap(ctx, 0)
+	if s.tailing = leapt; leapt {
+		s.withheld, s.caughtUp = 0, true
+	}
+	return leapt, err
 }
 
 // wait blocks until a message comes, the batch is handed over, or it is time for something.
@@ -177,10 +199,23 @@ func (s *session) take(ctx context.Context, m *nats.Msg) error {
 	}
 	s.asked--
 	s.withheld = 0
+	return s.place(ctx, m)
+}
+
+// place adds a record, whose reply was read last, to the batch.
+func (s *session) place(ctx context.Context, m *nats.Msg) error {
 	p := s.pump
 	switch seq := s.reply.stream; {
 	case seq > p.next:
-		return fmt.Errorf("%w: %d came after %d", errGap, seq, p.next-1)
+		leapt, err := p.leap(ctx, seq-1)
+		if err != nil {
+			return err
+		}
+		if !leapt {
+			return fmt.Errorf("%w: %d came after %d", errGap, seq, p.next-1)
+		}
+		s.held = m // the batch may be full
+		return nil
 	case seq < p.next:
 		return fmt.Errorf("%w: %d came after %d", errSession, seq, p.next-1)
 	}
@@ -189,6 +224,7 @@ func (s *session) take(ctx context.Context, m *nats.Msg) error {
 		return err
 	}
 	s.served, s.caughtUp = true, s.reply.pending == 0
+	s.tailing = s.tailing || s.caughtUp && p.Gaps != nil && !p.follow
 	if s.asked <= pullRecords/2 {
 		return s.pull()
 	}
@@ -223,7 +259,7 @@ func (s *session) idle(ctx context.Context) error {
 	if len(s.messages) > 0 {
 		return nil
 	}
-	info, err := s.api.streamInfo(ctx)
+	info, err := s.api.StreamInfo(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -231,6 +267,7 @@ func (s *session) idle(ctx context.Context) error {
 		s.withheld = 0
 		return nil
 	}
+	s.tailing = s.pump.Gaps != nil
 	if s.withheld++; s.withheld < maxWithheld {
 		return nil
 	}
@@ -260,10 +297,17 @@ func (s *session) pull() error {
 	if err != nil {
 		return err
 	}
-	if err := s.api.link.nc.PublishRequest(s.next, s.inbox, payload); err != nil {
-		return s.api.failure("a pull request", errDisconnected)
+	if err := s.api.Link.Conn().PublishRequest(s.next, s.inbox, payload); err != nil {
+		return s.api.Failure("a pull request", natsapi.ErrDisconnected)
 	}
 	s.asked += n
 	s.served = false
 	return nil
+}
+
+func headerOf(h nats.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
 }

@@ -1,0 +1,269 @@
+package natsstream
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// patience bounds every wait of a test; nothing waits that long when all is well.
+const patience = 30 * time.Second
+
+// orders is the stream that most tests read.
+var orders = projections.Source{Stream: "ORDERS", Origin: "orders"}
+
+// served is a server that can be restarted with the same port and store.
+type served struct {
+	*server.Server
+	options server.Options
+}
+
+// startServer runs a real server on a free port, with its store in a directory of the test.
+func startServer(t testing.TB, change func(*server.Options)) *served {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "natsstream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		eventually(t, "the store is removed", func() bool { return os.RemoveAll(dir) == nil })
+	})
+	o := &server.Options{
+		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: dir, MaxPayload: 8 << 20, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
+	}
+	if change != nil {
+		change(o)
+	}
+	return runServer(t, *o)
+}
+
+func runServer(t testing.TB, o server.Options) *served {
+	t.Helper()
+	options := o // the server changes what it is given
+	s, err := server.NewServer(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the server did not start")
+	}
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	options.Port = s.Addr().(*net.TCPAddr).Port
+	return &served{s, options}
+}
+
+// restart ends a server and starts it again on the same port and store, after work was done on it.
+func restart(t testing.TB, s *served, between func(store string)) *served {
+	t.Helper()
+	s.Shutdown()
+	s.WaitForShutdown()
+	between(s.options.StoreDir)
+	return runServer(t, s.options)
+}
+
+func dial(t testing.TB, url string, o ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url, append([]nats.Option{nats.Timeout(patience), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}, o...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func within(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually polls until the condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(patience)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+// theirs is a stream as somebody else made it, with an ordinary client.
+type theirs struct {
+	t      testing.TB
+	js     jetstream.JetStream
+	s      jetstream.Stream
+	prefix string // of its subjects
+}
+
+// makeStream makes a stream with the subjects orders.> and whatever else its owner wants.
+func makeStream(t testing.TB, nc *nats.Conn, change func(*jetstream.StreamConfig)) *theirs {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}}
+	if change != nil {
+		change(&cfg)
+	}
+	var s jetstream.Stream
+	eventually(t, "the stream is made", func() bool { // the files of one that was deleted a moment ago may still be there
+		s, err = js.CreateStream(within(t), cfg)
+		return err == nil
+	})
+	prefix := ""
+	if len(cfg.Subjects) > 0 {
+		prefix = strings.TrimSuffix(cfg.Subjects[0], ".>")
+	}
+	return &theirs{t, js, s, prefix}
+}
+
+func (o *theirs) publish(subject, data string, headers ...string) uint64 {
+	o.t.Helper()
+	m := nats.NewMsg(subject)
+	m.Data = []byte(data)
+	for i := 0; i+1 < len(headers); i += 2 {
+		m.Header.Add(headers[i], headers[i+1])
+	}
+	if len(headers) == 0 {
+		m.Header = nil
+	}
+	ack, err := o.js.PublishMsg(within(o.t), m)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return ack.Sequence
+}
+
+// fill publishes n messages over seven subjects.
+func (o *theirs) fill(n int) {
+	o.t.Helper()
+	if n == 0 {
+		return
+	}
+	var last jetstream.PubAckFuture
+	for i := range n {
+		f, err := o.js.PublishAsync(fmt.Sprintf("%s.placed.%d", o.prefix, i%7), fmt.Appendf(nil, `{"n":%d}`, i))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		last = f
+	}
+	select {
+	case <-o.js.PublishAsyncComplete():
+	case <-time.After(patience):
+		o.t.Fatal("the messages were not acknowledged")
+	}
+	select {
+	case err := <-last.Err():
+		o.t.Fatal(err)
+	default:
+	}
+}
+
+// back waits until the owner's client reaches a server that was started again.
+func (o *theirs) back() {
+	o.t.Helper()
+	eventually(o.t, "the servers answer again", func() bool { return o.lastSequence() > 0 })
+}
+
+func (o *theirs) remove(seqs ...uint64) {
+	o.t.Helper()
+	for _, seq := range seqs {
+		if err := o.s.DeleteMsg(within(o.t), seq); err != nil {
+			o.t.Fatalf("delete %d: %v", seq, err)
+		}
+	}
+}
+
+func (o *theirs) purge(opts ...jetstream.StreamPurgeOpt) {
+	o.t.Helper()
+	if err := o.s.Purge(within(o.t), opts...); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func (o *theirs) state() jetstream.StreamState {
+	o.t.Helper()
+	info, err := o.s.Info(within(o.t))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return info.State
+}
+
+func open(t testing.TB, nc *nats.Conn) *Stream {
+	t.Helper()
+	return openSource(t, nc, orders)
+}
+
+func openSource(t testing.TB, nc *nats.Conn, source projections.Source) *Stream {
+	t.Helper()
+	s, err := New(nc, source, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// read collects a range as text: 1 2 3 for messages, d4-6 for what was deleted, e1-9 for what was evicted; then the error's code.
+func read(t testing.TB, s events.Reader, r events.Range) string {
+	t.Helper()
+	text := ""
+	for batch, err := range s.Read(within(t), r) {
+		if err != nil {
+			code, _ := events.CodeOf(err)
+			return text + " !" + string(code)
+		}
+		if most := r.Batch; most > 0 && len(batch) > most {
+			t.Errorf("a batch of %d records, at most %d were wanted", len(batch), most)
+		}
+		for i := range batch {
+			text += shown(&batch[i])
+		}
+	}
+	return text
+}
+
+func shown(r *events.Record) string {
+	switch r.Kind {
+	case events.KindMessage:
+		return fmt.Sprintf(" %d", r.Sequence)
+	case events.KindDeleted:
+		return fmt.Sprintf(" d%d-%d", r.First, r.Sequence)
+	case events.KindEvicted:
+		return fmt.Sprintf(" e%d-%d", r.First, r.Sequence)
+	default:
+		return fmt.Sprintf(" ?%d", r.Kind)
+	}
+}
+
+func wantCode(t testing.TB, err error, code events.Code) {
+	t.Helper()
+	if got, _ := events.CodeOf(err); got != code {
+		t.Fatalf("got %v, want %s", err, code)
+	}
+}

@@ -1,0 +1,121 @@
+// Package marks writes marks into a log: records at which time passes for read models. What has expired is removed when a mark passes.
+package marks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"tidemark.dev/events"
+)
+
+const (
+	// DefaultInterval is how often a log that is written to gets a mark.
+	DefaultInterval = 10 * time.Second
+	// DefaultIdle is how often one gets a mark that holds nothing new since the last.
+	DefaultIdle = time.Minute
+	// patience bounds one attempt.
+	patience = 10 * time.Second
+)
+
+// Options of a Writer. The zero value works.
+type Options struct {
+	// Interval is how often a log that is written to gets a mark; default DefaultInterval.
+	Interval time.Duration
+	// Idle is how often one gets a mark that nobody writes to; default DefaultIdle, and at least Interval.
+	Idle time.Duration
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+	// Logger gets one line when marks cannot be written any more, and one when they can again; default: none.
+	Logger *slog.Logger
+}
+
+// Writer writes the marks of one log, in the region that leads it. Several may run: each mark is compared and set against the one before, so that two
+// of them never write more marks than one does.
+type Writer struct {
+	log     events.Log
+	options Options
+	failed  bool
+}
+
+// New returns a Writer.
+func New(log events.Log, o Options) *Writer {
+	if o.Interval <= 0 {
+		o.Interval = DefaultInterval
+	}
+	if o.Idle <= 0 {
+		o.Idle = DefaultIdle
+	}
+	o.Idle = max(o.Idle, o.Interval)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Writer{log: log, options: o}
+}
+
+// Run writes marks until ctx ends, and then returns nil. A log that does not answer is waited for. A Writer runs once at a time.
+func (w *Writer) Run(ctx context.Context) error {
+	tick := time.NewTicker(w.options.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		bounded, cancel := context.WithTimeout(ctx, patience)
+		err := w.Write(bounded)
+		cancel()
+		if ctx.Err() == nil {
+			w.tell(ctx, err)
+		}
+	}
+}
+
+// Write writes a mark, unless there is one that is young enough. Errors are those of events.Appender and events.Reader.
+func (w *Writer) Write(ctx context.Context) error {
+	info, err := w.log.Info(ctx)
+	if err != nil {
+		return err
+	}
+	last, err := w.log.LastControl(ctx, events.ControlMark)
+	if err != nil && !errors.Is(err, events.ErrNotFound) {
+		return err
+	}
+	now := w.options.Now().UTC()
+	if last.Sequence > 0 {
+		due := w.options.Interval / 2 // somebody else's, a moment ago
+		if last.Sequence >= info.Last {
+			due = w.options.Idle - w.options.Interval/2
+		}
+		if now.Sub(last.Time) < due {
+			return nil
+		}
+	}
+	data, err := json.Marshal(events.Mark{Time: now})
+	if err != nil {
+		return err
+	}
+	mark := events.ControlWrite{Control: events.Control{Name: events.ControlMark, Data: data}, Expect: events.ExpectExactly(last.Sequence)}
+	_, err = w.log.Append(ctx, events.Batch{Controls: []events.ControlWrite{mark}})
+	if errors.Is(err, events.ErrConflict) || errors.Is(err, events.ErrUnknownOutcome) {
+		return nil // somebody else wrote it, or we did and the next attempt will see
+	}
+	return err
+}
+
+// tell logs each change of whether marks can be written.
+func (w *Writer) tell(ctx context.Context, err error) {
+	switch {
+	case err != nil && !w.failed:
+		w.options.Logger.WarnContext(ctx, "no mark can be written: nothing expires until one is", "origin", w.log.Origin(), "reason", err.Error())
+	case err == nil && w.failed:
+		w.options.Logger.InfoContext(ctx, "marks are written again", "origin", w.log.Origin())
+	}
+	w.failed = err != nil
+}
