@@ -127,8 +127,10 @@ func idle(ctx context.Context, reader *query.Reader, store *reading, took []time
 		watching.Go(func() {
 			begun := sync.OnceFunc(beginning.Done)
 			defer begun()
-			for range reader.Watch(quiet, "accounts", query.WatchOptions{}) {
-				begun()
+			for _, err := range reader.Watch(quiet, "accounts", query.WatchOptions{}) {
+				if begun(); err != nil {
+					return // it was told to end
+				}
 			}
 		})
 	}

@@ -294,3 +294,26 @@ func TestReadsThatWaitGetThereWithoutSignalsToo(t *testing.T) {
 		}
 	})
 }
+
+// TestAReadThatWaitsForLongDoesNotAskAllTheTime: neither the store nor the projector.
+func TestAReadThatWaitsForLongDoesNotAskAllTheTime(t *testing.T) {
+	inQuietRegion(t, func(r *region) {
+		r.depart("A001")
+		r.until(func() bool {
+			_, err := r.reader.List(context.Background(), "airports", query.ListOptions{})
+			return err == nil
+		})
+		beyond := events.At(events.Point{Origin: "us", Lineage: "7f3a11d2", Term: 1, Sequence: 1_000_000})
+		looks := r.store.Calls(memstore.OpGet)
+		demands, _ := r.signals.Sent()
+		_, err := r.get("A001", query.Options{AtLeast: beyond, Wait: time.Minute})
+		wants(t, err, projections.ErrNotReached)
+		now, _ := r.signals.Sent()
+		if looks = r.store.Calls(memstore.OpGet) - looks; looks > 700 || looks < 500 {
+			t.Errorf("in a minute it looked %d times", looks)
+		}
+		if demands = now - demands; demands > 70 || demands < 50 {
+			t.Errorf("in a minute it posted %d demands", demands)
+		}
+	})
+}

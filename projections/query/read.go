@@ -10,9 +10,15 @@ import (
 )
 
 const (
-	// A read that waits looks again after firstPoll, then after twice as long, up to lastPoll, unless it hears something earlier.
+	// A read that waits looks again after firstPoll, then after twice as long, up to lastPoll, and up to latePoll once it has waited for lateAfter; unless it hears
+	// something earlier.
 	firstPoll = time.Millisecond
 	lastPoll  = 25 * time.Millisecond
+	latePoll  = 100 * time.Millisecond
+	lateAfter = 250 * time.Millisecond
+	// It posts its demand at once, again after firstDemand in case that it was lost, and then after twice as long, up to lastDemand.
+	firstDemand = 50 * time.Millisecond
+	lastDemand  = time.Second
 	// switches bounds how often one request follows a generation that is being replaced.
 	switches = 5
 )
@@ -62,7 +68,9 @@ func (r *Reader) read(ctx context.Context, q question, o Options) (model, projec
 func (r *Reader) await(ctx context.Context, q *question, wanted events.Position, deadline time.Time) (model, projections.Header, error) {
 	waiter := r.waiting.join(q.projection, lowestSequence(wanted))
 	defer r.waiting.leave(waiter)
-	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
+	begun := time.Now()
+	demandAt, demandGap := begun, firstDemand
+	for poll := firstPoll; ; poll *= 2 {
 		m, h, err := r.look(ctx, q)
 		if err != nil {
 			return m, h, caused(ctx, err)
@@ -72,8 +80,16 @@ func (r *Reader) await(ctx context.Context, q *question, wanted events.Position,
 		if verdict == nil || !behind && !errors.Is(verdict, projections.ErrUnavailable) || !time.Now().Before(deadline) {
 			return m, h, verdict
 		}
-		if behind {
+		now := time.Now()
+		if behind && !now.Before(demandAt) {
 			r.waiting.demand(projections.Demand{Projection: q.projection, Partitions: q.from(&m), Position: wanted})
+			demandAt, demandGap = now.Add(demandGap), min(2*demandGap, lastDemand)
+		}
+		if most := lastPoll; poll > most {
+			if now.Sub(begun) > lateAfter {
+				most = latePoll
+			}
+			poll = min(poll, most)
 		}
 		if err := waiter.wait(ctx, q.from(&m), min(poll, time.Until(deadline))); err != nil {
 			return m, h, err

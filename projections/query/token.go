@@ -31,7 +31,7 @@ func parseToken(text string) (*token, error) {
 	}
 	generation, err := strconv.ParseUint(parts[2], 10, 32)
 	position, positionErr := events.ParsePosition(parts[3])
-	if err != nil || generation == 0 || positionErr != nil || len(position.Points()) != 1 {
+	if err != nil || generation == 0 || positionErr != nil || position.IsZero() {
 		return nil, malformed
 	}
 	return &token{region: parts[0], projection: parts[1], generation: uint32(generation), position: position}, nil

@@ -16,9 +16,9 @@ import (
 const (
 	// DefaultHeartbeat is how often a watch says where it stands while nothing changes.
 	DefaultHeartbeat = 15 * time.Second
-	// MinHeartbeat is the shortest.
+	// MinHeartbeat is the shortest one.
 	MinHeartbeat = 100 * time.Millisecond
-	// MaxHeartbeat is the longest.
+	// MaxHeartbeat is the longest one.
 	MaxHeartbeat = time.Minute
 
 	// watchPoll is how often a watch looks by itself whether anything moved, in case that it was not told.

@@ -64,7 +64,7 @@ func TestReadsOfEveryKind(t *testing.T) {
 	}
 
 	t.Log("count, and list by an index")
-	if got := do(0, "count", "airports"); strings.TrimSpace(got.out) != "3" || !strings.Contains(got.err, parked) {
+	if got := do(0, "count", "airports", "--at-least", parked); strings.TrimSpace(got.out) != "3" || !strings.Contains(got.err, parked) {
 		t.Errorf("count printed %+v", got)
 	}
 	counted := do(0, "count", "airports", "--index", "_parked", "-o", "json").out
@@ -76,7 +76,7 @@ func TestReadsOfEveryKind(t *testing.T) {
 	if !strings.Contains(listed.out, "LAX") || strings.Contains(listed.out, "ORD") {
 		t.Errorf("list printed %+v", listed)
 	}
-	page := do(0, "list", "airports", "--limit", "2", "-o", "json").out
+	page := do(0, "list", "airports", "--limit", "2", "--consistency", "strong", "-o", "json").out
 	decode[stood](t, page).whole(t, "list")
 
 	t.Log("watch from there")

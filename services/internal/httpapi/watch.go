@@ -57,7 +57,7 @@ func (a *API) watch(w http.ResponseWriter, r *http.Request) error {
 			if r.Method == http.MethodHead {
 				return nil
 			}
-			ended := a.watching(r.Context(), w)
+			ended := a.watching(ctx, w)
 			defer func() { ended(code) }()
 		}
 		if err == nil {
