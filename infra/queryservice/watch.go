@@ -234,7 +234,7 @@ func (c *Caller) updates(ctx context.Context, region string, q WatchRequest, fir
 			return silent(waiting, region, err)
 		}
 		var u query.Update
-		if _, err := read(region, answer, &u); err != nil {
+		if _, err := read(ctx, region, answer, &u); err != nil {
 			return err
 		}
 		if answer.Reply != "" {
