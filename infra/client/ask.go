@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// floorWait is how long a region may take to come to what the session has seen in another one, before others are asked.
-	floorWait = 250 * time.Millisecond
+	// floorWait is how long a region may take to come to what the session has seen in another one, before others are asked. Where it is known to be behind, nobody waits for it.
+	floorWait = 2 * time.Second
+	// lookWait is how long a look at a region that was behind may take: what the session has seen elsewhere moves on while somebody writes, and every region follows after a while only.
+	lookWait = 5 * time.Second
 	// pauseFrom and pauseTo bound the pause after every region was asked in vain.
 	pauseFrom = 50 * time.Millisecond
 	pauseTo   = 500 * time.Millisecond
@@ -45,7 +47,7 @@ func (q *question) wait() time.Duration {
 // of returns the question as one region is asked. imposed says that only the session wants the position that is in it.
 func (q *question) of(floor events.Position, waited bool) (o query.Options, imposed bool) {
 	o = q.options
-	if waited {
+	if waited && o.Waits() {
 		o.Wait = -1
 	}
 	switch {
@@ -233,11 +235,13 @@ func (c *call) look(p *place) {
 	}
 	c.looks.Go(func() {
 		defer c.health.looked(p.region, c.projection)
-		probe := &call{Regions: c.Regions, question: c.question, waited: true}
+		probe := &call{Regions: c.Regions, question: c.question}
 		var ignored map[string]any
-		o, _ := probe.of(c.session.floor(p.region), true)
-		o.Wait = -1
-		told, err := probe.try(c.life, p, o, c.config.AttemptTimeout, &ignored)
+		o, imposed := probe.of(c.session.floor(p.region), true)
+		if imposed {
+			o.Wait = lookWait
+		}
+		told, err := probe.try(c.life, p, o, c.config.AttemptTimeout+lookWait, &ignored)
 		switch {
 		case c.life.Err() != nil:
 		case err == nil || definite(err):

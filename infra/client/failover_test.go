@@ -20,7 +20,7 @@ import (
 )
 
 // once is a client that asks every region once.
-var once = client.Config{Patience: -1} //nolint:gochecknoglobals // a constant
+var once = client.Config{Patience: -1}
 
 func TestItsOwnRegionIsAskedWhileItAnswers(t *testing.T) {
 	s := newScript(t, "eu", "us", "ap")

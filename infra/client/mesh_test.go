@@ -196,9 +196,9 @@ func (x *traffic) end() {
 	x.all.Wait()
 }
 
-// write counts departures up, some hundred a second at most.
+// write counts departures up, a hundred a second at most.
 func (x *traffic) write(ctx context.Context, log events.Log) {
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
 		e := events.Event{
@@ -223,7 +223,7 @@ func (x *traffic) write(ctx context.Context, log events.Log) {
 // read reads the count again and again.
 func (x *traffic) read(ctx context.Context) {
 	var at events.Position
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		<-tick.C

@@ -13,7 +13,7 @@ import (
 // none goes back, and they are at home again afterwards.
 func TestReadsGoOnWhateverBreaksAtHome(t *testing.T) {
 	m := newMesh(t)
-	c := dialAt(t, client.Config{Patience: patience, AttemptTimeout: 500 * time.Millisecond}, m.address("eu", true), m.address("us", true), m.address("ap", true))
+	c := dialAt(t, client.Config{Patience: patience, AttemptTimeout: 2 * time.Second}, m.address("eu", true), m.address("us", true), m.address("ap", true))
 	x := m.drive(t, c)
 	x.from("eu")
 	eu := m.at["eu"]
@@ -58,10 +58,10 @@ func TestReadsGoOnWhateverBreaksAtHome(t *testing.T) {
 // TestARegionThatIsCutOffIsNotGoneBackTo: reads come from the leader, at home nothing new arrives, and home is there again. A client that has seen the newer waits.
 func TestARegionThatIsCutOffIsNotGoneBackTo(t *testing.T) {
 	m := newMesh(t)
-	c := dialAt(t, client.Config{Patience: patience, AttemptTimeout: 500 * time.Millisecond}, m.address("eu", true), m.address("us", true))
+	c := dialAt(t, client.Config{Patience: patience, AttemptTimeout: 2 * time.Second}, m.address("eu", true), m.address("us", true))
 	x := m.drive(t, c)
 	x.from("eu")
-	forgetful := look(t, dialAt(t, client.Config{Patience: patience, AttemptTimeout: 500 * time.Millisecond, Session: client.SessionNone}, m.address("eu", true), m.address("us", true)))
+	forgetful := look(t, dialAt(t, client.Config{Patience: patience, AttemptTimeout: 2 * time.Second, Session: client.SessionNone}, m.address("eu", true), m.address("us", true)))
 	forgetful.from("eu")
 	eu := m.at["eu"]
 	eu.stop()
@@ -98,7 +98,7 @@ func TestARegionThatIsCutOffIsNotGoneBackTo(t *testing.T) {
 // TestOtherRegionsAreReachedOverTheLinks knows the servers of one region only.
 func TestOtherRegionsAreReachedOverTheLinks(t *testing.T) {
 	m := newMesh(t)
-	c := dialAt(t, client.Config{Patience: patience, AttemptTimeout: 500 * time.Millisecond}, m.address("eu", true), m.address("us", false), m.address("ap", false))
+	c := dialAt(t, client.Config{Patience: patience, AttemptTimeout: 2 * time.Second}, m.address("eu", true), m.address("us", false), m.address("ap", false))
 	x := m.drive(t, c)
 	x.from("eu")
 	eu := m.at["eu"]
@@ -122,7 +122,7 @@ func TestPublishingGoesToTheClientsOwnRegion(t *testing.T) {
 	m := newMesh(t)
 	for _, home := range []string{"us", "eu"} {
 		var c *client.Regions
-		if c = dialAt(t, client.Config{Source: "urn:test", Session: client.SessionStrict}, m.address(home, true), m.address("ap", true)); home == "us" {
+		if c = dialAt(t, client.Config{Source: "urn:test", Session: client.SessionStrict, AttemptTimeout: patience}, m.address(home, true), m.address("ap", true)); home == "us" {
 			publishes(t, c, 1)
 			continue
 		}

@@ -106,7 +106,7 @@ func Dial(ctx context.Context, c Config) (*Regions, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, errors.Join(err, r.Close())
+		return nil, errors.Join(err, r.Close()) //nolint:contextcheck // an end that has no caller to wait for
 	}
 	for i := range c.Regions {
 		p := &place{region: c.Regions[i].Name}

@@ -38,6 +38,8 @@ type asked struct {
 	Projection, Key, Consistency string
 	AtLeast                      string `json:"at_least"`
 	Wait                         string
+	Limit                        int
+	After                        string
 	timeout                      time.Duration
 }
 

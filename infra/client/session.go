@@ -14,10 +14,10 @@ const (
 	// SessionRegions is the default: an answer of one region is never older than what this client has seen in the others. Inside of one region reads take what is there: the
 	// partitions of a read model follow each other within milliseconds.
 	SessionRegions Session = iota
-	// SessionStrict: no answer is older than anything this client has read, in whatever region and partition, or published. A read may have to wait for that, and asks
+	// SessionStrict has no answer that is older than anything this client has read, in whatever region and partition, or published. A read may have to wait for that, and asks
 	// for it, so it costs more.
 	SessionStrict
-	// SessionNone: every read takes what is there.
+	// SessionNone takes what is there in every read.
 	SessionNone
 )
 

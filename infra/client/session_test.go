@@ -2,7 +2,9 @@ package client_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/client"
@@ -154,5 +156,34 @@ func TestAHistoryThatIsLostIsToldOnceAndBeginsANewSession(t *testing.T) {
 	})
 	if told != 1 {
 		t.Errorf("it was told %d times", told)
+	}
+}
+
+// TestAHomeThatFollowsAfterAWhileIsReturnedToWhileOthersWrite: each answer of us is of a later position than the one before, and eu comes to any position 200 ms after it was stored. A look that does
+// not wait would find it behind for ever.
+func TestAHomeThatFollowsAfterAWhileIsReturnedToWhileOthersWrite(t *testing.T) {
+	for _, kind := range []client.Session{client.SessionRegions, client.SessionStrict} {
+		s := newScript(t, "eu", "us")
+		r := s.dial(t, client.Config{Session: kind}, "eu", "us")
+		var head atomic.Uint64
+		s.tell("eu", fails(projections.ErrUnavailable))
+		s.tell("us", func(a asked) *msg { return at(head.Add(1))(a) })
+		if _, _, err := s.get(t, r, query.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		s.tell("eu", func(a asked) *msg {
+			p, err := events.ParsePosition(a.AtLeast)
+			if err != nil || p.IsZero() {
+				return at(1)(a)
+			}
+			if wait, err := time.ParseDuration(a.Wait); err != nil || wait < 200*time.Millisecond {
+				return fails(projections.ErrNotReached, 1)(a)
+			}
+			return at(p.Points()[0].Sequence)(a)
+		})
+		eventually(t, "reads are at home", func() bool {
+			_, counts, err := s.get(t, r, query.Options{})
+			return err == nil && counts["us"] == 0
+		})
 	}
 }

@@ -91,8 +91,8 @@ func TestAListingGoesThroughAllPages(t *testing.T) {
 		}
 	}
 	n := 0
-	for range client.All[number](t.Context(), p, "numbers", query.ListOptions{Limit: 7}) {
-		if n++; n == 10 {
+	for _, err := range client.All[number](t.Context(), p, "numbers", query.ListOptions{Limit: 7}) {
+		if n++; err != nil || n == 10 {
 			break
 		}
 	}

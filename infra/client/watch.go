@@ -113,18 +113,16 @@ func (f *follower) at(ctx context.Context, s *station) error {
 		if token, err = f.everything(ctx, s); err != nil {
 			return err
 		}
-		f.token, f.region = token, s.region
 	}
 	for u, err := range s.updates(ctx, query.WatchOptions{From: token, Prefix: f.options.Prefix, Heartbeat: f.options.Heartbeat}) {
 		if err != nil {
 			return err
 		}
 		s.heard(&u)
-		whole := len(u.Changes) == 0 || u.Token != "" && u.Token != token
 		if u.Token != "" {
-			token, f.token, f.region = u.Token, u.Token, s.region
+			f.token, f.region = u.Token, s.region
 		}
-		step := Step[query.Document]{Level: whole, Token: u.Token, Region: s.region, Position: u.Position, Lag: u.Lag}
+		step := Step[query.Document]{Level: !u.Position.IsZero(), Token: u.Token, Region: s.region, Position: u.Position, Lag: u.Lag}
 		for i := range u.Changes {
 			c := &u.Changes[i]
 			step.Changes = append(step.Changes, Change[query.Document]{Key: c.Key, Document: c.Document, Deleted: c.Deleted, Parked: c.Parked})
@@ -139,7 +137,8 @@ func (f *follower) at(ctx context.Context, s *station) error {
 // everything tells all there is in a region, and returns the token from which on to watch.
 func (f *follower) everything(ctx context.Context, s *station) (token string, err error) {
 	o := query.ListOptions{Limit: watchPage}
-	for first := true; ; first = false {
+	var begun query.Page
+	for first := true; ; {
 		page, err := s.list(ctx, o)
 		if errors.Is(err, events.ErrTooLarge) && o.Limit > 1 {
 			o.Limit /= 2 // it has to fit into a message
@@ -148,11 +147,14 @@ func (f *follower) everything(ctx context.Context, s *station) (token string, er
 		if err != nil {
 			return "", err
 		}
-		step := Step[query.Document]{Region: s.region, Position: page.Position, Lag: page.Lag}
 		if first {
-			step.Reset, step.Why = true, f.why
-			f.token, f.region, f.why = "", "", nil // what was told before is forgotten now
-			token = page.Watch
+			begun = page
+			f.token, f.region = "", "" // what was told before is forgotten now
+		}
+		// Documents of later pages are newer, perhaps; what is told up to is where the first page was.
+		step := Step[query.Document]{Reset: first, Region: s.region, Position: begun.Position, Lag: begun.Lag}
+		if first {
+			step.Why, f.why = f.why, nil
 		}
 		beyond := false
 		for i := range page.Items {
@@ -164,12 +166,14 @@ func (f *follower) everything(ctx context.Context, s *station) (token string, er
 				step.Changes = append(step.Changes, Change[query.Document]{Key: item.Key, Document: item.Document, Parked: item.Parked})
 			}
 		}
-		if err := f.tell(step); err != nil {
-			return "", err
-		}
 		if o.After = page.Next; o.After == "" || beyond {
-			return token, nil
+			step.Level, step.Token = true, begun.Watch
+			f.token, f.region = begun.Watch, s.region
 		}
+		if err := f.tell(step); err != nil || step.Level {
+			return begun.Watch, err
+		}
+		first = false
 	}
 }
 

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"tidemark.dev/events"
 	"tidemark.dev/infra/client"
+	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/query"
@@ -143,91 +147,100 @@ func (m *mesh) departs(t *testing.T, n int) (at events.Position) {
 	return at
 }
 
-// TestAWatchOutlastsWhateverBreaks lets a client keep a copy of a read model by watching, and breaks what it watches.
-func TestAWatchOutlastsWhateverBreaks(t *testing.T) {
-	m := newMesh(t)
-	c := dialAt(t, client.Config{Patience: 3 * time.Second, AttemptTimeout: patience}, m.address("eu", true), m.address("us", true), m.address("ap", true))
-	eu := m.at["eu"]
-	at := m.departs(t, 30)
-	eventually(t, "eu has it", func() bool {
-		_, err := eu.reader.List(t.Context(), "airports", query.ListOptions{Options: query.Options{AtLeast: at}})
+// watched waits until a region's read model has a position.
+func (s *side) watched(at events.Position) {
+	s.t.Helper()
+	eventually(s.t, s.config.Region+" has it", func() bool {
+		_, err := s.reader.List(s.t.Context(), "airports", query.ListOptions{Options: query.Options{AtLeast: at}})
 		return err == nil
 	})
-	w := follow(t, c, client.WatchOptions{})
-	resets := func(n int, codes ...events.Code) {
-		t.Helper()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if len(w.resets) != n {
-			t.Fatalf("it began %d times: %v", len(w.resets), w.resets)
-		}
-		if code, _ := events.CodeOf(w.resets[n-1]); len(codes) > 0 && !slices.Contains(codes, code) {
-			t.Errorf("it began again because of %v", w.resets[n-1])
-		}
+}
+
+// began waits until the watch began so often, and expects one of the codes as the reason for the last time.
+func (m *mirror) began(n int, codes ...events.Code) {
+	m.t.Helper()
+	eventually(m.t, fmt.Sprintf("it began %d times", n), func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.resets) >= n
+	})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.resets) > n {
+		m.t.Fatalf("it began %d times: %v", len(m.resets), m.resets)
 	}
+	if code, _ := events.CodeOf(m.resets[n-1]); len(codes) > 0 && !slices.Contains(codes, code) {
+		m.t.Errorf("it began again because of %v", m.resets[n-1])
+	}
+}
+
+// TestAWatchGoesOnFromItsTokenOrSaysThatItBegins has a client that is patient with its region, and breaks things there.
+func TestAWatchGoesOnFromItsTokenOrSaysThatItBegins(t *testing.T) {
+	m := newMesh(t)
+	c := dialAt(t, client.Config{Patience: patience, AttemptTimeout: patience}, m.address("eu", true), m.address("us", true))
+	eu := m.at["eu"]
+	eu.watched(m.departs(t, 30))
+	w := follow(t, c, client.WatchOptions{})
 	w.reach("eu", m.departs(t, 20))
 	w.same(c)
-	resets(1)
+	w.began(1)
 
-	t.Log("the query service is restarted, and the watch goes on from its token")
+	t.Log("the query service is restarted")
 	eu.stop()
-	at = m.departs(t, 25)
+	at := m.departs(t, 25)
 	eu.serve()
 	w.reach("eu", at)
 	w.same(c)
-	resets(1)
+	w.began(1)
 
-	t.Log("the client's connection is cut for a moment")
+	t.Log("the client's connection breaks")
 	eu.front.Break()
 	w.reach("eu", m.departs(t, 25))
-	resets(1)
+	w.began(1)
 
 	t.Log("the read model is replaced")
 	if _, err := projections.RequestReplay(t.Context(), eu.region.KV(), "airports", "test", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it begins again", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return len(w.resets) == 2
-	})
+	w.began(2, projections.ErrResync)
 	w.reach("eu", m.departs(t, 25))
 	w.same(c)
-	resets(2, projections.ErrResync)
-
-	t.Log("the query service is gone, and another region tells everything")
-	eu.stop()
-	w.reach("us", m.departs(t, 35))
-	w.same(c)
-	resets(3, events.ErrUnreachable, "stopping")
-
-	t.Log("what is watched now is gone, too")
-	eu.serve()
-	eventually(t, "eu answers again", func() bool {
-		_, err := c.Get(t.Context(), "airports", "A01", query.Options{})
-		return err == nil && slices.Contains(c.Well(), "eu")
-	})
-	m.at["us"].stop()
-	w.reach("eu", m.departs(t, 35))
-	w.same(c)
-	resets(4, events.ErrUnreachable, "stopping")
 
 	t.Log("its Redis is emptied")
 	if err := eu.region.Wipe(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	at = m.departs(t, 35)
-	eventually(t, "it comes to what there is", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		here, _ := w.at.Point("us")
-		want, _ := at.Point("us")
-		return w.level && here.Sequence >= want.Sequence
-	})
+	w.reach("eu", m.departs(t, 35))
 	w.same(c)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t.Logf("%d steps, it began %d times: %v", w.steps, len(w.resets), w.resets)
+}
+
+// TestAWatchGoesToAnotherRegion has a client that is not patient, and lets one region after the other end.
+func TestAWatchGoesToAnotherRegion(t *testing.T) {
+	m := newMesh(t)
+	c := dialAt(t, client.Config{Patience: 500 * time.Millisecond, AttemptTimeout: patience}, m.address("eu", true), m.address("us", true))
+	at := m.departs(t, 30)
+	for _, s := range m.at {
+		s.watched(at)
+	}
+	w := follow(t, c, client.WatchOptions{})
+	w.reach("eu", at)
+	m.at["eu"].stop()
+	w.began(2, events.ErrUnreachable, "stopping")
+	w.reach("us", m.departs(t, 35))
+	w.same(c)
+	m.at["eu"].serve()
+	eventually(t, "eu answers again", func() bool {
+		_, err := c.Get(t.Context(), "airports", "A01", query.Options{})
+		return err == nil && slices.Contains(c.Well(), "eu")
+	})
+	w.began(2) // it stays
+	m.at["us"].stop()
+	w.began(3, events.ErrUnreachable, "stopping")
+	w.reach("eu", m.departs(t, 35))
+	w.same(c)
 }
 
 // TestAWatchOfOnesOwnReadModels is the same over a client that has NATS and Redis.
@@ -300,6 +313,45 @@ func TestAWatchOfOnesOwnReadModels(t *testing.T) {
 	for _, err := range client.Watch[flights.Airport](t.Context(), c, "ships", client.WatchOptions{}) {
 		if !errors.Is(err, projections.ErrUnknownProjection) {
 			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// TestThePagesThatAWatchBeginsWithAreMadeToFit: the first one does not fit.
+func TestThePagesThatAWatchBeginsWithAreMadeToFit(t *testing.T) {
+	s := newScript(t, "eu")
+	r := s.dial(t, client.Config{}, "eu")
+	p := &pages{fail: func(o query.ListOptions) error {
+		if o.Limit > 60 {
+			return events.Errorf(events.ErrTooLarge, "it does not fit")
+		}
+		return nil
+	}}
+	s.tell("eu", func(a asked) *msg {
+		if a.Limit == 0 { // the watch
+			return fails("stopping")(a)
+		}
+		page, err := p.List(t.Context(), "numbers", query.ListOptions{Limit: a.Limit, After: a.After})
+		if err != nil {
+			return fails(events.ErrTooLarge)(a)
+		}
+		page.Standing, page.Watch = query.Standing{Position: position(7), Generation: 1}, "token"
+		text, _ := json.Marshal(page)
+		return &msg{Header: nats.Header{queryservice.HeaderPosition: {position(7).String()}, queryservice.HeaderGeneration: {"1"}}, Data: text}
+	})
+	var keys []string
+	for step, err := range client.Watch[number](t.Context(), r, "numbers", client.WatchOptions{}) {
+		if err != nil || step.Reset != (len(keys) == 0) || !step.Position.Equal(position(7)) || step.Region != "eu" {
+			t.Fatalf("%+v, %v", step, err)
+		}
+		for _, c := range step.Changes {
+			keys = append(keys, c.Key)
+		}
+		if step.Level {
+			if step.Token != "token" || !slices.Equal(keys, everyNumber()) {
+				t.Errorf("%v, %s", keys, step.Token)
+			}
+			return
 		}
 	}
 }

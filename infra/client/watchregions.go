@@ -52,7 +52,7 @@ func (w *regionWatch) run(ctx context.Context) error {
 		case w.life.Err() != nil:
 			return events.Errorf(events.ErrClosed, "the client was closed by its owner")
 		case errors.Is(err, projections.ErrResync):
-			w.token, w.follower.why = "", err
+			w.token, w.why = "", err
 			w.hear()
 		case definite(err) && !errors.Is(err, events.ErrLostPosition):
 			return err
@@ -160,7 +160,7 @@ func (w *regionWatch) suffer(p *place, err error) {
 	if w.trouble == nil {
 		w.since = time.Now()
 	}
-	w.trouble, w.follower.why = err, err
+	w.trouble, w.why = err, err
 	var silence *queryservice.Silence
 	a := ailment{p.region, w.projection}
 	if errors.As(err, &silence) {

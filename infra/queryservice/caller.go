@@ -70,7 +70,7 @@ func (c *Caller) Ask(ctx context.Context, region, operation string, request, bod
 	if err != nil {
 		return Told{}, silent(ctx, region, err)
 	}
-	return read(region, answer, body)
+	return read(ctx, region, answer, body)
 }
 
 // message makes a request.
@@ -91,9 +91,9 @@ func (c *Caller) message(ctx context.Context, region, operation string, request 
 const noResponders = "503"
 
 // read takes an answer apart.
-func read(region string, answer *nats.Msg, body any) (Told, error) {
+func read(ctx context.Context, region string, answer *nats.Msg, body any) (Told, error) {
 	if len(answer.Data) == 0 && answer.Header.Get("Status") == noResponders {
-		return Told{}, silent(context.Background(), region, nats.ErrNoResponders)
+		return Told{}, silent(ctx, region, nats.ErrNoResponders)
 	}
 	told, err := readTold(region, answer.Header)
 	if err != nil {

@@ -20,8 +20,11 @@ const (
 	codeTooSlow  = events.Code("too-slow")
 )
 
-// ErrProtocol: an answer of a query service that cannot be read.
-const ErrProtocol = events.Code("query-protocol")
+// The code of this package.
+const (
+	// ErrProtocol: an answer of a query service that cannot be read.
+	ErrProtocol = events.Code("query-protocol")
+)
 
 // Codes lists every code of this package that no other has.
 func Codes() []events.Code { return []events.Code{ErrProtocol} }

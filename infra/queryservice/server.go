@@ -185,7 +185,7 @@ func (s *Server) stop(service micro.Service, before int, giveUp func()) {
 	_ = s.link.Conn().FlushTimeout(s.options.Grace) // the last answers
 }
 
-// hear takes a request: it is understood at once, and answered by a goroutine of its own if there is a place for it.
+// hear takes a request, which is understood and answered by a goroutine of its own if there is a place for it. One that may wait gives that place back for one among those that wait.
 func (s *Server) hear(working context.Context, op *operation, r micro.Request) {
 	ended := s.options.Observer.Asked(working, op.name)
 	answer := func(m *nats.Msg) {
@@ -193,26 +193,26 @@ func (s *Server) hear(working context.Context, op *operation, r micro.Request) {
 		s.counts[op.name].answered(m.Header.Get(HeaderErrorCode) != "")
 		s.send(r.Reply(), m)
 	}
-	b, err := readBounds(nats.Header(r.Headers()), s.link.Conn().MaxPayload())
-	var do work
-	var wait time.Duration
-	if err == nil {
-		do, wait, err = op.read(r.Data())
-	}
-	if err != nil {
-		answer(problemOf(err).message())
-		return
-	}
-	places := s.requests
-	if wait > 0 {
-		places = s.waits
-	}
-	if !places.take() {
-		answer(problemOf(full(places, s.region)).message())
+	if !s.requests.take() {
+		answer(problemOf(full(s.requests, s.region)).message())
 		return
 	}
 	s.work.Go(func() {
-		defer places.leave()
+		place := s.requests
+		defer func() { place.leave() }()
+		b, err := readBounds(nats.Header(r.Headers()), s.link.Conn().MaxPayload())
+		var do work
+		var wait time.Duration
+		if err == nil {
+			do, wait, err = op.read(r.Data())
+		}
+		if err == nil && wait > 0 {
+			err = s.swap(&place)
+		}
+		if err != nil {
+			answer(problemOf(err).message())
+			return
+		}
 		ctx, cancel := context.WithTimeout(working, cmp.Or(b.timeout, DefaultTimeout+wait))
 		defer cancel()
 		if wait > 0 {
@@ -223,6 +223,16 @@ func (s *Server) hear(working context.Context, op *operation, r micro.Request) {
 		}
 		answer(s.answer(ctx, do, b.maxAnswer))
 	})
+}
+
+// swap exchanges a place among the requests at work for one among those that wait.
+func (s *Server) swap(place **places) error {
+	if !s.waits.take() {
+		return full(s.waits, s.region)
+	}
+	(*place).leave()
+	*place = s.waits
+	return nil
 }
 
 // answer does the work and makes the message.

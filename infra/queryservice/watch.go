@@ -118,7 +118,7 @@ func (s *Server) hearWatch(working context.Context, r micro.Request) {
 
 // watch tells updates until the watcher is gone, which needs no word, or something else ends it, which is a problem to be told.
 func (s *Server) watch(ctx context.Context, w watching) (problem *nats.Msg) {
-	token := w.options.From // up to which everything was told
+	told := query.Update{Token: w.options.From} // up to which everything was told
 	for u, err := range s.reader.Watch(ctx, w.request.Projection, w.options) {
 		if err != nil {
 			p := problemOf(err)
@@ -127,7 +127,7 @@ func (s *Server) watch(ctx context.Context, w watching) (problem *nats.Msg) {
 			}
 			return p.message()
 		}
-		for m, err := range s.messages(w, u, token) {
+		for m, err := range s.messages(w, &u, &told) {
 			if err != nil {
 				return problemOf(err).message()
 			}
@@ -142,23 +142,23 @@ func (s *Server) watch(ctx context.Context, w watching) (problem *nats.Msg) {
 				return nil // nobody is there any more, or nobody can be told
 			}
 		}
-		token = u.Token
+		told = u
 	}
 	return nil
 }
 
-// messages makes the messages of an update: one, or as many as it takes. Only the last one has the update's token: until then not everything was told.
-func (s *Server) messages(w watching, u query.Update, told string) iter.Seq2[*nats.Msg, error] {
+// messages makes the messages of an update: one, or as many as it takes. Only the last one stands where the update does: until then everything was told up to where the one before stands.
+func (s *Server) messages(w watching, u, told *query.Update) iter.Seq2[*nats.Msg, error] {
 	return func(yield func(*nats.Msg, error) bool) {
 		rest := u.Changes
 		for n := len(rest); ; {
-			part := u
+			part := *u
 			if part.Changes = rest[:n]; n < len(rest) {
-				part.Token = told
+				part.Token, part.Position, part.Lag = told.Token, told.Position, told.Lag
 			}
 			m := &nats.Msg{Subject: w.to, Header: nats.Header{}}
 			m.Header.Set(HeaderRegion, s.region)
-			stand(m.Header, u.Standing)
+			stand(m.Header, part.Standing)
 			writeSets(m.Header, &part)
 			var err error
 			m.Data, err = encode(part)
@@ -234,7 +234,7 @@ func (c *Caller) updates(ctx context.Context, region string, q WatchRequest, fir
 			return silent(waiting, region, err)
 		}
 		var u query.Update
-		if _, err := read(region, answer, &u); err != nil {
+		if _, err := read(ctx, region, answer, &u); err != nil {
 			return err
 		}
 		if answer.Reply != "" {

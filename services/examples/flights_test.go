@@ -83,7 +83,7 @@ type line struct {
 func TestThePythonExample(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Fatal("python3 is missing: scripts/test installs it on Debian; elsewhere install Python 3.9 or newer and put it in PATH")
+		t.Fatal("python3 is missing: scripts/test installs it on Debian; elsewhere install Python 3.7 or newer and put it in PATH")
 	}
 	us, eu := run(t)
 	front, err := netfault.New(strings.TrimPrefix(eu.Address().HTTP, "http://"), netfault.Options{})

@@ -187,7 +187,7 @@ func (l *Link) Guard(ctx context.Context, subject string) (guarded context.Conte
 	r := &request{subject: subject}
 	guarded, r.end = context.WithCancelCause(ctx)
 	l.waiting[r] = struct{}{}
-	stop := context.AfterFunc(e.ctx, func() { r.end(ErrDisconnected) }) //nolint:contextcheck // the connection's own life
+	stop := context.AfterFunc(e.ctx, func() { r.end(ErrDisconnected) })
 	return guarded, func() {
 		stop()
 		r.end(nil)

@@ -18,7 +18,11 @@ import (
 	"testing"
 	"time"
 
+	"tidemark.dev/infra/client"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/region"
+	"tidemark.dev/projections/flights"
+	"tidemark.dev/projections/query"
 )
 
 const patience = time.Minute
@@ -301,11 +305,36 @@ func TestServicesOfTheirOwnStartInAnyOrder(t *testing.T) {
 			return status == http.StatusOK && strings.Contains(body, `"name":"airports","version":1,"kind":"go","state":"active"`), fmt.Sprint(region, " ", status, " ", body)
 		})
 	}
+	s.asked(t)
 	if status, _ := query["us"].do(t, http.MethodPost, "/v1/events", event("two")); status != http.StatusNotFound && status != http.StatusMethodNotAllowed {
 		t.Errorf("a query service takes events: %d", status)
 	}
 	for _, p := range all {
 		p.stop(t)
+	}
+}
+
+// asked asks the query services over NATS: each region for itself, and from the other one over the link.
+func (s *servers) asked(t *testing.T) {
+	t.Helper()
+	for _, home := range []string{"us", "eu"} {
+		for _, asked := range []string{"us", "eu"} {
+			regions := []region.Config{{Name: asked}, {Name: home, NATS: s.nats[home].URL(), User: s.nats[home].User(), Password: s.nats[home].Password()}}
+			if home == asked {
+				regions = regions[1:]
+			}
+			c, err := client.Dial(t.Context(), client.Config{Regions: regions, Patience: patience})
+			if err != nil {
+				t.Fatal(err)
+			}
+			airport, answer, err := client.Get[flights.Airport](t.Context(), c, "airports", "ORD", query.Options{})
+			if err != nil || airport.Departures != 1 || answer.Region != asked {
+				t.Errorf("from %s %s answers %+v as %s, %v", home, asked, airport, answer.Region, err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 
