@@ -180,8 +180,8 @@ func (b *buggyStore) Changes(
 		b.moved(g, partition, h)
 		h = b.stored(g, partition)
 	case "a change log that is cut off says so late":
-		_, _, floor, err = b.Store.Changes(ctx, g, partition, after, 0)
-		if after < floor && len(list) > 0 {
+		if after < floor {
+			_, list, _, err = b.Store.Changes(ctx, g, partition, floor, limit)
 			floor = after
 		}
 	}
