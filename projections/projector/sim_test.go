@@ -76,6 +76,7 @@ func (c counts) requireAll(t *testing.T) {
 		"strong reads answered", "strong reads refused", "lookups answered", "lost signals", "demands made up",
 		"skip records", "skips of what is not parked",
 		"skips ignored", "documents released", "documents parked again", "parked documents listed",
+		"dropped generations looked for",
 	} {
 		if c[what] == 0 {
 			t.Errorf("in all runs together there were no %s", what)
@@ -103,7 +104,7 @@ type simulation struct {
 	drowsy    *drowsy
 	release   func() // of a held call; nil: none is held
 	holes     bool   // this run has holes instead of edits: an entity's history cannot show a hole
-	leftovers bool   // a snapshot, or a projector that slept while making a partition, may have brought dropped generations back
+	leftovers bool   // a snapshot, or a projector that does not know of its successor and is making partitions, may have brought dropped generations back
 	failure   error  // of a query
 	orphaned  bool   // the lease may be held by nobody who knows of it
 	watcher   watcher
@@ -354,8 +355,10 @@ func (s *simulation) disturb() {
 		}
 		s.begin()
 	case 2:
-		s.drowsy.delay.Store(int64(time.Duration(s.random.IntN(2_000)) * time.Millisecond))
+		delay := time.Duration(s.random.IntN(2_000)) * time.Millisecond
+		s.drowsy.delay.Store(int64(delay))
 		s.leases.Expire("projector-" + s.kind)
+		s.leftovers = true
 		s.counts["expiries"]++
 	case 3:
 		if len(s.running) == 1 {
@@ -417,14 +420,13 @@ func (s *simulation) hold() {
 		})
 	} else {
 		op := []memstore.Op{memstore.OpClaim, memstore.OpCreate, memstore.OpLoad, memstore.OpApply, memstore.OpCommit, memstore.OpSetState, memstore.OpDrop}[s.random.IntN(7)]
-		s.leftovers = s.leftovers || op == memstore.OpCreate
 		s.store.Observe(func(c memstore.Call) {
 			if c.Op == op {
 				hook(c)
 			}
 		})
 	}
-	s.release = sync.OnceFunc(func() { close(held) })
+	s.release, s.leftovers = sync.OnceFunc(func() { close(held) }), true
 	s.drowsy.delay.Store(int64(time.Duration(s.random.IntN(5_000)) * time.Millisecond))
 	s.leases.Expire("projector-" + s.kind)
 	if len(s.running) == 1 {

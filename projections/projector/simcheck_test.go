@@ -310,6 +310,7 @@ func (s *simulation) tidy() error {
 		return fmt.Errorf("%d generations are retired and were not dropped", len(p.Retired))
 	}
 	for number := uint32(1); number <= p.Highest && !s.leftovers; number++ {
+		s.counts["dropped generations looked for"]++
 		for _, h := range s.headers(projections.Generation{Projection: s.kind, Number: number, Partitions: 5}) {
 			if number != p.Generation && h.State != projections.Absent {
 				return fmt.Errorf("partition %d of generation %d is left behind", h.Partition, number)

@@ -194,13 +194,17 @@ func testChangesWhileCutOff(t *testing.T, open func(t *testing.T) Subject) {
 	const head, step = 3_000, 100
 	b := newBench(t, open, 1)
 	b.create(1)
+	more := func(seq uint64) {
+		b.commits(seq, min(seq+step, head))
+		b.Tamper.TrimChanges(t, b.g, 0, step/2)
+	}
+	more(1) // so that the reader begins behind the log
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- follow(b, head) })
-	for seq := uint64(1); seq < head; seq += step {
-		b.commits(seq, min(seq+step, head))
-		b.Tamper.TrimChanges(t, b.g, 0, step/2)
+	for seq := uint64(1 + step); seq < head; seq += step {
+		more(seq)
 	}
 	b.must(<-failed)
 }

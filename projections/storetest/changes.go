@@ -101,14 +101,17 @@ func testChangesBuilding(t *testing.T, open func(t *testing.T) Subject) {
 		h := header(0, 1, 0)
 		h.State = state
 		b.must(b.Store.Create(b.ctx, b.g, h))
-		c := b.commit(0, 1, 5, writes(document("a", 1, 2))...)
-		c.Next.State = state
-		b.must(b.Store.Apply(b.ctx, b.g, b.def, []projections.Commit{c})[0])
-		h, list, floor, err := b.Store.Changes(b.ctx, b.g, 0, 0, 10)
-		b.must(err)
-		sameHeader(t, h, c.Next)
-		if len(list) != 0 || floor != 5 {
-			t.Errorf("a partition that is %s has the changes %v and the floor %d, want none and 5", state, list, floor)
+		for _, seq := range [][2]uint64{{1, 5}, {5, 8}} {
+			c := b.commit(0, seq[0], seq[1], writes(document("a", 1, seq[1]))...)
+			c.Next.State = state
+			b.must(b.Store.Apply(b.ctx, b.g, b.def, []projections.Commit{c})[0])
+		}
+		for _, after := range []uint64{0, 5, 8} {
+			h, list, floor, err := b.Store.Changes(b.ctx, b.g, 0, after, 10)
+			b.must(err)
+			if h.State != state || len(list) != 0 || floor != 8 {
+				t.Errorf("a partition that is %s has the changes %v after %d and the floor %d, want none and 8", h.State, list, after, floor)
+			}
 		}
 	}
 }
