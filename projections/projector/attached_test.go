@@ -177,6 +177,7 @@ on: [{event: counted, do: [{add: {n: data.n}, count: times}]}]
 type attached struct {
 	t       *testing.T
 	stream  *theirs
+	ours    *memlog.Log
 	proj    projections.Projection
 	store   *memstore.Store
 	kv      *memstore.KV
@@ -193,9 +194,9 @@ func inAttached(t *testing.T, test func(w *attached)) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		w := &attached{t: t, stream: newTheirs(), proj: proj, store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(), logs: &logbook{}}
 		ours := memlog.New("us", memlog.Options{Lineage: "7f3a11d2"})
 		defer ours.Close()
+		w := &attached{t: t, stream: newTheirs(), ours: ours, proj: proj, store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(), logs: &logbook{}}
 		w.reader = query.New("us", w.store, w.kv, query.NewHeads(ours)).Attach(func(source *projections.Source) (events.Reader, error) {
 			if *source != (projections.Source{Stream: "COUNTS", Origin: "counts"}) {
 				t.Errorf("asked for %+v", *source)
@@ -207,9 +208,12 @@ func inAttached(t *testing.T, test func(w *attached)) {
 	})
 }
 
-func (w *attached) start() {
+func (w *attached) start() { w.follow(projector.Version{Projection: w.proj, Log: w.stream}) }
+
+// follow starts a projector of a version, with those before it at hand.
+func (w *attached) follow(v projector.Version, earlier ...projector.Version) {
 	w.t.Helper()
-	p, err := projector.New(w.proj, w.stream, w.store, w.kv, w.leases, projector.Options{Partitions: 3, RetireDelay: time.Second, Logger: slog.New(w.logs)})
+	p, err := projector.New(v.Projection, v.Log, w.store, w.kv, w.leases, projector.Options{Partitions: 3, RetireDelay: time.Second, Logger: slog.New(w.logs), Earlier: earlier})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -40,9 +40,15 @@ type Options struct {
 	Observer Observer
 	// Earlier are versions of the projection before this one. While one of them is live, it is followed until this version is built beside it; one
 	// that is not at hand answers from where it stands.
-	Earlier []projections.Projection
+	Earlier []Version
 	// Control is told of each control record that is read, before its batch is committed, by several goroutines; it must not wait. Default: nobody is.
 	Control func(*events.Record)
+}
+
+// Version is a version of a projection, and what it is folded from: another version may be folded from another log.
+type Version struct {
+	Projection projections.Projection
+	Log        events.Reader
 }
 
 const (
@@ -196,8 +202,8 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 		return err
 	}
 	live := &follower{p: p}
-	if proj := p.version(pointer.Definition); proj != nil {
-		live.engine = p.engine(proj, pointer.Live(p.def.Name), token)
+	if v, ok := p.version(pointer.Definition); ok {
+		live.engine = p.engine(v, pointer.Live(p.def.Name), token)
 		live.engine.live.Store(true)
 	}
 	again, err := p.upgrade(ctx, pointer, live)
@@ -222,17 +228,20 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	return p.watch(ctx, token, live, again)
 }
 
-// version returns the projection with a definition: ours, or an earlier one that is at hand; nil when none is.
-func (p *Projector) version(finger string) projections.Projection {
+// ours is the version that this projector is for.
+func (p *Projector) ours() Version { return Version{Projection: p.proj, Log: p.log} }
+
+// version returns the version with a definition: ours, or an earlier one that is at hand.
+func (p *Projector) version(finger string) (Version, bool) {
 	if finger == p.def.Fingerprint() {
-		return p.proj
+		return p.ours(), true
 	}
 	for _, earlier := range p.options.Earlier {
-		if finger == earlier.Definition().Fingerprint() {
-			return earlier
+		if finger == earlier.Projection.Definition().Fingerprint() {
+			return earlier, true
 		}
 	}
-	return nil
+	return Version{}, false
 }
 
 // watch executes the replays that are asked for, and returns the live engine's error when that ends. After again, unless it is 0, our version is asked for.
@@ -304,8 +313,8 @@ func (p *Projector) requests(ctx context.Context, out chan<- error) {
 	send(events.Errorf(events.ErrUnreachable, "the watch on replays of %s ended", p.def.Name))
 }
 
-func (p *Projector) engine(proj projections.Projection, gen projections.Generation, token uint64) *engine {
-	e := newEngine(proj, p.log, p.store, gen, token, p.options)
+func (p *Projector) engine(v Version, gen projections.Generation, token uint64) *engine {
+	e := newEngine(v.Projection, v.Log, p.store, gen, token, p.options)
 	e.wanted = func(ctx context.Context) error { return p.wanted(ctx, gen.Number) }
 	e.demands = p.demands
 	return e

@@ -103,7 +103,7 @@ func (r *replayRun) prepare(ctx context.Context) (switched bool, err error) {
 		return false, err
 	}
 	gen := projections.Generation{Projection: p.def.Name, Number: j.Generation, Partitions: j.Partitions}
-	r.next = p.engine(p.proj, gen, r.token)
+	r.next = p.engine(p.ours(), gen, r.token)
 	p.options.Logger.InfoContext(ctx, "replay begins", "generation", gen.Number, "reason", j.Reason)
 	return false, nil
 }
@@ -206,12 +206,18 @@ func (r *replayRun) switchOver(ctx context.Context) error {
 }
 
 // meeting returns the sequence at which the live generation should stand still, so that the two can be compared; 0 when the live
-// one is so far behind that waiting for it would only make readers wait.
+// one is so far behind that waiting for it would only make readers wait, or is of another log.
 func (r *replayRun) meeting() uint64 {
-	if live := r.live.engine; live != nil && live.applied.Load()+nearHead >= r.next.tip.seq {
+	if live := r.live.engine; live != nil && r.sameLog() && live.applied.Load()+nearHead >= r.next.tip.seq {
 		return r.next.tip.seq
 	}
 	return 0
+}
+
+// sameLog reports whether the live generation is folded from the log that the new one is folded from: only then do their sequences mean the same.
+func (r *replayRun) sameLog() bool {
+	live := r.live.engine
+	return live != nil && live.log.Origin() == r.next.log.Origin()
 }
 
 // reach brings the new generation to where the live one stands, or to the head when that does not stand anywhere, and compares them.
@@ -221,7 +227,7 @@ func (r *replayRun) reach(ctx context.Context, rested bool) error {
 		return err
 	}
 	to, live := info.Last, r.live.engine
-	if rested {
+	if rested && r.sameLog() {
 		to = max(live.highest(), r.next.tip.seq) // no partition may answer from further back than before
 	}
 	if err := r.build(ctx, to, nil); err != nil {

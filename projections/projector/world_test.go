@@ -92,7 +92,7 @@ func (w *world) start() *running {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		o.Earlier = append(o.Earlier, w.seenProj(before))
+		o.Earlier = append(o.Earlier, projector.Version{Projection: w.seenProj(before), Log: w.seenLog})
 	}
 	p, err := projector.New(w.seenProj(proj), w.seenLog, w.seenStore, w.seenKV, w.seenLeases, o)
 	if err != nil {

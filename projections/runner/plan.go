@@ -111,7 +111,7 @@ func notKnown(e *catalog.Entry) error {
 }
 
 // earlier returns the version before that is live in this region, if its definition is in the log.
-func (r *Runner) earlier(ctx context.Context, e *catalog.Entry) ([]projections.Projection, error) {
+func (r *Runner) earlier(ctx context.Context, e *catalog.Entry) ([]projector.Version, error) {
 	pointer, _, err := projections.ReadPointer(ctx, r.kv, e.Name)
 	if err != nil {
 		return nil, err
@@ -121,6 +121,10 @@ func (r *Runner) earlier(ctx context.Context, e *catalog.Entry) ([]projections.P
 			continue
 		}
 		p, err := r.texts.get(ctx, e.Name, before.Version, before.Fingerprint, before.Definition)
+		var log events.Reader
+		if err == nil {
+			log, err = r.reader(p.Definition().Source)
+		}
 		if isFleeting(err) {
 			return nil, err
 		}
@@ -129,7 +133,7 @@ func (r *Runner) earlier(ctx context.Context, e *catalog.Entry) ([]projections.P
 				"projection", e.Name, "version", before.Version, "reason", err.Error())
 			return nil, nil
 		}
-		return []projections.Projection{p}, nil
+		return []projector.Version{{Projection: p, Log: log}}, nil
 	}
 	return nil, nil
 }
@@ -160,7 +164,7 @@ func followKey(p projections.Projection) string {
 }
 
 // follow returns the plan to keep a projection's read model up to date.
-func (r *Runner) follow(p projections.Projection, earlier []projections.Projection) plan {
+func (r *Runner) follow(p projections.Projection, earlier []projector.Version) plan {
 	def := p.Definition()
 	return plan{key: followKey(p), what: fmt.Sprintf("version %d is followed", def.Version), run: func(ctx context.Context) {
 		worker, err := r.projector(p, earlier)

@@ -99,7 +99,7 @@ func New(own []projections.Projection, log events.Log, store projections.Store, 
 }
 
 // projector returns the projector of a projection.
-func (r *Runner) projector(p projections.Projection, earlier []projections.Projection) (*projector.Projector, error) {
+func (r *Runner) projector(p projections.Projection, earlier []projector.Version) (*projector.Projector, error) {
 	o := r.options.Projector
 	o.Earlier = earlier
 	log, err := r.reader(p.Definition().Source)
