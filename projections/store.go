@@ -91,11 +91,13 @@ type Commit struct {
 	Expect events.Position
 	Next   Header
 	Writes []Write
+	// Marks are those that the partition passes with the commit, in order, and Unmark those that it forgets, as they were recorded. One of Unmark that is not there is no error.
+	Marks, Unmark []PartitionMark
 }
 
 // Store keeps read models of one region. Every adapter passes the suite in storetest.
 //
-// A partition has documents, a list of their keys, indexes, and a change log. The change log begins when the partition becomes live, by whichever method, with an
+// A partition has documents, a list of their keys, indexes, recorded marks, and a change log. The change log begins when the partition becomes live, by whichever method, with an
 // entry that has no keys, under the sequence of its checkpoint then; whatever was in it before is removed. While the partition is not live nothing
 // is logged, so a replay does not pay for it.
 //
@@ -109,7 +111,7 @@ type Store interface {
 	// It returns ErrFenced, and changes nothing from there on, when a partition has a larger owner.
 	Claim(ctx context.Context, g Generation, owner uint64) ([]Header, error)
 
-	// Create makes an absent partition with this header and no documents. Left-over documents, index entries and changes of the partition are removed first.
+	// Create makes an absent partition with this header and no documents. Left-over documents, index entries, marks and changes of the partition are removed first.
 	// It returns ErrFenced when the partition exists.
 	Create(ctx context.Context, g Generation, h Header) error
 
@@ -122,6 +124,10 @@ type Store interface {
 	// Everything is checked before the first write of a commit. Writes are absolute: executing one again changes nothing, but that the change log has its keys once more.
 	// def tells which fields and indexes there are; a commit with an entry of an index that is not there is refused with ErrUnknownIndex.
 	Apply(ctx context.Context, g Generation, def *Definition, commits []Commit) []error
+
+	// Marks returns, for every partition in order, its header and the marks that it recorded, by rising sequence; both from one atomic step. An absent partition has none. What
+	// cannot be read as a mark is left out: somebody put it there by hand.
+	Marks(ctx context.Context, g Generation) ([]Header, [][]PartitionMark, error)
 
 	// SetState changes the state of every partition that exists and whose owner is owner. It returns ErrFenced.
 	SetState(ctx context.Context, g Generation, owner uint64, s PartitionState) error

@@ -46,7 +46,7 @@ func checkCommit(def *projections.Definition, c *projections.Commit) error {
 	if n == 0 || n > maxFields {
 		return events.Errorf(projections.ErrInvalidProjection, "the projection %q has %d fields; a document has 1 to %d", def.Name, n, maxFields)
 	}
-	size := len(c.Writes) * (n + ownFields + 1)
+	size := len(c.Writes)*(n+ownFields+1) + len(c.Unmark) + 2*len(c.Marks)
 	for i := range c.Writes {
 		w := &c.Writes[i]
 		size += len(w.Unindex) + 2*len(w.Index)
@@ -218,7 +218,7 @@ func (b *applyBuffer) encode(names *partitionNames, def *projections.Definition,
 	b.text(names.changes)
 	eachInOrder(c, func(w *projections.Write) { b.cut(len(names.doc) + len(w.Key)) })
 	for _, x := range indexes.list {
-		b.text(names.index + indexName(def, x.index))
+		b.text(names.indexKey(def, x.index))
 	}
 	b.text(decimal(c.Next.Owner))
 	b.text(c.Expect.String())

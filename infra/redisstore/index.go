@@ -18,6 +18,17 @@ func indexName(def *projections.Definition, index int) string {
 	return def.Indexes[index].Name
 }
 
+// marksIndex stands for the recorded marks among the indexes: they are a sorted set that changes in the same way.
+const marksIndex = projections.FirstIndex - 1
+
+// indexKey returns the key of an index of a partition.
+func (n *partitionNames) indexKey(def *projections.Definition, index int) string {
+	if index == marksIndex {
+		return n.marks
+	}
+	return n.index + indexName(def, index)
+}
+
 // touched are the indexes that a commit changes, in order.
 type touched struct {
 	list []touchedIndex
@@ -46,6 +57,9 @@ func touchedBy(c *projections.Commit) (t touched) {
 			t.list = append(t.list, x)
 		}
 	}
+	if len(c.Marks)+len(c.Unmark) > 0 {
+		t.list = append(t.list, touchedIndex{index: marksIndex, gone: len(c.Unmark), come: len(c.Marks)})
+	}
 	return t
 }
 
@@ -58,9 +72,22 @@ func eachEntry(c *projections.Commit, index int, gone, come func(value, key stri
 			}
 		}
 	}
+	if index == marksIndex {
+		eachMark(c.Unmark, gone)
+		eachMark(c.Marks, come)
+		return
+	}
 	for i := range c.Writes {
 		w := &c.Writes[i]
 		each(w.Unindex, w.Key, gone)
 		each(w.Index, w.Key, come)
+	}
+}
+
+func eachMark(marks []projections.PartitionMark, fn func(value, key string)) {
+	for i := range marks {
+		if fn != nil {
+			fn(marks[i].String(), "")
+		}
 	}
 }

@@ -15,6 +15,7 @@ const (
 	headSuffix    = ":head"
 	keysSuffix    = ":keys"
 	changesSuffix = ":changes"
+	marksSuffix   = ":marks"
 	indexInfix    = ":idx:"
 	docInfix      = ":doc:"
 )
@@ -24,6 +25,7 @@ type partitionNames struct {
 	head    string // a hash: the header
 	keys    string // a sorted set with score 0: the keys of the documents
 	changes string // a list: the change log
+	marks   string // a sorted set with score 0: the recorded marks
 	index   string // the name of an index goes behind it; a sorted set with score 0: its entries, each a value and a document's key
 	doc     string // a document's key goes behind it
 }
@@ -40,7 +42,7 @@ func namePartition(tag string, partition int) partitionNames {
 	}
 	base := tag + n + "}"
 	return partitionNames{
-		head: base + headSuffix, keys: base + keysSuffix, changes: base + changesSuffix, index: base + indexInfix, doc: base + docInfix,
+		head: base + headSuffix, keys: base + keysSuffix, changes: base + changesSuffix, marks: base + marksSuffix, index: base + indexInfix, doc: base + docInfix,
 	}
 }
 

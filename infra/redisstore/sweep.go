@@ -111,7 +111,7 @@ func (s *Store) sweepListed(ctx context.Context, g projections.Generation, parti
 			return err
 		}
 		if len(members) == 0 {
-			return s.sweepOthers(ctx, g, partition, names.changes, names.index+projections.ParkedIndexName, names.index+projections.ExpiryIndexName)
+			return s.sweepOthers(ctx, g, partition, names.changes, names.marks, names.index+projections.ParkedIndexName, names.index+projections.ExpiryIndexName)
 		}
 		if err := s.sweepDocuments(ctx, g, partition, members); err != nil {
 			return err
@@ -209,7 +209,7 @@ func (w *walk) remove(ctx context.Context, names []string) error {
 		switch {
 		case isDoc:
 			here.documents = append(here.documents, member)
-		case suffix == keysSuffix, suffix == changesSuffix, strings.HasPrefix(suffix, indexInfix):
+		case suffix == keysSuffix, suffix == changesSuffix, suffix == marksSuffix, strings.HasPrefix(suffix, indexInfix):
 			here.others = append(here.others, name)
 		case suffix == headSuffix && w.headers:
 			if err := w.store.unlink(ctx, name); err != nil {

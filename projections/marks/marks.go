@@ -1,4 +1,5 @@
-// Package marks writes marks into a log: records at which time passes for read models. What has expired is removed when a mark passes.
+// Package marks writes marks into a log: records at which time passes for read models, at which each writes down what it is by then, and which say what the records before
+// them are, so that every copy of the log can be checked.
 package marks
 
 import (
@@ -87,17 +88,24 @@ func (w *Writer) Write(ctx context.Context) error {
 	if err != nil && !errors.Is(err, events.ErrNotFound) {
 		return err
 	}
+	before, _ := events.MarkOf(&last)
 	now := w.options.Now().UTC()
 	if last.Sequence > 0 {
 		due := w.options.Interval / 2 // somebody else's, a moment ago
-		if last.Sequence >= info.Last {
+		if idle := last.Sequence >= info.Last; idle && before.Upto+1 >= last.Sequence {
 			due = w.options.Idle - w.options.Interval/2
 		}
 		if now.Sub(last.Time) < due {
 			return nil
 		}
 	}
-	data, err := json.Marshal(events.Mark{Time: now})
+	next := events.Mark{Time: now, Number: before.Number + 1, After: before.Upto, Upto: min(info.Last, before.Upto+events.MaxMarkRange)}
+	chain, err := ChainOf(ctx, w.log, next.After, next.Upto)
+	if err != nil {
+		return err
+	}
+	next.Chain = chain.String()
+	data, err := json.Marshal(next)
 	if err != nil {
 		return err
 	}
@@ -107,6 +115,26 @@ func (w *Writer) Write(ctx context.Context) error {
 		return nil // somebody else wrote it, or we did and the next attempt will see
 	}
 	return err
+}
+
+// ChainOf returns the chain of the records of a log above after, up to upto. Errors are those of events.Reader.
+func ChainOf(ctx context.Context, log events.Reader, after, upto uint64) (events.Hash, error) {
+	var c events.Chain
+	if after >= upto {
+		return c.Sum(), nil
+	}
+	for records, err := range log.Read(ctx, events.Range{From: after + 1, To: upto}) {
+		if err != nil {
+			return events.Hash{}, err
+		}
+		for i := range records {
+			c.Add(&records[i])
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return events.Hash{}, err
+	}
+	return c.Sum(), nil
 }
 
 // tell logs each change of whether marks can be written.

@@ -19,6 +19,7 @@ const (
 	OpLoad     Op = "load"
 	OpApply    Op = "apply"
 	OpCommit   Op = "commit"
+	OpMarks    Op = "marks"
 	OpSetState Op = "set-state"
 	OpGet      Op = "get"
 	OpLookup   Op = "lookup"

@@ -40,11 +40,12 @@ type partition struct {
 	keys      *sortedSet
 	indexes   map[string]*sortedSet // by name; an entry is value and key
 	changes   changeLog
+	marks     *sortedSet // text of a mark
 }
 
 func newPartition() *partition {
 	return &partition{
-		documents: map[string]map[string]string{}, foreign: map[string]bool{}, keys: newSortedSet(), indexes: map[string]*sortedSet{},
+		documents: map[string]map[string]string{}, foreign: map[string]bool{}, keys: newSortedSet(), indexes: map[string]*sortedSet{}, marks: newSortedSet(),
 	}
 }
 
@@ -54,6 +55,7 @@ func (p *partition) clone() *partition {
 	for k, d := range p.documents {
 		q.documents[k] = maps.Clone(d)
 	}
+	q.marks = p.marks.clone()
 	for name, x := range p.indexes {
 		q.indexes[name] = x.clone()
 	}
@@ -105,6 +107,9 @@ func (p *partition) check(a address, def *projections.Definition, c *projections
 				return err
 			}
 		}
+	}
+	if p.marks.foreign && len(c.Marks)+len(c.Unmark) > 0 {
+		return events.Errorf(projections.ErrWrongType, "the marks of %s are something else", a)
 	}
 	if c.Next.State == projections.Live && (len(c.Writes) > 0 || h.State != projections.Live) {
 		return p.checkChanges(a)
@@ -166,6 +171,12 @@ func (p *partition) commit(def *projections.Definition, c *projections.Commit) {
 			p.keys.add(w.Key)
 		}
 		p.documents[w.Key] = encode(def, &w.Document)
+	}
+	for i := range c.Unmark {
+		p.marks.remove(c.Unmark[i].String())
+	}
+	for i := range c.Marks {
+		p.marks.add(c.Marks[i].String())
 	}
 	switch sequence := projections.SequenceOf(c.Next.Checkpoint); {
 	case c.Next.State != projections.Live:

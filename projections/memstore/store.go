@@ -152,6 +152,36 @@ func (s *Store) apply(ctx context.Context, g projections.Generation, def *projec
 	return after
 }
 
+// Marks returns the header and the recorded marks of every partition.
+func (s *Store) Marks(ctx context.Context, g projections.Generation) ([]projections.Header, [][]projections.PartitionMark, error) {
+	before, after := s.enter(ctx, Call{Op: OpMarks, Generation: g})
+	if before != nil {
+		return nil, nil, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	marks := make([][]projections.PartitionMark, g.Partitions)
+	for i := range marks {
+		a := at(g, i)
+		p := s.partitions[a]
+		if p == nil || !p.exists {
+			continue
+		}
+		if p.marks.foreign {
+			return nil, nil, events.Errorf(projections.ErrWrongType, "the marks of %s are something else", a)
+		}
+		for _, text := range p.marks.between("", "") {
+			if m, ok := projections.ParseMark(text); ok {
+				marks[i] = append(marks[i], m)
+			}
+		}
+	}
+	if after != nil {
+		return nil, nil, after
+	}
+	return s.headers(g), marks, nil
+}
+
 // SetState changes the state of every partition that owner owns.
 func (s *Store) SetState(ctx context.Context, g projections.Generation, owner uint64, state projections.PartitionState) error {
 	before, after := s.enter(ctx, Call{Op: OpSetState, Generation: g})

@@ -19,13 +19,14 @@ type batch struct {
 	missing []*entry
 	refs    []projections.Ref
 	dirty   []*entry
+	fresh   []*entry // those of dirty that changed since the mark before
 	values  []string
 	entries []projections.IndexEntry // of all writes
 	gone    []projections.IndexEntry // of one
 	come    []projections.IndexEntry
 	commits []projections.Commit
 	order   []int
-	marks   []int    // where marks are among the records, when documents expire
+	marks   []int    // where marks are among the records
 	parked  []*entry // documents whose fold stopped in this batch
 	began   time.Time
 }
@@ -147,11 +148,12 @@ func (e *engine) begin() {
 	b.ops.Reset()
 	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
 	b.entries = b.entries[:0]
-	b.parked, b.marks = b.parked[:0], b.marks[:0]
+	b.parked, b.marks, b.fresh = b.parked[:0], b.marks[:0], b.fresh[:0]
 	e.begins()
 	for i := range e.parts {
 		p := &e.parts[i]
 		p.next, p.writes, p.touched, p.stray = p.head, p.writes[:0], false, 0
+		p.passed, p.marked, p.unmarked = p.marks, p.marked[:0], p.unmarked[:0]
 	}
 }
 
@@ -282,7 +284,7 @@ func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 			next++
 		}
 		for len(marks) > 0 && marks[0] < at {
-			if err := e.passMark(ctx, work[marks[0]]); err != nil {
+			if err := e.passMark(ctx, work[marks[0]], work[b.marks[len(b.marks)-1]]); err != nil {
 				return err
 			}
 			marks = marks[1:]
@@ -292,14 +294,13 @@ func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 			if target == nil || slices.Contains(b.targets[first:i], target) {
 				continue
 			}
-			if e.step(target, work[at], list[i:next], b.targets[i:next]) && !target.dirty {
-				target.dirty = true
-				b.dirty = append(b.dirty, target)
+			if e.step(target, work[at], list[i:next], b.targets[i:next]) {
+				e.changed(target)
 			}
 		}
 	}
 	for _, at := range marks {
-		if err := e.passMark(ctx, work[at]); err != nil {
+		if err := e.passMark(ctx, work[at], work[b.marks[len(b.marks)-1]]); err != nil {
 			return err
 		}
 	}
@@ -372,43 +373,29 @@ func (e *engine) collect() error {
 		p := &e.parts[d.partition]
 		came := d.appeared
 		d.appeared = false
+		from := len(b.values)
+		b.values = d.state.AppendFields(b.values)
+		values := b.values[from:len(b.values):len(b.values)]
+		if d.fresh {
+			e.count(d, values)
+		}
 		if !d.exists && !d.stored {
 			if came && p.head.State == projections.Live {
 				p.vanished(d.key)
 			}
 			continue
 		}
-		d.at = e.place(d.last)
-		from := len(b.values)
-		b.values = d.state.AppendFields(b.values)
-		values := b.values[from:len(b.values):len(b.values)]
 		w := projections.Write{Create: !d.stored || d.repaired, Remove: !d.exists}
 		w.Document = projections.Document{Key: d.key, At: d.at, Parked: d.parked, Values: values}
-		next := &p.next
-		if d.counted {
-			next.Digest = next.Digest.Sub(d.digest)
-			next.Documents--
-		}
-		if d.parkedOld {
-			next.Parked--
-		} else if d.parked != "" {
-			b.parked = append(b.parked, d)
-		}
 		if d.exists {
-			w.Digest = e.hasher.Stored(&w.Document)
-			next.Digest = next.Digest.Add(w.Digest)
-			next.Documents++
-			if d.parked != "" {
-				next.Parked++
-			}
+			w.Digest = d.digest
 		}
 		if err := e.reindex(d, &w); err != nil {
 			return err
 		}
 		p.touched = true
 		p.writes = append(p.writes, w)
-		d.digest, d.stored, d.counted, d.parkedOld = w.Digest, d.exists, d.exists, d.exists && d.parked != ""
-		d.repaired = false
+		d.stored, d.repaired = d.exists, false
 	}
 	return nil
 }
@@ -438,7 +425,9 @@ func (e *engine) commit(ctx context.Context) error {
 		if complete {
 			p.next.State = projections.Live
 		}
-		b.commits = append(b.commits, projections.Commit{Partition: i, Expect: p.head.Checkpoint, Next: p.next, Writes: p.writes})
+		b.commits = append(b.commits, projections.Commit{
+			Partition: i, Expect: p.head.Checkpoint, Next: p.next, Writes: p.writes, Marks: p.marked, Unmark: p.unmarked,
+		})
 		b.order = append(b.order, i)
 	}
 	if len(b.commits) == 0 {
@@ -449,7 +438,7 @@ func (e *engine) commit(ctx context.Context) error {
 			return e.refusal(err)
 		}
 		p := &e.parts[b.order[i]]
-		p.head, p.seq = p.next, max(p.seq, e.tip.seq)
+		p.head, p.seq, p.marks = p.next, max(p.seq, e.tip.seq), p.passed
 	}
 	e.notify()
 	e.report()

@@ -20,6 +20,7 @@ type entry struct {
 	appeared  bool               // it existed at some event since it was committed last
 	loaded    bool
 	dirty     bool
+	fresh     bool // it changed since the partition's digest counted it
 
 	newer, older *entry
 }

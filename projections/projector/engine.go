@@ -91,12 +91,15 @@ type partition struct {
 	head  projections.Header
 	seq   uint64   // of the checkpoint
 	wants []uint64 // the sequences that readers wait for, rising; see demand.go
+	marks []projections.PartitionMark
 
 	// Of the batch being prepared:
-	next    projections.Header
-	writes  []projections.Write
-	touched bool
-	stray   uint64 // sequence of the last unrouted event
+	next             projections.Header
+	writes           []projections.Write
+	touched          bool
+	stray            uint64                      // sequence of the last unrouted event
+	passed           []projections.PartitionMark // marks, with those of the batch
+	marked, unmarked []projections.PartitionMark // those to record, and those to forget
 }
 
 func newEngine(p projections.Projection, log events.Reader, store projections.Store, gen projections.Generation, owner uint64, o Options) *engine {
@@ -164,10 +167,14 @@ func (e *engine) load(ctx context.Context) error {
 		return err
 	}
 	e.terms, e.sparse = info.Terms, info.Sparse
+	marks, err := e.recorded(ctx, headers)
+	if err != nil {
+		return err
+	}
 	e.parts = make([]partition, len(headers))
 	for i := range headers {
 		point, _ := headers[i].Checkpoint.Point(e.log.Origin())
-		e.parts[i] = partition{head: headers[i], seq: point.Sequence}
+		e.parts[i] = partition{head: headers[i], seq: point.Sequence, marks: marks[i]}
 		if h := &headers[i]; i == 0 || point.Sequence < e.tip.seq {
 			e.tip = tip{seq: point.Sequence, at: h.Checkpoint, seen: h.Seen, applied: h.Applied}
 		}

@@ -35,16 +35,6 @@ func (x *expiry) note(when string) {
 	}
 }
 
-// noteMark remembers where a mark is among the records of a batch.
-func (e *engine) noteMark(r *events.Record, at int) {
-	if e.expiry.field < 0 {
-		return
-	}
-	if _, ok := events.MarkTime(r); ok {
-		e.batch.marks = append(e.batch.marks, at)
-	}
-}
-
 // when returns when a document in memory expires; empty: never.
 func (e *engine) when(d *entry) string {
 	x := &e.expiry
@@ -62,12 +52,12 @@ func (e *engine) sooner(d *entry) {
 	}
 }
 
-// passMark removes what has expired at a mark: of the documents that the batch has changed so far, and of those that the store has. What is removed goes with the
+// expireAt removes what has expired at a mark: of the documents that the batch has changed so far, and of those that the store has. What is removed goes with the
 // batch, in the same atomic step as its checkpoint.
-func (e *engine) passMark(ctx context.Context, r *events.Record) error {
+func (e *engine) expireAt(ctx context.Context, r *events.Record) error {
 	at, _ := events.MarkTime(r)
 	text, ok := projections.FormatExpiry(at)
-	if x := &e.expiry; !ok || x.known && (x.soon == "" || x.soon > text) {
+	if x := &e.expiry; x.field < 0 || !ok || x.known && (x.soon == "" || x.soon > text) {
 		return nil
 	}
 	changed := len(e.batch.dirty)
@@ -77,13 +67,14 @@ func (e *engine) passMark(ctx context.Context, r *events.Record) error {
 		return err
 	}
 	for _, d := range e.batch.dirty[:changed] {
-		e.expire(d, at, r.Sequence)
+		if e.expire(d, at, r.Sequence) {
+			e.changed(d)
+		}
 		e.expiry.note(e.when(d))
 	}
 	for _, d := range due {
-		if e.expire(d, at, r.Sequence) && !d.dirty {
-			d.dirty = true
-			e.batch.dirty = append(e.batch.dirty, d)
+		if e.expire(d, at, r.Sequence) {
+			e.changed(d)
 		}
 		e.expiry.note(e.when(d))
 	}

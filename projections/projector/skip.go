@@ -101,10 +101,7 @@ func (e *engine) release(ctx context.Context, r *events.Record, added []skips.Sk
 		if s.parked != "" {
 			e.batch.parked = append(e.batch.parked, s.entry) // at a later event
 		}
-		if !s.dirty {
-			s.dirty = true
-			e.batch.dirty = append(e.batch.dirty, s.entry)
-		}
+		e.changed(s.entry)
 	}
 	if err := e.collect(); err != nil {
 		return err

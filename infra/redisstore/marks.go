@@ -1,0 +1,38 @@
+package redisstore
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+
+	"tidemark.dev/projections"
+)
+
+// Marks returns the header and the recorded marks of every partition, each from one transaction.
+func (s *Store) Marks(ctx context.Context, g projections.Generation) ([]projections.Header, [][]projections.PartitionMark, error) {
+	const op = "read the marks"
+	names := s.names.of(g)
+	headers, marks := make([]projections.Header, g.Partitions), make([][]projections.PartitionMark, g.Partitions)
+	for i := range headers {
+		head := redis.NewRawCmd(ctx, "hgetall", names.at(i).head)
+		list := redis.NewRawCmd(ctx, "zrange", names.at(i).marks, "0", "-1")
+		if err := s.transact(ctx, head, list); err != nil {
+			return nil, nil, failure(ctx, op, err)
+		}
+		h, err := readHeader(i, head.Val())
+		if err != nil {
+			return nil, nil, failure(ctx, op, err)
+		}
+		texts, err := parseStrings(nil, list.Val())
+		if err != nil {
+			return nil, nil, ofKey(failure(ctx, op, err), op, names.at(i).marks)
+		}
+		for _, text := range texts {
+			if m, ok := projections.ParseMark(text); ok && h.State != projections.Absent {
+				marks[i] = append(marks[i], m)
+			}
+		}
+		headers[i] = h
+	}
+	return headers, marks, nil
+}

@@ -1,0 +1,117 @@
+package projector
+
+import (
+	"context"
+	"slices"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// A mark does not cut a batch. The documents that changed since the mark before are counted into their partitions' digests as they are there, and each partition that passes the mark
+// records its digest with the same atomic step as its checkpoint.
+
+// noteMark remembers where a mark is among the records of a batch.
+func (e *engine) noteMark(r *events.Record, at int) {
+	if _, ok := events.MarkOf(r); ok {
+		e.batch.marks = append(e.batch.marks, at)
+	}
+}
+
+// passMark does what is due at a mark. newest is the last one of the batch.
+func (e *engine) passMark(ctx context.Context, r, newest *events.Record) error {
+	if err := e.expireAt(ctx, r); err != nil {
+		return err
+	}
+	m, _ := events.MarkOf(r)
+	last, _ := events.MarkOf(newest)
+	if !projections.KeepsMark(m.Number, max(m.Number, last.Number)) {
+		return nil
+	}
+	e.countFresh()
+	for i := range e.parts {
+		if p := &e.parts[i]; r.Sequence > p.seq {
+			p.pass(projections.PartitionMark{Sequence: r.Sequence, Number: m.Number, Documents: p.next.Documents, Digest: p.next.Digest})
+		}
+	}
+	return nil
+}
+
+// pass takes a mark into those that the partition records with the batch.
+func (p *partition) pass(m projections.PartitionMark) {
+	kept, gone := projections.AddMark(p.passed, m)
+	if n := len(kept); n == 0 || kept[n-1] != m {
+		return // it is none that is recorded
+	}
+	p.passed, p.touched = kept, true
+	for _, old := range gone {
+		if i := slices.Index(p.marked, old); i >= 0 {
+			p.marked = slices.Delete(p.marked, i, i+1) // it never was in the store
+		} else {
+			p.unmarked = append(p.unmarked, old)
+		}
+	}
+	p.marked = append(p.marked, m)
+}
+
+// changed takes a document into those that the batch has changed.
+func (e *engine) changed(d *entry) {
+	if !d.dirty {
+		d.dirty = true
+		e.batch.dirty = append(e.batch.dirty, d)
+	}
+	if !d.fresh {
+		d.fresh = true
+		e.batch.fresh = append(e.batch.fresh, d)
+	}
+}
+
+// countFresh counts what has changed so far into the digests.
+func (e *engine) countFresh() {
+	b := &e.batch
+	for _, d := range b.fresh {
+		from := len(b.values)
+		b.values = d.state.AppendFields(b.values)
+		e.count(d, b.values[from:])
+		b.values = b.values[:from]
+	}
+	b.fresh = b.fresh[:0]
+}
+
+// count counts a document that changed into its partition's digest, as it is now.
+func (e *engine) count(d *entry, values []string) {
+	d.fresh = false
+	next := &e.parts[d.partition].next
+	if d.counted {
+		next.Digest = next.Digest.Sub(d.digest)
+		next.Documents--
+	}
+	if d.parkedOld {
+		next.Parked--
+	} else if d.parked != "" {
+		e.batch.parked = append(e.batch.parked, d)
+	}
+	d.at, d.counted, d.parkedOld = e.place(d.last), d.exists, d.exists && d.parked != ""
+	if d.exists {
+		d.digest = e.hasher.Document(d.key, d.at, d.parked, values)
+		next.Digest = next.Digest.Add(d.digest)
+		next.Documents++
+		if d.parked != "" {
+			next.Parked++
+		}
+	}
+}
+
+// recorded returns the marks that the partitions have recorded.
+func (e *engine) recorded(ctx context.Context, headers []projections.Header) ([][]projections.PartitionMark, error) {
+	_, marks, err := e.store.Marks(ctx, e.gen)
+	if err != nil {
+		return nil, err
+	}
+	for i := range headers {
+		if headers[i].State == projections.Absent {
+			marks[i] = nil
+		}
+	}
+	return marks, nil
+}
