@@ -94,7 +94,7 @@ func (e *engine) document(s *suspect) *projections.Document {
 	if !s.exists {
 		return nil
 	}
-	d := &projections.Document{Key: s.key, At: e.place(s.last), Parked: s.parked, Values: s.state.AppendFields(nil)}
+	d := &projections.Document{Key: s.key, At: e.place(max(s.last, s.since)), Parked: s.parked, Values: s.state.AppendFields(nil)}
 	d.Digest = e.hasher.Stored(d)
 	return d
 }
@@ -156,7 +156,6 @@ func FoldPartitions(ctx context.Context, v Version, n int, surveys []*Survey) er
 		return err
 	}
 	for _, s := range f.again.order {
-		s.last = max(s.last, s.since)
 		out := f.of[s.partition]
 		if d := e.document(s); d != nil {
 			out.Documents[s.key] = Sum{At: d.At, Digest: d.Digest}
@@ -203,6 +202,7 @@ func (f *surveying) changed(s *suspect, _ *events.Record) {
 func (f *surveying) skipped(s *suspect, _, recorded uint64) {
 	out := f.of[s.partition]
 	out.doubtful = max(out.doubtful, recorded)
+	f.changed(s, nil) // at the record
 }
 
 // passed compares at a mark that some partition recorded.
