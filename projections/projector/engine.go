@@ -59,6 +59,10 @@ type engine struct {
 	troubled bool
 	told     bool // follows was called since reading began
 
+	// repairs that were asked for; nil: none can be.
+	repairs <-chan *repairing
+	owed    owed
+
 	// demands of readers that wait; nil: nobody can tell.
 	demands <-chan projections.Demand
 
@@ -154,6 +158,7 @@ func (e *engine) load(ctx context.Context) error {
 	e.cache.clear()
 	e.whole.reset()
 	e.expiry.forget()
+	e.owed.now = e.owed.now[:0]
 	e.skips = nil
 	headers, err := e.store.Claim(ctx, e.gen, e.owner)
 	if err != nil {
@@ -249,9 +254,9 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 		even.Reset(e.options.EvenInterval)
 	}
 	pause, resting := e.pause, false
-	demands := e.demands
+	demands, repairs := e.demands, e.repairs
 	if to != 0 {
-		demands = nil // queries are not answered from here
+		demands, repairs = nil, nil // queries are not answered from here
 	}
 	for {
 		if resting && e.tip.seq >= e.restAt {
@@ -282,6 +287,11 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			e.want(d)
 			if err := e.oblige(ctx); err != nil {
 				return err
+			}
+		case r := <-repairs:
+			r.answer(e.repair(ctx, r))
+			if r.err != nil && !r.refused {
+				return r.err
 			}
 		case <-even.C:
 			waiting = false

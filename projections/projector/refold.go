@@ -33,6 +33,16 @@ func (e *engine) refold(ctx context.Context, damaged []*entry) error {
 // replace takes over a document that was folded again. The partition's digest counts what was written at the checkpoint, which is what
 // has just been folded; nothing of what is stored can be trusted, its digest included. The indexes have it where it was put then.
 func (e *engine) replace(d *entry) error {
+	if err := e.replaced(d); err != nil {
+		return err
+	}
+	d.dirty = true
+	e.batch.dirty = append(e.batch.dirty, d)
+	return nil
+}
+
+// replaced makes a document that was folded again what the engine remembers, and what is stored worth nothing.
+func (e *engine) replaced(d *entry) error {
 	d.counted, d.parkedOld = d.exists, d.exists && d.parked != ""
 	d.indexed = indexed{}
 	if d.counted {
@@ -43,8 +53,7 @@ func (e *engine) replace(d *entry) error {
 			return err
 		}
 	}
-	d.stored, d.repaired, d.dirty = true, true, true
-	e.batch.dirty = append(e.batch.dirty, d)
+	d.stored, d.repaired = true, true
 	return nil
 }
 

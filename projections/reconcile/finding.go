@@ -1,0 +1,118 @@
+package reconcile
+
+import (
+	"slices"
+	"time"
+
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/projector"
+)
+
+// Kind says what is wrong.
+type Kind string
+
+// The kinds of findings about read models.
+const (
+	// KindMissing: the log makes a document, and it is not there.
+	KindMissing Kind = "missing"
+	// KindExtra: a document is there that the log does not make, or not in that partition.
+	KindExtra Kind = "extra"
+	// KindStale: a document is as it was once, and records that changed it since are not in it.
+	KindStale Kind = "stale"
+	// KindAltered: a document is as the log never had it.
+	KindAltered Kind = "altered"
+	// KindIndex: a document is right, and the list of keys or an index does not have it, or has it where it is not.
+	KindIndex Kind = "index-entry"
+	// KindPartition: the documents of a partition are right, and what it says of them together is not.
+	KindPartition Kind = "partition"
+)
+
+// Content is a document at one moment.
+type Content struct {
+	At     string            `json:"at"`
+	Digest projections.Digest `json:"digest"`
+	// Parked is where it is parked.
+	Parked string `json:"parked,omitempty"`
+}
+
+// Difference is a field whose value is not what it should be.
+type Difference struct {
+	Field    string  `json:"field"`
+	Expected *string `json:"expected"` // nil: there should be no document
+	Found    *string `json:"found"`    // nil: there is none, or it lacks the field
+}
+
+// Finding is one thing that is wrong with what a region stores, and what should be there instead.
+type Finding struct {
+	Region     string `json:"region"`
+	Projection string `json:"projection"`
+	Generation uint32 `json:"generation"`
+	Partition  int    `json:"partition"`
+	Key        string `json:"key,omitempty"` // of a document; empty: it is about the whole partition
+	Kind       Kind   `json:"kind"`
+	// Position is the partition's checkpoint for which it was found.
+	Position string   `json:"position"`
+	Expected *Content `json:"expected,omitempty"`
+	Found    *Content `json:"found,omitempty"`
+	// Fields are those whose values differ.
+	Fields []Difference `json:"fields,omitempty"`
+	// Index and Entry name the index of KindIndex, and whether its entry is "missing" or "extra".
+	Index string `json:"index,omitempty"`
+	Entry string `json:"entry,omitempty"`
+	// FirstBad is the first record of the log that is not in what was found, or was not applied rightly; 0: there is none, it was changed outside of the log.
+	FirstBad uint64 `json:"first_bad,omitempty"`
+	// Outside says that it was changed outside of the log. With neither, all that is known is that it was right at the mark at LastGood.
+	Outside bool `json:"outside_the_log,omitempty"`
+	// LastGood is the newest mark at which the partition was what it should have been; 0: not known.
+	LastGood uint64    `json:"last_good_mark,omitempty"`
+	Detected time.Time `json:"detected"`
+
+	unindex []projections.IndexEntry
+}
+
+// contentOf returns what a document is, without its values.
+func contentOf(d *projections.Document) *Content {
+	if d == nil {
+		return nil
+	}
+	return &Content{At: d.At, Digest: d.Digest, Parked: placeOf(d.Parked)}
+}
+
+// judged returns the finding about a document that was judged wrong. forged says that its digest is not that of its content.
+func judged(def *projections.Definition, c *projector.Case, good, bad uint64) Finding {
+	f := Finding{Key: c.Key, Expected: contentOf(c.Right), Found: contentOf(c.Found), LastGood: good, FirstBad: c.FirstBad}
+	switch {
+	case c.Found == nil:
+		f.Kind = KindMissing
+	case c.Right == nil:
+		f.Kind = KindExtra
+	case c.Once && c.FirstBad > 0:
+		f.Kind = KindStale
+	default:
+		f.Kind = KindAltered
+	}
+	genuine := c.Found != nil && c.Found.Values != nil && projections.NewHasher(def).Stored(c.Found) == c.Found.Digest
+	switch {
+	case c.Found == nil && !c.counted(bad), c.Found != nil && !genuine, f.Kind == KindAltered && bad == 0, f.Kind == KindExtra && bad == 0, len(c.Touched) == 0:
+	}
+	f.Fields = differences(def, c)
+	return f
+}
+
+// differences compares field by field.
+func differences(def *projections.Definition, c *projector.Case) (list []Difference) {
+	value := func(d *projections.Document, i int) *string {
+		if d == nil || i >= len(d.Values) {
+			return nil
+		}
+		return &d.Values[i]
+	}
+	for i := range def.Fields {
+		want, got := value(c.Right, i), value(c.Found, i)
+		if want == nil && got == nil || want != nil && got != nil && *want == *got {
+			continue
+		}
+		list = append(list, Difference{Field: def.Fields[i].Name, Expected: want, Found: got})
+	}
+	return slices.Clip(list)
+}
