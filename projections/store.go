@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"tidemark.dev/events"
@@ -172,6 +173,20 @@ type Store interface {
 	//
 	// An entry that somebody deletes from the middle of the log by hand is not missed.
 	Changes(ctx context.Context, g Generation, partition int, after uint64, limit int) (h Header, list []Change, floor uint64, err error)
+
+	// Inspect returns, for one partition, its header and what it has under the keys that are asked, in order, all from one atomic step: so it can be compared with what the log says at
+	// the header's checkpoint. Nothing is judged here. From an absent partition comes the header alone. It returns ErrUnknownIndex, and events.ErrTooLarge for more than MaxInspected keys.
+	Inspect(ctx context.Context, g Generation, def *Definition, partition int, asked []Inspected) (Header, []Inspected, error)
+
+	// Sizes returns, for one partition, its header, how many keys its list of keys has, and how many entries each index has, by name: those of the definition, ParkedIndexName and
+	// ExpiryIndexName; all from one atomic step. From an absent partition comes the header alone.
+	Sizes(ctx context.Context, g Generation, def *Definition, partition int) (h Header, keys uint64, entries map[string]uint64, err error)
+
+	// Strays yields what is under the name of a document and not in its partition's list of keys: no Page and no commit of the generation finds it. A partition that is absent has none. Each one
+	// was seen there, and seen not to be listed, in one atomic step, so a document that is being made is never one. What is there from the beginning to the end of the walk is yielded,
+	// in any order and maybe more than once; what comes or goes meanwhile, or is moved between servers, may be. The walk goes through all names of the store, also those of others, in
+	// bounded steps, and ends with the first error.
+	Strays(ctx context.Context, g Generation) iter.Seq2[Ref, error]
 
 	// Drop removes a generation in bounded steps. Dropping what is not there is no error.
 	Drop(ctx context.Context, g Generation) error

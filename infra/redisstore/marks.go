@@ -23,16 +23,18 @@ func (s *Store) Marks(ctx context.Context, g projections.Generation) ([]projecti
 		if err != nil {
 			return nil, nil, failure(ctx, op, err)
 		}
+		if headers[i] = h; h.State == projections.Absent {
+			continue
+		}
 		texts, err := parseStrings(nil, list.Val())
 		if err != nil {
 			return nil, nil, ofKey(failure(ctx, op, err), op, names.at(i).marks)
 		}
 		for _, text := range texts {
-			if m, ok := projections.ParseMark(text); ok && h.State != projections.Absent {
+			if m, ok := projections.ParseMark(text); ok {
 				marks[i] = append(marks[i], m)
 			}
 		}
-		headers[i] = h
 	}
 	return headers, marks, nil
 }

@@ -65,6 +65,12 @@ func (x tamper) SpoilKey(t testing.TB, g projections.Generation, ref projections
 	must(t, x.client.Set(context.Background(), docKey(g, ref), "no hash", 0).Err())
 }
 
+func (x tamper) Unlist(t testing.TB, g projections.Generation, ref projections.Ref) {
+	t.Helper()
+	n, err := x.client.ZRem(context.Background(), base(g, ref.Partition)+":keys", ref.Key).Result()
+	changed(t, n, err)
+}
+
 func (x tamper) LoseHeader(t testing.TB, g projections.Generation, partition int) {
 	t.Helper()
 	n, err := x.client.Del(context.Background(), base(g, partition)+":head").Result()

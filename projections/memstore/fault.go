@@ -27,6 +27,9 @@ const (
 	OpFind     Op = "find"
 	OpCount    Op = "count"
 	OpChanges  Op = "changes"
+	OpInspect  Op = "inspect"
+	OpSizes    Op = "sizes"
+	OpStrays   Op = "strays"
 	OpDrop     Op = "drop"
 
 	OpKVGet    Op = "kv-get"

@@ -73,6 +73,16 @@ func (s *Store) SpoilKey(g projections.Generation, ref projections.Ref, spoilt b
 	}
 }
 
+// Unlist removes a key from the list of keys and leaves its document. It reports whether it was there.
+func (s *Store) Unlist(g projections.Generation, ref projections.Ref) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := s.partition(g, ref.Partition).keys
+	there := keys.members[ref.Key]
+	keys.remove(ref.Key)
+	return there
+}
+
 // EditHeader changes a partition's header. It reports whether there was one.
 func (s *Store) EditHeader(g projections.Generation, partition int, edit func(*projections.Header)) bool {
 	s.mu.Lock()

@@ -31,6 +31,8 @@ type Tamper interface {
 	PutDocument(t testing.TB, g projections.Generation, ref projections.Ref, fields map[string]string)
 	// SpoilKey makes a document's key hold something else.
 	SpoilKey(t testing.TB, g projections.Generation, ref projections.Ref)
+	// Unlist removes a key from the list of keys and leaves its document.
+	Unlist(t testing.TB, g projections.Generation, ref projections.Ref)
 	// LoseHeader removes a partition's header and list of keys and leaves everything else.
 	LoseHeader(t testing.TB, g projections.Generation, partition int)
 	// PutEntry puts an entry, value and key, into an index.
