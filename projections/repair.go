@@ -14,6 +14,7 @@ type RepairState string
 // The states of a repair.
 const (
 	RepairRequested RepairState = "requested"
+	RepairWriting   RepairState = "writing"
 	// RepairWritten: the documents are right; watchers are told with the next record of the log.
 	RepairWritten RepairState = "written"
 	RepairDone    RepairState = "done"
@@ -67,7 +68,7 @@ type RepairEntry struct {
 func RepairKey(projection string) string { return "repair." + projection }
 
 // Running reports whether the repair has not ended yet.
-func (r *Repair) Running() bool { return r.State == RepairRequested || r.State == RepairWritten }
+func (r *Repair) Running() bool { return r.State == RepairRequested || r.State == RepairWriting || r.State == RepairWritten }
 
 // RequestRepair asks for a repair of the live generation. The job's Projection, Generation, Reason, Documents and Recount say what is to be done. It returns ErrRepairRunning when one has
 // not ended, ErrUnknownProjection, events.ErrConflict when another generation is live, and events.ErrTooLarge.

@@ -32,6 +32,7 @@ type repairing struct {
 	recount    int // a partition; -1: none
 
 	written, right, recounted int
+	owed                      int // documents of which watchers have to be told
 	err                       error
 	refused                   bool // the step is refused, and the engine is well
 	done                      chan struct{}
@@ -62,7 +63,9 @@ func (e *engine) repair(ctx context.Context, r *repairing) error {
 	if err := e.collect(); err != nil {
 		return err
 	}
-	e.retireEntries(r)
+	if err := e.retireEntries(ctx, r); err != nil {
+		return err
+	}
 	if err := e.commit(ctx); err != nil {
 		return err
 	}
@@ -134,6 +137,7 @@ func (e *engine) compare(ctx context.Context, partition int, mine map[string]*en
 	}
 	for i, d := range folded {
 		e.owed.add(d.key)
+		r.owed++
 		if e.isStored(d, &found[i]) {
 			r.right++
 			d.repaired, d.stored = false, d.exists
@@ -173,18 +177,14 @@ func (e *engine) isStored(d *entry, found *projections.Inspected) bool {
 }
 
 // retireEntries adds to the writes of a step the removal of entries, and of documents, that should not be where they are.
-func (e *engine) retireEntries(r *repairing) {
+func (e *engine) retireEntries(ctx context.Context, r *repairing) error {
 	for i := range r.documents {
 		d := &r.documents[i]
 		p := &e.parts[d.Partition]
-		misplaced := projections.PartitionOf(d.Key, len(e.parts)) != d.Partition
-		if !misplaced && len(d.Unindex) == 0 {
-			continue
-		}
-		if misplaced {
-			r.written++
-			p.writes = append(p.writes, projections.Write{Document: projections.Document{Key: d.Key}, Remove: true, Unindex: entriesThatGo(d, nil)})
-			p.touched = true
+		if projections.PartitionOf(d.Key, len(e.parts)) != d.Partition {
+			if err := e.misplaced(ctx, d, r); err != nil {
+				return err
+			}
 			continue
 		}
 		target := e.cache.byKey[d.Key]
@@ -194,6 +194,13 @@ func (e *engine) retireEntries(r *repairing) {
 		}
 		at := slices.IndexFunc(p.writes, func(w projections.Write) bool { return w.Key == d.Key })
 		if at < 0 {
+			_, found, err := e.store.Inspect(ctx, e.gen, e.def, d.Partition, []projections.Inspected{{Key: d.Key, Entries: gone}})
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(found[0].Has, true) {
+				continue
+			}
 			r.written, r.right = r.written+1, r.right-1
 			p.writes = append(p.writes, e.asItIs(target))
 			at = len(p.writes) - 1
@@ -201,6 +208,25 @@ func (e *engine) retireEntries(r *repairing) {
 		p.writes[at].Unindex = append(p.writes[at].Unindex, gone...)
 		p.touched = true
 	}
+	return nil
+}
+
+// misplaced removes a document from a partition that is not its own.
+func (e *engine) misplaced(ctx context.Context, d *projections.RepairDocument, r *repairing) error {
+	gone := entriesThatGo(d, nil)
+	_, found, err := e.store.Inspect(ctx, e.gen, e.def, d.Partition, []projections.Inspected{{Key: d.Key, Entries: gone}})
+	if err != nil {
+		return err
+	}
+	if found[0].Document == nil && !found[0].Foreign && !found[0].Listed && !slices.Contains(found[0].Has, true) {
+		r.right++
+		return nil
+	}
+	p := &e.parts[d.Partition]
+	p.writes = append(p.writes, projections.Write{Document: projections.Document{Key: d.Key}, Remove: true, Unindex: gone})
+	p.touched = true
+	r.written++
+	return nil
 }
 
 // entriesThatGo returns the entries to remove, without those that are right.
@@ -341,16 +367,22 @@ func (p *Projector) execute(ctx context.Context, job *projections.Repair, revisi
 		p.options.Logger.InfoContext(ctx, "repair ended", "repair", job.ID, "state", string(state), "repaired", job.Repaired, "right", job.Right, "recounted", job.Recounted, "reason", job.Message)
 		return save()
 	}
-	again := job.State == projections.RepairWritten
+	again := job.State != projections.RepairRequested // some of it may have been written before a crash
+	if !again {
+		job.State = projections.RepairWriting
+		if err := save(); err != nil {
+			return err
+		}
+	}
 	select {
 	case <-p.paid:
 	default:
 	}
-	var repaired, right, recounted int
+	var repaired, right, recounted, owed int
 	step := func(documents []projections.RepairDocument, recount int) error {
 		r, err := p.step(ctx, repairing{generation: job.Generation, documents: documents, recount: recount})
 		if err == nil {
-			repaired, right, recounted = repaired+r.written, right+r.right, recounted+r.recounted
+			repaired, right, recounted, owed = repaired+r.written, right+r.right, recounted+r.recounted, owed+r.owed
 		}
 		return err
 	}
@@ -374,10 +406,10 @@ func (p *Projector) execute(ctx context.Context, job *projections.Repair, revisi
 		job.Code, job.Message = string(code), err.Error()
 		return end(projections.RepairFailed)
 	}
-	if !again {
+	if job.State != projections.RepairWritten {
 		job.Repaired, job.Right, job.Recounted = repaired, right, recounted
 	}
-	if job.State = projections.RepairWritten; len(job.Documents) > 0 && repaired+job.Repaired > 0 {
+	if job.State = projections.RepairWritten; owed > 0 && (repaired > 0 || again) {
 		if err := save(); err != nil {
 			return err
 		}
