@@ -84,8 +84,9 @@ type Write struct {
 
 // Commit is one atomic step on one partition: nothing of it takes effect unless the stored owner and checkpoint are the expected ones.
 //
-// A commit that leaves the partition live is also written into its change log: the keys of its writes, removed ones too, under the sequence
-// of Next.Checkpoint. Without writes there is no entry.
+// A commit that leaves the partition live is also written into its change log: the keys of its writes, removed ones too, under its LogSequence. Without writes there is no entry.
+//
+// Next.Checkpoint may be Expect: then documents are put right, and nothing moves.
 type Commit struct {
 	Partition int
 	// Expect is the checkpoint that must be stored now; Next.Owner is the owner that must be.
@@ -159,12 +160,13 @@ type Store interface {
 
 	// Changes returns, for one partition, its header, the keys that were changed after a sequence, oldest first, and the log's floor, all from one atomic step or as if it
 	// were one. A key is there once for each commit that wrote it. Only whole commits are returned: as many as it takes to have at least limit keys, so
-	// the sequence of the last one is where to go on. Fewer than limit keys are all there are up to the header's checkpoint.
+	// the sequence of the last one is where to go on. Fewer than limit keys are all there are up to the header's checkpoint. What was put right at the checkpoint is logged behind it and
+	// comes when the partition has moved, which it does with every mark.
 	//
 	// What a reader may rely on: when after is at or above floor, every document that differs between the states at after and at the header's checkpoint is in the list
 	// or behind it. Documents that do not differ may be there too. When after is below floor the list is empty: the log does not reach back so far, because it was cut off at its
 	// older end, or the partition became live later, or the log was lost or damaged. Then the reader goes through all documents, and begins anew at the checkpoint
-	// of the header that came with them. The floor is the sequence of the oldest entry, and the checkpoint's when there is none.
+	// of the header that came with them. The floor is the sequence of the oldest entry, but not above the checkpoint's, and that when there is none.
 	//
 	// A sequence is the log's and means the same in every copy of the read model that was folded from the same history with the same definition. So a reader goes on
 	// with its sequence after the store was emptied, restored or failed over, and in the generation that a replay made; when the checkpoint is below its sequence, the

@@ -166,12 +166,12 @@ func (p *partition) commit(def *projections.Definition, c *projections.Commit) {
 	for i := range c.Marks {
 		p.marks.add(c.Marks[i].String())
 	}
-	switch sequence := projections.SequenceOf(c.Next.Checkpoint); {
+	switch {
 	case c.Next.State != projections.Live:
 	case p.header.State != projections.Live:
-		p.changes.begin(sequence)
+		p.changes.begin(projections.SequenceOf(c.Next.Checkpoint))
 	default:
-		p.changes.add(sequence, c.Writes)
+		p.changes.add(c.LogSequence(), c.Writes)
 	}
 	p.header = c.Next
 }
