@@ -14,11 +14,8 @@ type RepairState string
 // The states of a repair.
 const (
 	RepairRequested RepairState = "requested"
-	RepairWriting   RepairState = "writing"
-	// RepairWritten: the documents are right; watchers are told with the next record of the log.
-	RepairWritten RepairState = "written"
-	RepairDone    RepairState = "done"
-	RepairFailed  RepairState = "failed"
+	RepairDone      RepairState = "done"
+	RepairFailed    RepairState = "failed"
 )
 
 const (
@@ -68,7 +65,7 @@ type RepairEntry struct {
 func RepairKey(projection string) string { return "repair." + projection }
 
 // Running reports whether the repair has not ended yet.
-func (r *Repair) Running() bool { return r.State == RepairRequested || r.State == RepairWriting || r.State == RepairWritten }
+func (r *Repair) Running() bool { return r.State == RepairRequested }
 
 // RequestRepair asks for a repair of the live generation. The job's Projection, Generation, Reason, Documents and Recount say what is to be done. It returns ErrRepairRunning when one has
 // not ended, ErrUnknownProjection, events.ErrConflict when another generation is live, and events.ErrTooLarge.

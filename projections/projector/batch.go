@@ -71,14 +71,12 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 		}
 	}
 	e.target(work)
-	e.owe(upto.Sequence)
 	if err := e.fetch(ctx); err != nil {
 		return err
 	}
 	if err := e.fold(ctx, work); err != nil {
 		return err
 	}
-	e.nameOwed()
 	if err := e.collect(); err != nil {
 		return err
 	}
@@ -98,7 +96,6 @@ func (e *engine) advance(ctx context.Context, work []*events.Record, upto *event
 	if err := e.commit(ctx); err != nil {
 		return err
 	}
-	e.owed.pay()
 	e.committed(ctx, work)
 	e.cache.shrink()
 	return nil

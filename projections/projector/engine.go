@@ -61,7 +61,6 @@ type engine struct {
 
 	// repairs that were asked for; nil: none can be.
 	repairs <-chan *repairing
-	owed    owed
 
 	// demands of readers that wait; nil: nobody can tell.
 	demands <-chan projections.Demand
@@ -158,7 +157,6 @@ func (e *engine) load(ctx context.Context) error {
 	e.cache.clear()
 	e.whole.reset()
 	e.expiry.forget()
-	e.owed.now = e.owed.now[:0]
 	e.skips = nil
 	headers, err := e.store.Claim(ctx, e.gen, e.owner)
 	if err != nil {

@@ -128,7 +128,6 @@ type Projector struct {
 	retired chan struct{} // wakes the sweeper; holds one
 	demands chan projections.Demand
 	repairs chan *repairing
-	paid    chan struct{} // watchers were told of what was repaired; holds one
 }
 
 // New returns a projector. It returns ErrInvalidProjection, also for options out of bounds.
@@ -148,8 +147,8 @@ func New(p projections.Projection, log events.Reader, store projections.Store, k
 	o.Logger = o.Logger.With("projection", def.Name, "origin", log.Origin())
 	return &Projector{
 		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1), demands: make(chan projections.Demand, demandRoom),
-		repairs: make(chan *repairing), paid: make(chan struct{}, 1),
-		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
+		repairs: make(chan *repairing),
+		status:  statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
 	}, nil
 }
 
@@ -320,7 +319,7 @@ func (p *Projector) requests(ctx context.Context, out chan<- error) {
 func (p *Projector) engine(v Version, gen projections.Generation, token uint64) *engine {
 	e := newEngine(v.Projection, v.Log, p.store, gen, token, p.options)
 	e.wanted = func(ctx context.Context) error { return p.wanted(ctx, gen.Number) }
-	e.demands, e.repairs, e.owed.paid = p.demands, p.repairs, p.paid
+	e.demands, e.repairs = p.demands, p.repairs
 	return e
 }
 

@@ -15,8 +15,7 @@ import (
 // A repair is executed by the engine that follows the log, between two batches. It is the only one that writes, so nothing moves meanwhile: each document is folded again up to its
 // partition's checkpoint, compared with what is stored in one atomic step, and written when it differs. Nothing that whoever asked has seen is believed.
 //
-// A repaired document has no record of the log as its reason, and watchers go by sequences. So it is named once more with the next commit of its partition, and the
-// repair has ended when that was made.
+// A repaired document has no record of the log as its reason, and watchers go by sequences: see Commit.LogSequence for how they are told.
 
 const (
 	// repairStep is how many documents are repaired at once: queries go on, and no event is applied, while they are.
@@ -32,7 +31,6 @@ type repairing struct {
 	recount    int // a partition; -1: none
 
 	written, right, recounted int
-	owed                      int // documents of which watchers have to be told
 	err                       error
 	refused                   bool // the step is refused, and the engine is well
 	done                      chan struct{}
@@ -136,8 +134,6 @@ func (e *engine) compare(ctx context.Context, partition int, mine map[string]*en
 		return resync("partition %d is at %s, remembered %s", partition, h.Checkpoint, e.parts[partition].head.Checkpoint)
 	}
 	for i, d := range folded {
-		e.owed.add(d.key)
-		r.owed++
 		if e.isStored(d, &found[i]) {
 			r.right++
 			d.repaired, d.stored = false, d.exists
@@ -281,59 +277,6 @@ func (e *engine) recount(ctx context.Context, r *repairing) error {
 	return nil
 }
 
-// owed are the documents that were repaired, and that watchers have to be told of.
-type owed struct {
-	keys map[string]bool
-	now  []*entry      // with the batch that is being made
-	paid chan struct{} // gets one when none is left
-}
-
-func (o *owed) add(key string) {
-	if o.keys == nil {
-		o.keys = make(map[string]bool)
-	}
-	o.keys[key] = true
-}
-
-// owe takes the documents into the batch that are owed in a partition which it moves.
-func (e *engine) owe(upto uint64) {
-	o := &e.owed
-	o.now = o.now[:0]
-	for key := range o.keys {
-		if n := projections.PartitionOf(key, len(e.parts)); e.parts[n].seq < upto {
-			o.now = append(o.now, e.need(key, n))
-		}
-	}
-}
-
-// nameOwed names them in the batch.
-func (e *engine) nameOwed() {
-	for _, d := range e.owed.now {
-		switch {
-		case d.dirty:
-		case d.exists:
-			d.dirty = true
-			e.batch.dirty = append(e.batch.dirty, d)
-		default:
-			e.parts[d.partition].vanished(d.key)
-		}
-	}
-}
-
-// pay forgets those that were named with a commit.
-func (o *owed) pay() {
-	for _, d := range o.now {
-		delete(o.keys, d.key)
-	}
-	if len(o.now) > 0 && len(o.keys) == 0 {
-		select {
-		case o.paid <- struct{}{}:
-		default: // it is known
-		}
-	}
-	o.now = o.now[:0]
-}
-
 // repairer executes the repairs that are asked for, one step after the other, until ctx ends.
 func (p *Projector) repairer(ctx context.Context) {
 	for wait := minWait; ctx.Err() == nil; wait = min(2*wait, maxWait) {
@@ -367,22 +310,11 @@ func (p *Projector) execute(ctx context.Context, job *projections.Repair, revisi
 		p.options.Logger.InfoContext(ctx, "repair ended", "repair", job.ID, "state", string(state), "repaired", job.Repaired, "right", job.Right, "recounted", job.Recounted, "reason", job.Message)
 		return save()
 	}
-	again := job.State != projections.RepairRequested // some of it may have been written before a crash
-	if !again {
-		job.State = projections.RepairWriting
-		if err := save(); err != nil {
-			return err
-		}
-	}
-	select {
-	case <-p.paid:
-	default:
-	}
-	var repaired, right, recounted, owed int
+	job.Repaired, job.Right, job.Recounted = 0, 0, 0
 	step := func(documents []projections.RepairDocument, recount int) error {
 		r, err := p.step(ctx, repairing{generation: job.Generation, documents: documents, recount: recount})
 		if err == nil {
-			repaired, right, recounted, owed = repaired+r.written, right+r.right, recounted+r.recounted, owed+r.owed
+			job.Repaired, job.Right, job.Recounted = job.Repaired+r.written, job.Right+r.right, job.Recounted+r.recounted
 		}
 		return err
 	}
@@ -399,23 +331,10 @@ func (p *Projector) execute(ctx context.Context, job *projections.Repair, revisi
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case err != nil && again && errors.Is(err, events.ErrConflict): // another generation is live, and watchers began anew
-		return end(projections.RepairDone)
 	case err != nil:
 		code, _ := events.CodeOf(err)
 		job.Code, job.Message = string(code), err.Error()
 		return end(projections.RepairFailed)
-	}
-	if job.State != projections.RepairWritten {
-		job.Repaired, job.Right, job.Recounted = repaired, right, recounted
-	}
-	if job.State = projections.RepairWritten; owed > 0 && (repaired > 0 || again) {
-		if err := save(); err != nil {
-			return err
-		}
-		if err := p.toldOf(ctx, job); err != nil {
-			return err
-		}
 	}
 	return end(projections.RepairDone)
 }
@@ -439,23 +358,5 @@ func (p *Projector) step(ctx context.Context, r repairing) (*repairing, error) {
 			return nil, made.err
 		}
 		sleep(ctx, wait)
-	}
-}
-
-// toldOf waits until watchers were told of the documents, or begin anew because another generation is live.
-func (p *Projector) toldOf(ctx context.Context, job *projections.Repair) error {
-	look := time.NewTicker(time.Second)
-	defer look.Stop()
-	for {
-		select {
-		case <-p.paid:
-			return nil
-		case <-look.C:
-			if pointer, err := p.pointer(ctx); err == nil && pointer.Generation != job.Generation {
-				return nil
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
 	}
 }
