@@ -80,18 +80,12 @@ func RequestRepair(ctx context.Context, kv KV, job Repair, now time.Time) (Repai
 		return Repair{}, events.Errorf(events.ErrConflict, "generation %d of %s is live now, and the repair is of generation %d; nothing was changed", pointer.Generation, job.Projection, job.Generation).
 			Hint("Look again: what was wrong may not be there any more.")
 	}
-	size := 0
 	for i := range job.Documents {
-		d := &job.Documents[i]
-		size += len(d.Key) + 64
-		for _, e := range d.Unindex {
-			size += len(e.Value) + 64
-		}
-		if d.Partition < 0 || d.Partition >= pointer.Partitions || ValidateKey(d.Key) != nil {
+		if d := &job.Documents[i]; d.Partition < 0 || d.Partition >= pointer.Partitions || ValidateKey(d.Key) != nil {
 			return Repair{}, events.Errorf(events.ErrInvalidBatch, "partition %d of %s can have no document %q; nothing was changed", d.Partition, job.Projection, d.Key)
 		}
 	}
-	if len(job.Documents) > MaxRepair || size > maxRepairBytes {
+	if RepairFits(job.Documents) < len(job.Documents) {
 		return Repair{}, events.Errorf(events.ErrTooLarge, "a repair of %d documents is too large; nothing was changed", len(job.Documents)).
 			Hint("Repair some of them first, or build the read model anew: tidemark replay %s --from-start.", job.Projection)
 	}
@@ -109,6 +103,21 @@ func RequestRepair(ctx context.Context, kv KV, job Repair, now time.Time) (Repai
 		return Repair{}, err
 	}
 	return job, nil
+}
+
+// RepairFits returns how many of these documents one repair can take: at least one, unless there is none.
+func RepairFits(list []RepairDocument) int {
+	size := 0
+	for i := range list {
+		size += 2*len(list[i].Key) + 64 // escaped
+		for _, e := range list[i].Unindex {
+			size += 2*len(e.Value) + 64
+		}
+		if i > 0 && size > maxRepairBytes || i == MaxRepair {
+			return i
+		}
+	}
+	return len(list)
 }
 
 func repairRunning(r *Repair) error {

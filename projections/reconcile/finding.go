@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"tidemark.dev/projections"
@@ -27,10 +28,16 @@ const (
 	KindPartition Kind = "partition"
 )
 
+// What Finding.Entry says.
+const (
+	EntryMissing = "missing"
+	EntryExtra   = "extra"
+)
+
 // Content is a document at one moment.
 type Content struct {
-	At     string            `json:"at"`
-	Digest projections.Digest `json:"digest"`
+	At     string `json:"at"`
+	Digest string `json:"digest"`
 	// Parked is where it is parked.
 	Parked string `json:"parked,omitempty"`
 }
@@ -56,7 +63,9 @@ type Finding struct {
 	Found    *Content `json:"found,omitempty"`
 	// Fields are those whose values differ.
 	Fields []Difference `json:"fields,omitempty"`
-	// Index and Entry name the index of KindIndex, and whether its entry is "missing" or "extra".
+	// Misplaced says that a document is in a partition that is not its own, where no query finds it.
+	Misplaced bool `json:"misplaced,omitempty"`
+	// Index names the index of KindIndex, empty for the list of keys; Entry says what about its entry: EntryMissing or EntryExtra.
 	Index string `json:"index,omitempty"`
 	Entry string `json:"entry,omitempty"`
 	// FirstBad is the first record of the log that is not in what was found, or was not applied rightly; 0: there is none, it was changed outside of the log.
@@ -75,12 +84,19 @@ func contentOf(d *projections.Document) *Content {
 	if d == nil {
 		return nil
 	}
-	return &Content{At: d.At, Digest: d.Digest, Parked: placeOf(d.Parked)}
+	return &Content{At: d.At, Digest: d.Digest.String(), Parked: placeOf(d.Parked)}
 }
 
-// judged returns the finding about a document that was judged wrong. forged says that its digest is not that of its content.
-func judged(def *projections.Definition, c *projector.Case, good, bad uint64) Finding {
-	f := Finding{Key: c.Key, Expected: contentOf(c.Right), Found: contentOf(c.Found), LastGood: good, FirstBad: c.FirstBad}
+// history is what the marks of a partition tell of when it went wrong.
+type history struct {
+	known bool   // the partition was folded again, and compared with what it recorded
+	good  uint64 // the newest mark at which it was right; 0: none
+	wrong bool   // what it says of all its documents together has been wrong since
+}
+
+// judged returns the finding about a document that was judged wrong.
+func judged(def *projections.Definition, c *projector.Case, past history) Finding {
+	f := Finding{Key: c.Key, Expected: contentOf(c.Right), Found: contentOf(c.Found), Fields: differences(def, c), LastGood: past.good}
 	switch {
 	case c.Found == nil:
 		f.Kind = KindMissing
@@ -91,12 +107,34 @@ func judged(def *projections.Definition, c *projector.Case, good, bad uint64) Fi
 	default:
 		f.Kind = KindAltered
 	}
-	genuine := c.Found != nil && c.Found.Values != nil && projections.NewHasher(def).Stored(c.Found) == c.Found.Digest
-	switch {
-	case c.Found == nil && !c.counted(bad), c.Found != nil && !genuine, f.Kind == KindAltered && bad == 0, f.Kind == KindExtra && bad == 0, len(c.Touched) == 0:
+	if f.Kind == KindStale {
+		f.FirstBad = c.FirstBad
 	}
-	f.Fields = differences(def, c)
+	switch {
+	case past.known && past.wrong: // its projector counted it as it is: it was not folded as it should have been
+		if f.FirstBad <= past.good {
+			f.FirstBad = 0
+		}
+		for _, seq := range c.Touched {
+			if seq > past.good && f.FirstBad == 0 {
+				f.FirstBad = seq
+			}
+		}
+	case past.known, forged(def, c.Found):
+		f.Outside = true
+	}
 	return f
+}
+
+// forged reports whether a document's digest is not that of its content: no projector wrote it so.
+func forged(def *projections.Definition, d *projections.Document) bool {
+	return d != nil && (d.Values == nil || projections.NewHasher(def).Stored(d) != d.Digest)
+}
+
+// placeOf returns the place of parking, without the words of the reason.
+func placeOf(parked string) string {
+	place, _, _ := strings.Cut(parked, " ")
+	return place
 }
 
 // differences compares field by field.
