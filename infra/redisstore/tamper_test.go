@@ -99,6 +99,16 @@ func (x tamper) SpoilChanges(t testing.TB, g projections.Generation, partition i
 	must(t, x.client.Set(context.Background(), base(g, partition)+":changes", "no list", 0).Err())
 }
 
+func (x tamper) PutMark(t testing.TB, g projections.Generation, partition int, text string) {
+	t.Helper()
+	must(t, x.client.ZAdd(context.Background(), base(g, partition)+":marks", redis.Z{Member: text}).Err())
+}
+
+func (x tamper) SpoilMarks(t testing.TB, g projections.Generation, partition int) {
+	t.Helper()
+	must(t, x.client.Set(context.Background(), base(g, partition)+":marks", "no sorted set", 0).Err())
+}
+
 func (x tamper) TrimChanges(t testing.TB, g projections.Generation, partition, stay int) {
 	t.Helper()
 	key := base(g, partition) + ":changes"

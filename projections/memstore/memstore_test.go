@@ -75,6 +75,14 @@ func (x tamper) SpoilChanges(_ testing.TB, g projections.Generation, partition i
 	x.s.SpoilChanges(g, partition)
 }
 
+func (x tamper) PutMark(_ testing.TB, g projections.Generation, partition int, text string) {
+	x.s.PutMark(g, partition, text)
+}
+
+func (x tamper) SpoilMarks(_ testing.TB, g projections.Generation, partition int) {
+	x.s.SpoilMarks(g, partition)
+}
+
 func (x tamper) TrimChanges(t testing.TB, g projections.Generation, partition, stay int) {
 	t.Helper()
 	x.s.EditChanges(g, partition, func(list []memstore.ChangeEntry) []memstore.ChangeEntry {

@@ -135,6 +135,34 @@ func (s *Store) SpoilIndex(g projections.Generation, partition int, index string
 	s.partition(g, partition).index(index).foreign = true
 }
 
+// PutMark puts a text among the recorded marks of a partition.
+func (s *Store) PutMark(g projections.Generation, partition int, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).marks.add(text)
+}
+
+// DropMark removes a text from the recorded marks of a partition.
+func (s *Store) DropMark(g projections.Generation, partition int, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).marks.remove(text)
+}
+
+// MarkTexts returns the recorded marks of a partition as they are stored.
+func (s *Store) MarkTexts(g projections.Generation, partition int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.partition(g, partition).marks.between("", ""))
+}
+
+// SpoilMarks makes the recorded marks of a partition something else.
+func (s *Store) SpoilMarks(g projections.Generation, partition int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).marks.foreign = true
+}
+
 // SpoilChanges makes a change log hold something else.
 func (s *Store) SpoilChanges(g projections.Generation, partition int) {
 	s.mu.Lock()

@@ -19,7 +19,7 @@ type subtest struct {
 // RunStore checks that a Store keeps the promises of its port. open returns an empty store; it is called once for each subtest.
 func RunStore(t *testing.T, open func(t *testing.T) Subject) {
 	t.Helper()
-	suite := [][]subtest{headerTests(), applyTests(), writeTests(), loadTests(), lookupTests(), pageTests(), indexTests(), rangeTests(), changeTests(), changeLogTests(), repairTests(), inspectTests(), strayTests(), dropTests(), concurrencyTests()}
+	suite := [][]subtest{headerTests(), applyTests(), writeTests(), loadTests(), lookupTests(), pageTests(), indexTests(), rangeTests(), changeTests(), changeLogTests(), markTests(), repairTests(), inspectTests(), strayTests(), dropTests(), concurrencyTests()}
 	for _, part := range suite {
 		for _, x := range part {
 			t.Run(x.name, func(t *testing.T) { x.run(t, open) })
