@@ -139,6 +139,11 @@ func (e *engine) compare(ctx context.Context, partition int, mine map[string]*en
 			d.repaired, d.stored = false, d.exists
 			continue
 		}
+		if doc := found[i].Document; doc != nil && doc.Values != nil { // where it is in the indexes: that goes
+			if err := e.placed(d, doc.Parked, doc.Values); err != nil {
+				d.indexed = indexed{} // it is nowhere that can be told
+			}
+		}
 		r.written++
 		d.dirty = true
 		e.batch.dirty = append(e.batch.dirty, d)
@@ -218,6 +223,12 @@ func (e *engine) misplaced(ctx context.Context, d *projections.RepairDocument, r
 		r.right++
 		return nil
 	}
+	if doc := found[0].Document; doc != nil && doc.Values != nil {
+		at := &entry{}
+		if err := e.placed(at, doc.Parked, doc.Values); err == nil { // otherwise it is nowhere that can be told
+			gone = append(gone, e.entriesOf(at)...)
+		}
+	}
 	p := &e.parts[d.Partition]
 	p.writes = append(p.writes, projections.Write{Document: projections.Document{Key: d.Key}, Remove: true, Unindex: gone})
 	p.touched = true
@@ -250,6 +261,7 @@ func (e *engine) recount(ctx context.Context, r *repairing) error {
 	p := &e.parts[r.recount]
 	next := p.next
 	next.Digest, next.Documents, next.Parked = projections.Digest{}, 0, 0
+	stored := p.head
 	for after := ""; ; {
 		h, page, err := e.store.Page(ctx, e.gen, e.def, r.recount, after, duePage)
 		if err != nil {
@@ -258,6 +270,7 @@ func (e *engine) recount(ctx context.Context, r *repairing) error {
 		if !h.Checkpoint.Equal(p.head.Checkpoint) {
 			return resync("partition %d is at %s, remembered %s", r.recount, h.Checkpoint, p.head.Checkpoint)
 		}
+		stored = h
 		for i := range page {
 			next.Digest = next.Digest.Add(page[i].Digest)
 			next.Documents++
@@ -270,11 +283,16 @@ func (e *engine) recount(ctx context.Context, r *repairing) error {
 			break
 		}
 	}
-	if next.Digest != p.next.Digest || next.Documents != p.next.Documents || next.Parked != p.next.Parked {
+	if !sumsLike(&next, &stored) || !sumsLike(&next, &p.next) {
 		r.recounted++
 		p.next, p.touched = next, true
 	}
 	return nil
+}
+
+// sumsLike reports whether two headers say the same of the documents together.
+func sumsLike(a, b *projections.Header) bool {
+	return a.Digest == b.Digest && a.Documents == b.Documents && a.Parked == b.Parked
 }
 
 // repairer executes the repairs that are asked for, one step after the other, until ctx ends.
