@@ -41,7 +41,7 @@ type inspection struct {
 // membership asks one sorted set for members.
 type membership struct {
 	key     string
-	members []any // the command, the key, and the members
+	members []string
 	// asked are the places of the questions: a key's, and that of its entry.
 	asked [][2]int
 }
@@ -64,7 +64,7 @@ func newInspection(ctx context.Context, names *partitionNames, def *projections.
 	for _, set := range sets {
 		if len(set.asked) > 0 {
 			x.sets = append(x.sets, set)
-			x.cmds = append(x.cmds, redis.NewRawCmd(ctx, append([]any{"zmscore", set.key}, set.members...)...))
+			x.cmds = append(x.cmds, askScores(ctx, set.key, set.members))
 		}
 	}
 	return x

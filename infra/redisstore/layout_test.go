@@ -223,7 +223,10 @@ func wantDamaged(ctx context.Context, t *testing.T, s *redisstore.Store, words s
 	_, headers := s.Headers(ctx, generation(1))
 	_, _, get := s.Get(ctx, generation(1), definition(), projections.Ref{Key: "a"})
 	_, _, page := s.Page(ctx, generation(1), definition(), 0, "", 1)
-	for _, err := range []error{headers, get, page} {
+	_, _, marks := s.Marks(ctx, generation(1))
+	_, _, inspect := s.Inspect(ctx, generation(1), definition(), 0, nil)
+	_, _, _, sizes := s.Sizes(ctx, generation(1), definition(), 0)
+	for _, err := range []error{headers, get, page, marks, inspect, sizes} {
 		wantCode(t, err, projections.ErrDocumentDamaged)
 		wantText(t, err, words)
 	}

@@ -77,7 +77,7 @@ func scan(ctx context.Context, node redis.Cmdable, pattern string) iter.Seq2[[]s
 	}
 }
 
-// strays returns those of some names that are of documents which exist and are not listed.
+// strays returns those of some names that are of documents which exist and are not listed. Nearly all of them are listed, so the list is asked first, alone.
 func (s *Store) strays(ctx context.Context, g projections.Generation, found []string) ([]projections.Ref, error) {
 	names := s.names.of(g)
 	keys := make(map[int][]string)
@@ -89,16 +89,34 @@ func (s *Store) strays(ctx context.Context, g projections.Generation, found []st
 		}
 	}
 	partitions := slices.Sorted(maps.Keys(keys))
-	groups := make([][]*redis.RawCmd, len(partitions))
+	cmds := make([]*redis.RawCmd, len(partitions))
 	for n, p := range partitions {
-		groups[n] = askListed(ctx, names.at(p), keys[p])
+		cmds[n] = askScores(ctx, names.at(p).keys, keys[p])
 	}
-	if err := s.transactEach(ctx, groups); err != nil {
+	if err := s.read(ctx, cmds); err != nil {
 		return nil, err
 	}
-	var refs []projections.Ref
+	suspects := make(map[int][]string)
 	for n, p := range partitions {
-		strays, err := unlisted(groups[n], keys[p])
+		listed, err := parseScores(cmds[n].Val(), len(keys[p]))
+		for i, key := range keys[p] {
+			if err != nil || !listed[i] { // what is wrong with the list is told when it is asked again
+				suspects[p] = append(suspects[p], key)
+			}
+		}
+	}
+	return s.confirm(ctx, names, suspects)
+}
+
+// confirm returns the suspects, by partition, that are strays.
+func (s *Store) confirm(ctx context.Context, names *generationNames, suspects map[int][]string) (refs []projections.Ref, err error) {
+	for _, p := range slices.Sorted(maps.Keys(suspects)) {
+		keys := suspects[p]
+		cmds := askListed(ctx, names.at(p), keys)
+		if err := s.transact(ctx, cmds...); err != nil {
+			return nil, err
+		}
+		strays, err := unlisted(cmds, keys)
 		if err != nil {
 			return nil, ofKey(failure(ctx, straysOp, err), straysOp, names.at(p).keys)
 		}
@@ -109,16 +127,22 @@ func (s *Store) strays(ctx context.Context, g projections.Generation, found []st
 	return refs, nil
 }
 
+func askScores(ctx context.Context, set string, members []string) *redis.RawCmd {
+	args := make([]any, 0, 2+len(members))
+	args = append(args, "zmscore", set)
+	for i := range members {
+		args = append(args, &members[i])
+	}
+	return redis.NewRawCmd(ctx, args...)
+}
+
 // askListed asks whether there is a header, whether the keys are listed, and whether there is something under each of them.
 func askListed(ctx context.Context, names *partitionNames, keys []string) []*redis.RawCmd {
-	listed := make([]any, 0, 2+len(keys))
-	listed = append(listed, "zmscore", names.keys)
-	cmds := make([]*redis.RawCmd, 2, 2+len(keys))
+	cmds := make([]*redis.RawCmd, 0, 2+len(keys))
+	cmds = append(cmds, redis.NewRawCmd(ctx, "exists", names.head), askScores(ctx, names.keys, keys))
 	for _, key := range keys {
-		listed = append(listed, key)
 		cmds = append(cmds, redis.NewRawCmd(ctx, "exists", names.doc+key))
 	}
-	cmds[0], cmds[1] = redis.NewRawCmd(ctx, "exists", names.head), redis.NewRawCmd(ctx, listed...)
 	return cmds
 }
 
