@@ -453,6 +453,9 @@ func TestServersThatDoNotAnswerSayNothingAboutTheLog(t *testing.T) {
 // region2 is another region's copy, as it is seen over a link.
 type region2 struct{ *memlog.Log }
 
+// Close leaves the log open: it is asked again.
+func (r region2) Close() {}
+
 func (r region2) Walk(ctx context.Context, from uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		info, err := r.Info(ctx)

@@ -11,8 +11,9 @@ import (
 	"tidemark.dev/events"
 )
 
-// Other is another region's copy of the log.
+// Other is another region's copy of the log. Info is asked first. Close ends its use.
 type Other interface {
+	Close()
 	Info(ctx context.Context) (events.Info, error)
 	Record(ctx context.Context, seq uint64) (events.Record, error)
 	// Walk yields the records with sequence >= from, in order, each content checked. What is missing is left out. An error ends it.
@@ -38,6 +39,7 @@ func (a *Auditor) inquire(ctx context.Context, f *Finding) *Finding {
 	}
 	for _, region := range slices.Sorted(maps.Keys(others)) {
 		holds, sums, err := a.ask(ctx, &g, others[region])
+		others[region].Close()
 		if err != nil {
 			continue // it does not answer: it is asked again
 		}
@@ -63,8 +65,10 @@ func (a *Auditor) ask(ctx context.Context, f *Finding, other Other) (holds bool,
 	ctx, cancel := context.WithTimeout(ctx, inquiry)
 	defer cancel()
 	info, err := other.Info(ctx)
-	if errors.Is(err, events.ErrForeignHistory) || errors.Is(err, events.ErrDamaged) || errors.Is(err, events.ErrHole) {
-		return false, nil, nil
+	for _, code := range [...]events.Code{events.ErrForeignHistory, events.ErrDamaged, events.ErrHole, events.ErrUnsafeLog, events.ErrNoLog} {
+		if errors.Is(err, code) {
+			return false, nil, nil
+		}
 	}
 	if err != nil {
 		return false, nil, err
