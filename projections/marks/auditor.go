@@ -111,8 +111,9 @@ func (a *Auditor) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if text := textOf(err); text != told { // one line per change
-			if told = text; err != nil {
+		if code, _ := events.CodeOf(err); string(code) != told { // one line per change
+			text := textOf(err)
+			if told = string(code); err != nil {
 				a.options.Logger.WarnContext(ctx, "the log cannot be audited now; it is tried again", "reason", text)
 			}
 		}
@@ -125,7 +126,11 @@ func (a *Auditor) Run(ctx context.Context) error {
 	return nil
 }
 
+// textOf returns what an error says, without its code and what to do about it.
 func textOf(err error) string {
+	if e, ok := errors.AsType[*events.Error](err); ok {
+		return e.What
+	}
 	if err == nil {
 		return ""
 	}

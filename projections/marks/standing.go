@@ -30,7 +30,7 @@ func standing(ctx context.Context, log events.Reader, a *Audit) (*Finding, error
 	case errors.Is(err, events.ErrForeignHistory):
 		return unidentified(ctx, log, a, err)
 	case errors.Is(err, events.ErrDamaged):
-		return &Finding{Kind: Altered, From: 1, First: 1, Text: "a record that says which history this is cannot be read: " + err.Error()}, nil
+		return &Finding{Kind: Altered, From: 1, First: 1, Text: "a record that says which history this is cannot be read: " + textOf(err)}, nil
 	case err != nil:
 		return nil, err
 	case info.First > 1:
@@ -49,13 +49,13 @@ func unidentified(ctx context.Context, log events.Reader, a *Audit, cause error)
 	r, err := log.Record(ctx, 1)
 	switch {
 	case err == nil && r.Kind == events.KindControl && r.Control.Name == events.ControlGenesis:
-		return &Finding{Kind: Forked, From: 1, First: 1, Text: cause.Error()}, nil // two histories in one
+		return &Finding{Kind: Forked, From: 1, First: 1, Text: textOf(cause)}, nil // two histories in one
 	case err == nil, errors.Is(err, events.ErrForeignHistory):
-		return recreated(a, cause.Error()), nil
+		return recreated(a, textOf(cause)), nil
 	case errors.Is(err, events.ErrNotFound):
-		return &Finding{Kind: Hole, From: 1, To: a.last().Sequence, First: 1, Exact: true, Text: cause.Error()}, nil
+		return &Finding{Kind: Hole, From: 1, To: a.last().Sequence, First: 1, Exact: true, Text: textOf(cause)}, nil
 	case errors.Is(err, events.ErrDamaged):
-		return &Finding{Kind: Altered, From: 1, To: 1, First: 1, Exact: true, Text: cause.Error()}, nil
+		return &Finding{Kind: Altered, From: 1, To: 1, First: 1, Exact: true, Text: textOf(cause)}, nil
 	}
 	return nil, err
 }
@@ -84,7 +84,7 @@ func compare(ctx context.Context, log events.Reader, a *Audit, last uint64) (*Fi
 		case errors.Is(err, events.ErrNotFound):
 			here.Kind = Hole
 		case errors.Is(err, events.ErrDamaged), errors.Is(err, events.ErrForeignHistory):
-			here.Kind, here.Text = Altered, err.Error()
+			here.Kind, here.Text = Altered, textOf(err)
 		case err != nil:
 			return nil, err
 		case r.Fingerprint().String() != g.Print:

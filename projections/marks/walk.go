@@ -72,7 +72,7 @@ func following(ctx context.Context, log events.Reader, from place) (ahead, error
 	for r, err := range log.Controls(ctx, events.ControlMark, from.Sequence+1) {
 		switch {
 		case errors.Is(err, events.ErrDamaged):
-			n.finding = &Finding{Kind: Altered, Text: "a mark cannot be read: " + err.Error()}
+			n.finding = &Finding{Kind: Altered, Text: "a mark cannot be read: " + textOf(err)}
 			return n, nil
 		case err != nil:
 			return n, err
@@ -155,7 +155,7 @@ func (w *walked) check(ctx context.Context, log events.Reader, marks []seenMark)
 
 // broken returns the finding that an error of reading is, at a sequence; nil when it says nothing about the log.
 func broken(err error, seq uint64) *Finding {
-	f := &Finding{From: seq, To: seq, First: seq, Exact: true, Text: err.Error()}
+	f := &Finding{From: seq, To: seq, First: seq, Exact: true, Text: textOf(err)}
 	switch {
 	case errors.Is(err, events.ErrHole):
 		f.Kind = Hole
