@@ -5,20 +5,17 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/nats-io/nats.go"
-
 	"tidemark.dev/events"
 	"tidemark.dev/infra/natslog"
 	"tidemark.dev/projections/marks"
 )
 
 // Others returns the copies of the log that other regions hold, by region, to be compared with this one's: where the region mirrors the log, the leader's; where it leads, those of
-// all regions that are known to mirror it. Each is opened when it is asked first, and is to be closed.
-func (r *Region) Others(ctx context.Context) (map[string]marks.Other, error) {
+// all regions that are known to hold it.
+func (r *Region) Others(ctx context.Context) (map[string]marks.Opener, error) {
 	names := []string{r.config.Leader}
 	if r.Leads() {
-		names = slices.Clone(r.config.Regions)
-		names = append(names, r.config.Peers...)
+		names = slices.Concat(r.config.Regions, r.config.Peers)
 		for _, link := range r.config.Links {
 			names = append(names, link.Region)
 		}
@@ -30,47 +27,56 @@ func (r *Region) Others(ctx context.Context) (map[string]marks.Other, error) {
 			names = append(names, f.Region)
 		}
 	}
-	out := make(map[string]marks.Other, len(names))
+	out := make(map[string]marks.Opener, len(names))
 	for _, name := range names {
 		if name != r.config.Name {
-			out[name] = &otherLog{nc: r.nats, cfg: natslog.Config{Origin: r.config.Origin, Domain: name, ReadOnly: true}}
+			out[name] = func(ctx context.Context) (marks.Other, error) { return r.other(ctx, name) }
 		}
 	}
 	return out, nil
 }
 
-// otherLog is the log of another region.
-type otherLog struct {
-	nc  *nats.Conn
-	cfg natslog.Config
-	log *natslog.Log // nil until it was opened
-}
-
-// Info opens the log, and asks it.
-func (o *otherLog) Info(ctx context.Context) (events.Info, error) {
-	if o.log == nil {
-		log, err := natslog.Open(ctx, o.nc, o.cfg, natslog.Options{})
-		if err != nil {
-			return events.Info{}, err
-		}
-		o.log = log
+// other opens another region's copy of the log.
+func (r *Region) other(ctx context.Context, name string) (*otherLog, error) {
+	log, err := natslog.Open(ctx, r.nats, natslog.Config{Origin: r.config.Origin, Domain: name, ReadOnly: true}, natslog.Options{})
+	if err != nil {
+		return nil, err
 	}
-	return o.log.Info(ctx)
+	return &otherLog{log}, nil
 }
 
-// Record returns a record. Info must have been asked.
-func (o *otherLog) Record(ctx context.Context, seq uint64) (events.Record, error) {
-	return o.log.Record(ctx, seq)
-}
+// otherLog is the log of another region. It is read without consumers, which nobody may make over a link.
+type otherLog struct{ *natslog.Log }
 
-// Walk yields records. Info must have been asked.
-func (o *otherLog) Walk(ctx context.Context, from uint64) iter.Seq2[events.Record, error] {
-	return o.log.Walk(ctx, from)
-}
-
-// Close ends the log's use.
-func (o *otherLog) Close() {
-	if o.log != nil {
-		o.log.Close()
+// Read yields the records of a range, which is not followed.
+func (o *otherLog) Read(ctx context.Context, wanted events.Range) iter.Seq2[[]events.Record, error] {
+	return func(yield func([]events.Record, error) bool) {
+		next := max(wanted.From, 1)
+		batch := make([]events.Record, 0, events.DefaultReadBatch)
+		for r, err := range o.Walk(ctx, next) {
+			if wanted.To != 0 && next > wanted.To {
+				break
+			}
+			if err == nil && r.Sequence != next {
+				err = events.Errorf(events.ErrHole, "sequence %d is missing from the log of origin %s, which goes on behind it", next, o.Origin())
+			}
+			if err != nil {
+				if len(batch) == 0 || yield(batch, nil) {
+					yield(nil, err)
+				}
+				return
+			}
+			batch = append(batch, r)
+			if next++; len(batch) < cap(batch) {
+				continue
+			}
+			if !yield(batch, nil) {
+				return
+			}
+			batch = batch[:0]
+		}
+		if len(batch) > 0 {
+			yield(batch, nil)
+		}
 	}
 }

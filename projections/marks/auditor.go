@@ -40,7 +40,7 @@ type AuditorOptions struct {
 	Budget float64
 	// Others returns other regions' copies of the log, by region: at a mirror the leader's, at the leader the mirrors'. They are asked when something is wrong. Default: there
 	// are none.
-	Others func(ctx context.Context) (map[string]Other, error)
+	Others func(ctx context.Context) (map[string]Opener, error)
 	// Logger gets one line for each change of what is found; default: none.
 	Logger *slog.Logger
 }
@@ -82,7 +82,7 @@ func NewAuditor(log events.Reader, kv projections.KV, leases projections.Leases,
 		o.Budget = DefaultBudget
 	}
 	if o.Others == nil {
-		o.Others = func(context.Context) (map[string]Other, error) { return nil, nil }
+		o.Others = func(context.Context) (map[string]Opener, error) { return nil, nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -450,29 +450,14 @@ func TestServersThatDoNotAnswerSayNothingAboutTheLog(t *testing.T) {
 	})
 }
 
-// region2 is another region's copy, as it is seen over a link.
-type region2 struct{ *memlog.Log }
+// kept is another region's copy, which outlives its use.
+type kept struct{ *memlog.Log }
 
 // Close leaves the log open: it is asked again.
-func (r region2) Close() {}
+func (k kept) Close() {}
 
-func (r region2) Walk(ctx context.Context, from uint64) iter.Seq2[events.Record, error] {
-	return func(yield func(events.Record, error) bool) {
-		info, err := r.Info(ctx)
-		if err != nil {
-			yield(events.Record{}, err)
-			return
-		}
-		for seq := from; seq <= info.Last; seq++ {
-			record, err := r.Record(ctx, seq)
-			if errors.Is(err, events.ErrNotFound) {
-				continue
-			}
-			if !yield(record, err) || err != nil {
-				return
-			}
-		}
-	}
+func opens(l *memlog.Log) marks.Opener {
+	return func(context.Context) (marks.Other, error) { return kept{l}, nil }
 }
 
 // TestOtherRegionsAreAskedForWhatIsMissing asks regions that hold everything, that hold less, that are wrong too, and that do not answer.
@@ -500,8 +485,8 @@ func TestOtherRegionsAreAskedForWhatIsMissing(t *testing.T) {
 					wrong.Restore(s.log)
 				}
 				away.Unreachable(-1)
-				s.options.Others = func(context.Context) (map[string]marks.Other, error) {
-					return map[string]marks.Other{"a": region2{away}, "b": region2{right}, "c": region2{short}, "d": region2{wrong}}, nil
+				s.options.Others = func(context.Context) (map[string]marks.Opener, error) {
+					return map[string]marks.Opener{"a": opens(away), "b": opens(right), "c": opens(short), "d": opens(wrong)}, nil
 				}
 				a, _ := s.start()
 				pass(10 * time.Second)
@@ -541,8 +526,8 @@ func TestAMirrorIsToBeMirroredAgainFromALeaderThatIsRight(t *testing.T) {
 				right := s.log.Copy(1_000)
 				s.ends = append(s.ends, right.Close)
 				d.damage(s)
-				s.options.Others = func(context.Context) (map[string]marks.Other, error) {
-					return map[string]marks.Other{"eu": region2{right}}, nil
+				s.options.Others = func(context.Context) (map[string]marks.Opener, error) {
+					return map[string]marks.Opener{"eu": opens(right)}, nil
 				}
 				s.start()
 				pass(10 * time.Second)

@@ -88,3 +88,15 @@ func Remirrored(ctx context.Context, kv projections.KV, origin string, found tim
 	_, err = projections.WriteJSON(ctx, kv, AuditKey(origin), a, revision)
 	return err
 }
+
+// Broken writes down that the servers themselves say of a copy that it is not whole, and that it is made anew for that. It is trusted after the next full pass, like after any other finding.
+func Broken(ctx context.Context, kv projections.KV, origin, text string) error {
+	a, revision, err := projections.ReadJSON[Audit](ctx, kv, AuditKey(origin))
+	if err != nil || a.Finding != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	a.Finding = &Finding{Kind: Hole, From: 1, First: 1, Text: text, Found: now, Mirror: true, Remirrored: now}
+	_, err = projections.WriteJSON(ctx, kv, AuditKey(origin), a, revision)
+	return err
+}

@@ -3,7 +3,6 @@ package marks
 import (
 	"context"
 	"errors"
-	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -11,14 +10,14 @@ import (
 	"tidemark.dev/events"
 )
 
-// Other is another region's copy of the log. Info is asked first. Close ends its use.
+// Other is another region's copy of the log. Close ends its use.
 type Other interface {
+	events.Reader
 	Close()
-	Info(ctx context.Context) (events.Info, error)
-	Record(ctx context.Context, seq uint64) (events.Record, error)
-	// Walk yields the records with sequence >= from, in order, each content checked. What is missing is left out. An error ends it.
-	Walk(ctx context.Context, from uint64) iter.Seq2[events.Record, error]
 }
+
+// Opener opens another region's copy of the log. Errors are those of events.Reader, and ErrUnsafeLog.
+type Opener func(ctx context.Context) (Other, error)
 
 const (
 	// inquiry bounds the questions to one region.
@@ -39,7 +38,6 @@ func (a *Auditor) inquire(ctx context.Context, f *Finding) *Finding {
 	}
 	for _, region := range slices.Sorted(maps.Keys(others)) {
 		holds, sums, err := a.ask(ctx, &g, others[region])
-		others[region].Close()
 		if err != nil {
 			continue // it does not answer: it is asked again
 		}
@@ -60,60 +58,59 @@ func (a *Auditor) inquire(ctx context.Context, f *Finding) *Finding {
 }
 
 // ask reports whether another region holds the records that are in question as they were: it is on the history that was audited, holds every record of the range, and comes to the
-// chain of the mark over them, if there is one. It returns a digest of each record.
-func (a *Auditor) ask(ctx context.Context, f *Finding, other Other) (holds bool, sums []events.Hash, err error) {
+// chain of the mark over them, if there is one. It returns a digest of each record. An error says nothing about them.
+func (a *Auditor) ask(ctx context.Context, f *Finding, open Opener) (holds bool, sums []events.Hash, err error) {
 	ctx, cancel := context.WithTimeout(ctx, inquiry)
 	defer cancel()
-	info, err := other.Info(ctx)
-	for _, code := range [...]events.Code{events.ErrForeignHistory, events.ErrDamaged, events.ErrHole, events.ErrUnsafeLog, events.ErrNoLog} {
+	other, err := open(ctx)
+	if err == nil {
+		defer other.Close()
+		if holds, err = continues(ctx, other, &a.audit, max(f.To, f.First)); holds {
+			holds, sums, err = compareRange(ctx, other, f)
+		}
+	}
+	for _, code := range [...]events.Code{events.ErrForeignHistory, events.ErrDamaged, events.ErrHole, events.ErrUnsafeLog, events.ErrNoLog, events.ErrNotFound} {
 		if errors.Is(err, code) {
 			return false, nil, nil
 		}
 	}
-	if err != nil {
-		return false, nil, err
+	return holds, sums, err
+}
+
+// continues reports whether a copy is on the history that was audited, and reaches a sequence.
+func continues(ctx context.Context, other events.Reader, a *Audit, upto uint64) (bool, error) {
+	info, err := other.Info(ctx)
+	if err != nil || info.Terms.Lineage != a.Lineage || info.First > 1 || info.Last < upto {
+		return false, err
 	}
-	to := max(f.To, f.First)
-	if info.Terms.Lineage != a.audit.Lineage || info.First > 1 || info.Last < to {
-		return false, nil, nil
-	}
-	for i := range min(anchors, len(a.audit.Good)) {
-		g := &a.audit.Good[len(a.audit.Good)-1-i]
+	for i := range min(anchors, len(a.Good)) {
+		g := &a.Good[len(a.Good)-1-i]
 		if g.Sequence > info.Last {
 			continue
 		}
 		r, err := other.Record(ctx, g.Sequence)
-		switch {
-		case errors.Is(err, events.ErrNotFound), errors.Is(err, events.ErrDamaged):
-			return false, nil, nil
-		case err != nil:
-			return false, nil, err
-		case r.Fingerprint().String() != g.Print:
-			return false, nil, nil
+		if err != nil || r.Fingerprint().String() != g.Print {
+			return false, err
 		}
 	}
+	return true, nil
+}
+
+// compareRange reads what is in question from another copy.
+func compareRange(ctx context.Context, other events.Reader, f *Finding) (holds bool, sums []events.Hash, err error) {
+	to := min(max(f.To, f.First), f.From+events.MaxMarkRange-1)
 	var chain events.Chain
-	next := f.From
-	for r, err := range other.Walk(ctx, f.From) {
-		switch {
-		case errors.Is(err, events.ErrDamaged):
-			return false, nil, nil
-		case err != nil:
+	for records, err := range other.Read(ctx, events.Range{From: f.From, To: to}) {
+		if err != nil {
 			return false, nil, err
-		case r.Sequence != next:
-			return false, nil, nil // one is missing
 		}
-		chain.Add(&r)
-		sums = append(sums, sumOf(&r))
-		if next++; next > to || len(sums) >= events.MaxMarkRange {
-			break
+		for i := range records {
+			chain.Add(&records[i])
+			sums = append(sums, sumOf(&records[i]))
 		}
 	}
-	switch {
-	case ctx.Err() != nil:
-		return false, nil, context.Cause(ctx)
-	case next <= to && len(sums) < events.MaxMarkRange:
-		return false, nil, nil
+	if uint64(len(sums)) != to-f.From+1 {
+		return false, nil, ended(ctx, "the other copy of %s ended while it was read", other.Origin())
 	}
 	return f.Chain == "" || f.Chain == chain.Sum().String(), sums, nil
 }
