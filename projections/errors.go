@@ -44,6 +44,8 @@ const (
 	ErrStoreUnreachable = events.Code("store-unreachable")
 	// ErrDocumentDamaged: a stored document does not match its digest.
 	ErrDocumentDamaged = events.Code("document-damaged")
+	// ErrUntrustedLog: the region's copy of the log fails its audit, so nothing is applied from it.
+	ErrUntrustedLog = events.Code("untrusted-log")
 	// ErrInvalidSkip: a skip record that is not obeyed, or would not be; nothing was written.
 	ErrInvalidSkip = events.Code("invalid-skip")
 	// ErrTooManySkips: the projection has as many skips as a record holds; nothing was written.
@@ -61,6 +63,6 @@ func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
 		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrRepairRunning, ErrWrongType,
-		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrInvalidSkip, ErrTooManySkips, ErrNotParked, ErrRevision, ErrNoKey, ErrMoved,
+		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrUntrustedLog, ErrInvalidSkip, ErrTooManySkips, ErrNotParked, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

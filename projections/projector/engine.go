@@ -166,6 +166,9 @@ func (e *engine) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := e.options.trusted(e.def); err != nil {
+		return err
+	}
 	if err := e.create(ctx, info, headers); err != nil {
 		return err
 	}
@@ -268,7 +271,10 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			if !open {
 				return e.ended(ctx, to, f.err)
 			}
-			err := e.apply(ctx, records)
+			err := e.options.trusted(e.def)
+			if err == nil {
+				err = e.apply(ctx, records)
+			}
 			f.release()
 			if err == nil {
 				err = e.oblige(ctx)
@@ -334,6 +340,9 @@ func (e *engine) ended(ctx context.Context, to uint64, err error) error {
 // check compares the stored headers with the remembered ones, and the place in the log with the log's history, so that a store that was
 // emptied or went back in time, and a log that was replaced, are noticed without an event.
 func (e *engine) check(ctx context.Context) error {
+	if err := e.options.trusted(e.def); err != nil {
+		return err
+	}
 	// A log that does not answer this is no reason to forget everything: whoever reads it will say so.
 	info, err := e.log.Info(ctx)
 	e.asks(info, err)

@@ -41,6 +41,9 @@ type Options struct {
 	// Earlier are versions of the projection before this one. While one of them is live, it is followed until this version is built beside it; one
 	// that is not at hand answers from where it stands.
 	Earlier []Version
+	// Trust is asked before each batch is applied, and says why nothing is to be applied from the installation's log now, or nil. Its error is shown as a refusal, and it is asked
+	// again. It must not wait, and may be called by several goroutines. Default: the log is trusted.
+	Trust func() error
 	// Control is told of each control record that is read, before its batch is committed, by several goroutines; it must not wait. Default: nobody is.
 	Control func(*events.Record)
 }
@@ -326,7 +329,7 @@ func (p *Projector) engine(v Version, gen projections.Generation, token uint64) 
 // refuses reports whether an error stays until a person decides: going on would fold what must not be folded.
 func refuses(err error) bool {
 	for _, code := range [...]events.Code{
-		events.ErrForeignHistory, events.ErrHole, events.ErrEvicted, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition,
+		events.ErrForeignHistory, events.ErrHole, events.ErrEvicted, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition, projections.ErrUntrustedLog,
 		projections.ErrDocumentDamaged, projections.ErrDefinitionChanged, projections.ErrVersionLowered, projections.ErrNamespaceTaken, projections.ErrWrongType,
 	} {
 		if errors.Is(err, code) {
@@ -334,6 +337,14 @@ func refuses(err error) bool {
 		}
 	}
 	return false
+}
+
+// trusted returns why nothing is to be applied from what a projection is folded from, or nil. Streams that are not ours are nobody's to judge.
+func (o *Options) trusted(def *projections.Definition) error {
+	if o.Trust == nil || def.Source != nil {
+		return nil
+	}
+	return o.Trust()
 }
 
 func sleep(ctx context.Context, d time.Duration) {

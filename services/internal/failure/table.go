@@ -106,6 +106,8 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The projection is not compiled into this program")
 	case catalog.ErrUnreadable:
 		return unknown(http.StatusInternalServerError, "The catalog of projections was written by another release")
+	case projections.ErrUntrustedLog:
+		return unknown(http.StatusServiceUnavailable, "The region's copy of the log fails its audit")
 	case projections.ErrInvalidSkip:
 		return bad(http.StatusBadRequest, "The skip is not valid")
 	case projections.ErrTooManySkips:
