@@ -42,6 +42,15 @@ func (r *Regions) Standings(ctx context.Context, projection string, o query.Mark
 	})
 }
 
+// Floors returns how much of the log each region has confirmed to hold: who follows the leader, also those that do not now. Errors: those of Log and of events.Floors.
+func (r *Regions) Floors(ctx context.Context) ([]events.Floor, error) {
+	home, err := r.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return home.Floors().Floors(ctx)
+}
+
 // Overseen is how a region does, or why it does not say.
 type Overseen struct {
 	Region   string
