@@ -137,6 +137,30 @@ func TestRegionsAreVerifiedWhileTheyAreWrittenTo(t *testing.T) {
 	}
 }
 
+// TestARegionWhoseServersDieIsUnknownAndTheOthersAreCompared: also when it is the one that is asked over.
+func TestARegionWhoseServersDieIsUnknownAndTheOthersAreCompared(t *testing.T) {
+	m := newMesh(t)
+	c, err := client.Dial(t.Context(), client.Config{Regions: []region.Config{m.address("us", true), m.address("eu", true), m.address("ap", true)}, Source: "urn:test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	at := mark(t, c)
+	eventually(t, "all three are equal", func() bool {
+		return c.Verify(t.Context(), "airports", query.Options{AtLeast: at, Wait: time.Minute}).Result == reconcile.Equal
+	})
+	m.at["eu"].nats.Shutdown()
+	v := c.Verify(t.Context(), "airports", query.Options{})
+	if v.Result != reconcile.Unknown || v.Sequence != at.Points()[0].Sequence || len(v.Regions) != 3 || v.Regions[1].Region != "eu" || v.Regions[1].Unknown == nil || v.Regions[1].Unknown.Code != "unreachable" ||
+		v.Regions[0].Here == nil || v.Regions[2].Here == nil {
+		t.Errorf("the verdict is %+v", v)
+	}
+	m.at["ap"].misremembers(t, "airports", 0)
+	if v := c.Verify(t.Context(), "airports", query.Options{}); v.Result != reconcile.Different || len(v.Partitions) != 1 || len(v.Partitions[0].Regions) != 2 {
+		t.Errorf("the verdict is %+v", v)
+	}
+}
+
 func TestARegionIsAskedForMarksAsItIsToldTo(t *testing.T) {
 	s := newScript(t, "us", "eu")
 	heard := func(a asked) *nats.Msg {
