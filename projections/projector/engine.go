@@ -74,6 +74,8 @@ type engine struct {
 	head  uint64
 	asked time.Time
 
+	mark newestMark // that every partition has passed, for the observer
+
 	applied atomic.Uint64 // the smallest checkpoint
 	docs    atomic.Uint64
 	live    atomic.Bool // queries are answered from this generation
@@ -186,6 +188,7 @@ func (e *engine) load(ctx context.Context) error {
 		}
 	}
 	e.asks(info, nil)
+	e.remember(ctx)
 	e.retarget(info.Head())
 	e.report()
 	e.stood()

@@ -105,7 +105,7 @@ type examination struct {
 	total, read uint64
 	unreadable  int // documents under names that no document can have
 	marks       [][]projections.PartitionMark
-	past        []history // by partition
+	past        []priors // by partition
 	verdicts    map[string]*verdict
 }
 
@@ -131,7 +131,7 @@ func (x *examination) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.marks, x.past, x.verdicts = marks, make([]history, len(headers)), map[string]*verdict{}
+	x.marks, x.past, x.verdicts = marks, make([]priors, len(headers)), map[string]*verdict{}
 	for i := range headers {
 		x.total += headers[i].Documents
 	}
@@ -330,7 +330,7 @@ func (x *examination) fold(ctx context.Context, all []*scrubbed) error {
 func (x *examination) surveyed(s *scrubbed, survey *projector.Survey) {
 	h := &s.header
 	wrong := survey.Digest != h.Digest || uint64(len(survey.Documents)) != h.Documents || survey.Parked != h.Parked
-	x.past[s.partition] = history{known: true, good: survey.Good, wrong: wrong || survey.Bad != 0}
+	x.past[s.partition] = priors{known: true, good: survey.Good, wrong: wrong || survey.Bad != 0}
 	if wrong {
 		x.report.Recount = append(x.report.Recount, s.partition)
 	}

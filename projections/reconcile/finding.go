@@ -42,8 +42,8 @@ type Content struct {
 	Parked string `json:"parked,omitempty"`
 }
 
-// Difference is a field whose value is not what it should be.
-type Difference struct {
+// FieldDifference is a field whose value is not what it should be.
+type FieldDifference struct {
 	Field    string  `json:"field"`
 	Expected *string `json:"expected"` // nil: there should be no document
 	Found    *string `json:"found"`    // nil: there is none, or it lacks the field
@@ -62,7 +62,7 @@ type Finding struct {
 	Expected *Content `json:"expected,omitempty"`
 	Found    *Content `json:"found,omitempty"`
 	// Fields are those whose values differ.
-	Fields []Difference `json:"fields,omitempty"`
+	Fields []FieldDifference `json:"fields,omitempty"`
 	// Misplaced says that a document is in a partition that is not its own, where no query finds it.
 	Misplaced bool `json:"misplaced,omitempty"`
 	// Index names the index of KindIndex, empty for the list of keys; Entry says what about its entry: EntryMissing or EntryExtra.
@@ -87,15 +87,15 @@ func contentOf(d *projections.Document) *Content {
 	return &Content{At: d.At, Digest: d.Digest.String(), Parked: placeOf(d.Parked)}
 }
 
-// history is what the marks of a partition tell of when it went wrong.
-type history struct {
+// priors is what the marks of a partition tell of when it went wrong.
+type priors struct {
 	known bool   // the partition was folded again, and compared with what it recorded
 	good  uint64 // the newest mark at which it was right; 0: none
 	wrong bool   // what it says of all its documents together has been wrong since
 }
 
 // judged returns the finding about a document that was judged wrong.
-func judged(def *projections.Definition, c *projector.Case, past history) Finding {
+func judged(def *projections.Definition, c *projector.Case, past priors) Finding {
 	f := Finding{Key: c.Key, Expected: contentOf(c.Right), Found: contentOf(c.Found), Fields: differences(def, c), LastGood: past.good}
 	switch {
 	case c.Found == nil:
@@ -138,7 +138,7 @@ func placeOf(parked string) string {
 }
 
 // differences compares field by field.
-func differences(def *projections.Definition, c *projector.Case) (list []Difference) {
+func differences(def *projections.Definition, c *projector.Case) (list []FieldDifference) {
 	value := func(d *projections.Document, i int) *string {
 		if d == nil || i >= len(d.Values) {
 			return nil
@@ -150,7 +150,7 @@ func differences(def *projections.Definition, c *projector.Case) (list []Differe
 		if want == nil && got == nil || want != nil && got != nil && *want == *got {
 			continue
 		}
-		list = append(list, Difference{Field: def.Fields[i].Name, Expected: want, Found: got})
+		list = append(list, FieldDifference{Field: def.Fields[i].Name, Expected: want, Found: got})
 	}
 	return slices.Clip(list)
 }

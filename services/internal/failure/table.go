@@ -253,6 +253,10 @@ func ofServices(code events.Code) Class {
 		return later(unknown(http.StatusServiceUnavailable, "The service waits for its servers"))
 	case ErrCannotListen:
 		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
+	case ErrDifferent:
+		return notMet(http.StatusConflict, "The regions' read models differ")
+	case ErrNotVerified:
+		return later(unknown(http.StatusServiceUnavailable, "Not everything could be compared"))
 	case ErrReplayFailed:
 		return notMet(http.StatusInternalServerError, "The replay failed")
 	case ErrDeclined:
