@@ -21,6 +21,9 @@ const (
 // ErrRebuild says that so much of a read model is wrong that it should be built anew; nothing was changed.
 const ErrRebuild = events.Code("rebuild-needed")
 
+// Codes lists every code of this package that errors have.
+func Codes() []events.Code { return []events.Code{ErrRebuild} }
+
 // Plan is what is to be done about a report: at most one of Repairs and Rebuild.
 type Plan struct {
 	Region     string `json:"region"`

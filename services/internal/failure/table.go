@@ -8,6 +8,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/catalog"
 	"tidemark.dev/projections/declared"
+	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/services/internal/importer"
 )
 
@@ -120,6 +121,10 @@ func ofReadSide(code events.Code) Class {
 		return later(notMet(http.StatusServiceUnavailable, "The read model has not reached the position"))
 	case projections.ErrReplayRunning:
 		return notMet(http.StatusConflict, "A replay is running")
+	case projections.ErrRepairRunning:
+		return notMet(http.StatusConflict, "A repair is running")
+	case reconcile.ErrRebuild:
+		return notMet(http.StatusConflict, "The read model should be built anew")
 	case projections.ErrRevision:
 		return notMet(http.StatusConflict, "Somebody else changed it meanwhile")
 	case projections.ErrNoKey:
