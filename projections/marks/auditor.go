@@ -55,6 +55,8 @@ type Auditor struct {
 
 	lease   atomic.Pointer[projections.Lease] // nil: another process audits
 	verdict atomic.Pointer[said]
+	known   chan struct{} // closed when there is a verdict
+	knows   sync.Once
 
 	// Of Run alone:
 	audit    Audit
@@ -88,7 +90,7 @@ func NewAuditor(log events.Reader, kv projections.KV, leases projections.Leases,
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Logger = o.Logger.With("origin", log.Origin())
-	a := &Auditor{log: log, kv: kv, leases: leases, options: o}
+	a := &Auditor{log: log, kv: kv, leases: leases, options: o, known: make(chan struct{})}
 	a.verdict.Store(&said{err: notKnown(log.Origin())})
 	return a
 }
@@ -96,6 +98,9 @@ func NewAuditor(log events.Reader, kv projections.KV, leases projections.Leases,
 // Verdict returns nil when nothing is wrong with the log as far as it is known, ErrUntrustedLog with the finding when something is, and ErrUnreachable as long as it is not
 // known what was found before. It does not wait for anything.
 func (a *Auditor) Verdict() error { return a.verdict.Load().err }
+
+// Known is closed as soon as it is known what was found before, and that the log is still that one.
+func (a *Auditor) Known() <-chan struct{} { return a.known }
 
 // Run audits until ctx ends, and then returns nil. Servers that do not answer are waited for. An Auditor runs once at a time.
 func (a *Auditor) Run(ctx context.Context) error {
@@ -208,6 +213,7 @@ func (a *Auditor) say(ctx context.Context, f *Finding) {
 		next.err, next.text = f.err(a.options.Region, a.log.Origin(), a.options.Leader), string(f.Kind)+f.Text
 	}
 	a.verdict.Store(next)
+	a.knows.Do(func() { close(a.known) })
 	switch {
 	case next.text == before.text:
 	case f != nil:

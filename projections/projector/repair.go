@@ -286,6 +286,7 @@ func (e *engine) recount(ctx context.Context, r *repairing) error {
 	if !sumsLike(&next, &stored) || !sumsLike(&next, &p.next) {
 		r.recounted++
 		p.next, p.touched = next, true
+		p.passed, p.unmarked = nil, p.marks // what it recorded while it was wrong says nothing of what it is
 	}
 	return nil
 }

@@ -20,6 +20,9 @@ import (
 	"tidemark.dev/services/internal/httpapi"
 )
 
+// verdictPatience is how long the projectors are not begun while it is not known what the audit of the log has found.
+const verdictPatience = 2 * time.Second
+
 // Projectors run the projections of a region: those in the catalog, and those that are compiled in.
 type Projectors struct {
 	region *region.Region
@@ -65,7 +68,16 @@ func (p *Projectors) API() *httpapi.API { return p.api }
 // Run runs the projectors and the audit of the log that they read, and where the region leads the log writes its marks, until ctx ends.
 func (p *Projectors) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.runner.Run(running) })
+	group.Go(func() error {
+		t := time.NewTimer(verdictPatience)
+		defer t.Stop()
+		select {
+		case <-p.audit.Known():
+		case <-t.C: // the projectors wait, and say for what
+		case <-running.Done():
+		}
+		return p.runner.Run(running)
+	})
 	group.Go(func() error { return p.audit.Run(running) })
 	if p.marks != nil {
 		group.Go(func() error { return p.marks.Run(running) })
