@@ -2,10 +2,8 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"slices"
 
-	"tidemark.dev/events"
 	"tidemark.dev/projections"
 )
 
@@ -275,9 +273,4 @@ func (x *examination) strays(ctx context.Context, all []*scrubbed) error {
 		}
 	}
 	return nil
-}
-
-// gone reports whether an error says that the read model is not what it was when it was looked for: then there is nothing to say of it.
-func gone(err error) bool {
-	return errors.Is(err, projections.ErrUnknownProjection) || errors.Is(err, events.ErrConflict)
 }
