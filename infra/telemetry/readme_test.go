@@ -83,6 +83,10 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	o.Replayed(projections.Replay{ID: "1", Projection: "accounts", State: projections.ReplayDone})
 	o.Replayed(projections.Replay{ID: "2", Projection: "accounts", State: projections.ReplayBuilding, Head: 9})
 
+	seen := tel.Reconciled()
+	seen.Examined(&reconcile.Report{Projection: "accounts", Ended: time.Now(), Documents: 9, Findings: []reconcile.Finding{{Kind: reconcile.KindStale}}})
+	seen.Mended("accounts", reconcile.Outcome{Repaired: 1}, nil)
+	seen.Mended("accounts", reconcile.Outcome{}, events.Errorf(reconcile.ErrRebuild, "too much"))
 	tel.Verdicts().Compared(&reconcile.Verdict{Projection: "accounts", Result: reconcile.Different, Number: 1})
 
 	s, table := scraped(t, tel), readme(t)

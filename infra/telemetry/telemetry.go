@@ -60,6 +60,7 @@ type Telemetry struct {
 	requests    *Requests
 	queries     *Queries
 	verdicts    *Verdicts
+	reconciled  *Reconciled
 
 	mu      sync.Mutex
 	closed  bool
@@ -108,6 +109,7 @@ func (t *Telemetry) instruments(version string) error {
 	t.requests = newRequests(&m)
 	t.queries = newQueries(&m)
 	t.verdicts = newVerdicts(&m)
+	t.reconciled = newReconciled(&m, t.verdicts)
 	return errors.Join(m.errs...)
 }
 
