@@ -46,7 +46,7 @@ type Options struct {
 }
 
 // Telemetry is what one process shows. It is safe for concurrent use. Its parts are handed to whom they observe: Log or Appender, Projector,
-// Requests, Queries; ObserveCopy and ObserveFloors are told whom to ask.
+// Requests, Queries, Verdicts; ObserveCopy and ObserveFloors are told whom to ask.
 type Telemetry struct {
 	meter    metric.Meter
 	provider *sdk.MeterProvider
@@ -59,6 +59,7 @@ type Telemetry struct {
 	projection  *projection
 	requests    *Requests
 	queries     *Queries
+	verdicts    *Verdicts
 
 	mu      sync.Mutex
 	closed  bool
@@ -106,6 +107,7 @@ func (t *Telemetry) instruments(version string) error {
 	t.projection = newProjection(&m, t.region, t.tracer)
 	t.requests = newRequests(&m)
 	t.queries = newQueries(&m)
+	t.verdicts = newVerdicts(&m)
 	return errors.Join(m.errs...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,6 +15,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/projections/runner"
 	"tidemark.dev/services/internal/httpapi"
 )
@@ -24,17 +26,26 @@ type Projectors struct {
 	reader *query.Reader
 	runner *runner.Runner
 	marks  *marks.Writer // nil: another region leads the log
+	audit  *marks.Auditor
 	api    *httpapi.API
+	begun  time.Time
 }
+
+// markGrace is how long after its begin a process is not asked whether marks are passed: while everything was stopped none was written.
+const markGrace = reconcile.OverdueMarks * marks.DefaultInterval
 
 // NewProjectors returns the projectors of a region.
 func NewProjectors(
 	c Config, r *region.Region, log events.Log, reader *query.Reader, own []projections.Projection, seen *telemetry.Telemetry, logger *slog.Logger,
 ) (*Projectors, error) {
-	p := &Projectors{region: r, reader: reader}
+	p := &Projectors{region: r, reader: reader, begun: time.Now()}
 	o := runner.Options{Projector: c.Projector, Reader: r.Reader}
 	o.Projector.Holder, o.Projector.Logger, o.Projector.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
 	o.Projector.Signals = r.Signals()
+	p.audit = marks.NewAuditor(r.Log(), r.KV(), r.Leases(), marks.AuditorOptions{
+		Region: r.Name(), Leader: r.Leader(), Holder: r.Holder(), Others: r.Others, Logger: o.Projector.Logger,
+	})
+	o.Projector.Trust = p.audit.Verdict
 	var err error
 	if p.runner, err = runner.New(own, log, r.Store(), r.KV(), r.Leases(), o); err != nil {
 		return nil, err
@@ -51,10 +62,11 @@ func NewProjectors(
 // API returns the resources of a projector: its health.
 func (p *Projectors) API() *httpapi.API { return p.api }
 
-// Run runs the projectors, and where the region leads the log writes its marks, until ctx ends.
+// Run runs the projectors and the audit of the log that they read, and where the region leads the log writes its marks, until ctx ends.
 func (p *Projectors) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.runner.Run(running) })
+	group.Go(func() error { return p.audit.Run(running) })
 	if p.marks != nil {
 		group.Go(func() error { return p.marks.Run(running) })
 	}
@@ -98,7 +110,18 @@ func (p *Projectors) Missing(ctx context.Context) (out []httpapi.Missing) {
 			out = append(out, httpapi.Missing{Part: "projection " + name, Reason: "its projector has not begun"})
 		case s.Projector == projections.ProjectorRefused || s.Projector == projections.ProjectorWaiting || s.Projector == projections.ProjectorSilent:
 			out = append(out, httpapi.Missing{Part: "projection " + name, Code: s.Code, Reason: s.Message})
+		case s.Projector == projections.ProjectorFollowing && time.Since(p.begun) > markGrace:
+			out = append(out, stalled(ctx, p.reader, name)...)
 		}
 	}
 	return out
+}
+
+// stalled says that a read model has passed no mark for longer than there should be none: it may answer, and still be dead. What cannot be asked now is found by other checks.
+func stalled(ctx context.Context, reader *query.Reader, name string) []httpapi.Missing {
+	m, err := reader.Marks(ctx, name, query.MarksOptions{})
+	if err != nil || m.Unhealthy == nil || m.Unhealthy.Code != reconcile.ReasonOverdue {
+		return nil
+	}
+	return []httpapi.Missing{{Part: "projection " + name, Code: m.Unhealthy.Code, Reason: m.Unhealthy.Message}}
 }
