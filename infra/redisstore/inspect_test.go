@@ -31,7 +31,8 @@ func TestAListOfKeysOfAnotherTypeIsNamed(t *testing.T) {
 		_, _, inspect := s.Inspect(ctx, generation(1), definition(), 0, []projections.Inspected{{Key: "a"}})
 		_, _, _, sizes := s.Sizes(ctx, generation(1), definition(), 0)
 		_, strays := straysOf(ctx, s, generation(1))
-		for _, err := range []error{inspect, sizes, strays} {
+		_, _, members := s.Members(ctx, generation(1), definition(), 0, "", "", 10)
+		for _, err := range []error{inspect, sizes, strays, members} {
 			wantCode(t, err, projections.ErrWrongType)
 			wantText(t, err, "tm:{flights.1.00}:keys")
 		}

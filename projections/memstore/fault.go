@@ -29,6 +29,7 @@ const (
 	OpChanges  Op = "changes"
 	OpInspect  Op = "inspect"
 	OpSizes    Op = "sizes"
+	OpMembers  Op = "members"
 	OpStrays   Op = "strays"
 	OpDrop     Op = "drop"
 

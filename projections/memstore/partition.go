@@ -191,16 +191,6 @@ func (p *partition) setState(a address, owner uint64, state projections.Partitio
 	return nil
 }
 
-// keysAfter returns up to limit keys above after, in order.
-func (p *partition) keysAfter(after string, limit int) []string {
-	from := ""
-	if after != "" {
-		from = after + "\x00" // the first text behind it
-	}
-	list := p.keys.between(from, "")
-	return list[:min(max(limit, 0), len(list))]
-}
-
 func encode(def *projections.Definition, d *projections.Document) map[string]string {
 	fields := make(map[string]string, len(def.Fields)+3)
 	for i, f := range def.Fields {

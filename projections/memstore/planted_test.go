@@ -139,6 +139,16 @@ func bugs() map[string]string {
 		"sizes take the header afterwards":                         "Store/sizes are of one step",
 		"sizes take a spoilt index for empty":                      "Store/inspection and sizes of an index of another type say so",
 
+		"members have to be readable":                    "Store/members are what is stored, readable or not",
+		"members without a document are left out":        "Store/members are what is stored, readable or not",
+		"members are documents":                          "Store/members are what is stored, readable or not",
+		"members begin with the last of before":          "Store/pages of members meet without a gap",
+		"members are in another order":                   "Store/pages of members meet without a gap",
+		"members of an absent partition":                 "Store/members of an absent partition, and of an index that is not there or of another type",
+		"members of an index that is not there are none": "Store/members of an absent partition, and of an index that is not there or of another type",
+		"members of a spoilt index are none":             "Store/members of an absent partition, and of an index that is not there or of another type",
+		"members take the header afterwards":             "Store/members are of one step",
+
 		"strays of partitions that are absent": "Store/strays are what no list of keys has",
 		"what is missing is a stray":           "Store/strays are what no list of keys has",
 		"a stray has to be a document":         "Store/strays are what no list of keys has",
