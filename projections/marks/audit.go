@@ -54,13 +54,14 @@ func (a *Audit) add(g Good, now time.Time) {
 	if g.Sequence <= a.last().Sequence {
 		return
 	}
-	kept := a.Good[:0:0]
+	kept := make([]Good, 0, len(a.Good)+1)
 	for _, old := range a.Good {
 		if projections.KeepsMark(old.Number, g.Number) {
 			kept = append(kept, old)
 		}
 	}
-	a.Good, a.Audited = append(kept, g), now
+	kept = append(kept, g)
+	a.Good, a.Audited = kept, now
 }
 
 // Kind is what is wrong with a log.
