@@ -263,7 +263,7 @@ func (a *Auditor) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.audit.Origin, a.audit.Region, a.audit.Lineage = a.log.Origin(), a.options.Region, info.Terms.Lineage
+	a.audit.Origin, a.audit.Region, a.audit.Lineage, a.audit.terms = a.log.Origin(), a.options.Region, info.Terms.Lineage, info.Terms
 	return a.save(ctx)
 }
 
