@@ -1,6 +1,7 @@
 package marks
 
 import (
+	"slices"
 	"time"
 
 	"tidemark.dev/events"
@@ -23,6 +24,8 @@ type Audit struct {
 	Finding *Finding `json:"finding,omitempty"`
 	// Healed is what is to be done, or was done, after the last finding was gone.
 	Healed *Healing `json:"healed,omitempty"`
+
+	terms events.Terms // of the log, as of the last look
 }
 
 // Good is a mark that was found right.
@@ -31,6 +34,8 @@ type Good struct {
 	Number   uint64 `json:"number"`
 	// Upto is the last sequence that it covers.
 	Upto uint64 `json:"upto"`
+	// Term in which it was written: a later one may have begun before it, and left it behind.
+	Term uint32 `json:"term"`
 	// Print is the fingerprint of the mark's own record: another one at its sequence shows another history.
 	Print string `json:"print"`
 }
@@ -49,18 +54,28 @@ func (a *Audit) last() Good {
 // Upto returns the sequence up to which the log is audited.
 func (a *Audit) Upto() uint64 { return a.last().Upto }
 
+// leaveBehind forgets the marks that stand in the tail which a promotion left behind: they are not of this history any more, and that is no damage. What was folded from there the
+// projectors refuse by themselves.
+func (a *Audit) leaveBehind(terms events.Terms) {
+	a.Good = slices.DeleteFunc(a.Good, func(g Good) bool {
+		return int(g.Term) < len(terms.Starts) && terms.Starts[g.Term] <= g.Sequence
+	})
+}
+
 // add takes a mark that was found right. The others that are kept are those that read models keep, so that they can be far apart.
 func (a *Audit) add(g Good, now time.Time) {
 	if g.Sequence <= a.last().Sequence {
 		return
 	}
-	kept := a.Good[:0:0]
+	g.Term = a.terms.TermAt(g.Sequence)
+	kept := make([]Good, 0, len(a.Good)+1)
 	for _, old := range a.Good {
 		if projections.KeepsMark(old.Number, g.Number) {
 			kept = append(kept, old)
 		}
 	}
-	a.Good, a.Audited = append(kept, g), now
+	kept = append(kept, g)
+	a.Good, a.Audited = kept, now
 }
 
 // Kind is what is wrong with a log.

@@ -71,8 +71,21 @@ type Auditor struct {
 
 // said is a verdict, in a form that an atomic pointer can hold.
 type said struct {
-	err  error
-	text string // of the finding, without what is added to it later
+	err   error
+	text  string // of the finding, without what is added to it later
+	state State
+}
+
+// State is how far the audit is, in short.
+type State struct {
+	Origin string
+	// Known says whether it is known what was found; as long as it is not, nothing else is set.
+	Known bool
+	// Upto is the last sequence that is audited, Audited when that was, and Full when a pass over the whole log ended last. Zero: never.
+	Upto          uint64
+	Audited, Full time.Time
+	// Finding is the kind of what is wrong; empty: nothing is.
+	Finding Kind
 }
 
 // NewAuditor returns an Auditor.
@@ -91,13 +104,16 @@ func NewAuditor(log events.Reader, kv projections.KV, leases projections.Leases,
 	}
 	o.Logger = o.Logger.With("origin", log.Origin())
 	a := &Auditor{log: log, kv: kv, leases: leases, options: o, known: make(chan struct{})}
-	a.verdict.Store(&said{err: notKnown(log.Origin())})
+	a.verdict.Store(&said{err: notKnown(log.Origin()), state: State{Origin: log.Origin()}})
 	return a
 }
 
 // Verdict returns nil when nothing is wrong with the log as far as it is known, ErrUntrustedLog with the finding when something is, and ErrUnreachable as long as it is not
 // known what was found before. It does not wait for anything.
 func (a *Auditor) Verdict() error { return a.verdict.Load().err }
+
+// State returns how far the audit is, as of the last look. It does not wait for anything.
+func (a *Auditor) State() State { return a.verdict.Load().state }
 
 // Known is closed as soon as it is known what was found before, and that the log is still that one.
 func (a *Auditor) Known() <-chan struct{} { return a.known }
@@ -208,8 +224,9 @@ func (a *Auditor) turn(ctx context.Context) (more bool, err error) {
 // say makes a finding the verdict, and logs a change.
 func (a *Auditor) say(ctx context.Context, f *Finding) {
 	before := a.verdict.Load()
-	next := &said{}
+	next := &said{state: State{Origin: a.log.Origin(), Known: true, Upto: a.audit.Upto(), Audited: a.audit.Audited, Full: a.audit.Full}}
 	if f != nil {
+		next.state.Finding = f.Kind
 		next.err, next.text = f.err(a.options.Region, a.log.Origin(), a.options.Leader), string(f.Kind)+f.Text
 	}
 	a.verdict.Store(next)
@@ -263,7 +280,7 @@ func (a *Auditor) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.audit.Origin, a.audit.Region, a.audit.Lineage = a.log.Origin(), a.options.Region, info.Terms.Lineage
+	a.audit.Origin, a.audit.Region, a.audit.Lineage, a.audit.terms = a.log.Origin(), a.options.Region, info.Terms.Lineage, info.Terms
 	return a.save(ctx)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"strings"
@@ -144,7 +145,7 @@ func (s *site) clean(a *marks.Auditor) {
 func TestALogThatIsAsItWasRaisesNothing(t *testing.T) {
 	audited(t, func(s *site) {
 		s.write(3)
-		s.options.Full = 3 * time.Hour
+		s.options.Full = 50 * time.Minute
 		a, _ := s.start()
 		if err := a.Verdict(); !errors.Is(err, events.ErrUnreachable) {
 			t.Errorf("before anything is known the verdict is %v", err)
@@ -170,7 +171,7 @@ func TestALogThatIsAsItWasRaisesNothing(t *testing.T) {
 			t.Errorf("it remembers %d marks", n)
 		}
 		before := got.Full
-		pass(3 * time.Hour)
+		pass(time.Hour)
 		if !s.state().Full.After(before) {
 			t.Error("hours later the whole log was not audited again")
 		}
@@ -269,7 +270,7 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 				a, _ = s.start()
 				pass(10 * time.Second)
 				s.want(a, d.kind, d.first, d.exact)
-				pass(time.Hour)
+				pass(5 * time.Minute)
 				s.want(a, d.kind, d.first, d.exact)
 				if n := strings.Count(s.logs.String(), "level=ERROR"); n != 1 {
 					t.Errorf("it is logged %d times:\n%s", n, s.logs)
@@ -321,13 +322,52 @@ func TestALogThatWasNeverAuditedIsFoundWrong(t *testing.T) {
 	}
 }
 
+// TestATailThatAPromotionLeftBehindIsNoDamage: what was audited of it is forgotten. The same without a new term is.
+func TestATailThatAPromotionLeftBehindIsNoDamage(t *testing.T) {
+	for name, promoted := range map[string]bool{"promoted": true, "only cut off": false} {
+		for _, keep := range []uint64{16, 19, 20, 24} { // before a mark, at one, behind it
+			t.Run(fmt.Sprint(name, " at ", keep), func(t *testing.T) {
+				audited(t, func(s *site) {
+					s.write(6)
+					a, stop := s.start()
+					pass(10 * time.Second)
+					s.clean(a)
+					stop()
+					s.log.Truncate(keep)
+					if promoted {
+						s.log.Promote()
+					}
+					s.write(4)
+					a, _ = s.start()
+					pass(10 * time.Second)
+					if !promoted {
+						s.want(a, marks.Forked, keep-(keep-1)%6+1, false)
+						return
+					}
+					s.clean(a)
+					s.write(4)
+					pass(10 * time.Second)
+					s.clean(a)
+					got := s.state()
+					if top := got.Good[len(got.Good)-1]; got.Upto() != s.head()-1 || top.Term != 2 {
+						t.Errorf("%+v", got)
+					}
+					s.log.Truncate(s.head() - 3)
+					pass(10 * time.Second)
+					s.want(a, marks.Truncated, s.head()+1, true)
+				})
+			})
+		}
+	}
+}
+
 func TestALogFromBeforeChainsIsAudited(t *testing.T) {
 	audited(t, func(s *site) {
 		for range 5 {
 			publish(t, s.log)
 			appendMark(t, s.log, events.Mark{Time: time.Now()}) // as they were written then
 		}
-		s.options.Full = time.Hour
+		s.options.Full = 10 * time.Minute
 		a, _ := s.start()
 		pass(10 * time.Second)
 		s.clean(a)
@@ -345,7 +385,7 @@ func TestALogFromBeforeChainsIsAudited(t *testing.T) {
 			t.Errorf("after one that nobody can read: %+v", got)
 		}
 		s.log.Skip(3)
-		pass(2 * time.Hour)
+		pass(15 * time.Minute)
 		s.want(a, marks.Hole, 3, true)
 	})
 }
@@ -401,7 +441,7 @@ func (c *counted) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.R
 func TestOneProcessReadsAndAllKnow(t *testing.T) {
 	audited(t, func(s *site) {
 		s.write(3)
-		s.options.Full = time.Hour
+		s.options.Full = 10 * time.Minute
 		one, two := &counted{Reader: s.log}, &counted{Reader: s.log}
 		s.seen = one
 		a, stop := s.start()
@@ -423,7 +463,7 @@ func TestOneProcessReadsAndAllKnow(t *testing.T) {
 		a, _ = s.start()
 		pass(10 * time.Second)
 		s.log.Skip(9)
-		pass(2 * time.Hour)
+		pass(15 * time.Minute)
 		s.want(a, marks.Hole, 9, true)
 		s.want(b, marks.Hole, 9, true)
 	})
@@ -552,13 +592,13 @@ func TestAHealedLogIsTrustedAfterAFullPassAndItsReadModelsAreBuiltAgain(t *testi
 				s.model("two", nil)
 				s.model("of-a-stream", &projections.Source{Stream: "SHOP", Origin: "shop"})
 				s.write(3)
-				a, stop := s.start()
+				_, stop := s.start()
 				pass(10 * time.Second)
 				stop()
 				right := s.log.Copy(1_000)
 				s.ends = append(s.ends, right.Close)
 				d.damage(s)
-				a, stop = s.start()
+				a, stop := s.start()
 				pass(10 * time.Second)
 				s.want(a, d.kind, d.first, d.exact)
 				running, err := projections.RequestReplay(t.Context(), s.kv, "two", "before", time.Now())

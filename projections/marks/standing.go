@@ -20,7 +20,14 @@ const (
 // standing compares what the log is now with what was audited: its lineage, its bounds, and the records of the marks that were found right. An error says nothing about the log.
 func standing(ctx context.Context, log events.Reader, a *Audit) (*Finding, error) {
 	info, err := log.Info(ctx)
-	for look := 0; err == nil && look < looks-1 && info.Last < a.last().Sequence; look++ {
+	for look := 0; err == nil; look++ {
+		if info.Terms.Lineage == a.Lineage {
+			a.leaveBehind(info.Terms)
+			a.terms = info.Terms
+		}
+		if look == looks-1 || info.Last >= a.last().Sequence {
+			break
+		}
 		if err := pause(ctx, firstLook<<look); err != nil {
 			return nil, err
 		}

@@ -37,6 +37,9 @@ const smallBatch = 500
 
 // apply folds a batch of records and commits it. After an error everything in memory is to be forgotten: see load.
 func (e *engine) apply(ctx context.Context, records []events.Record) error {
+	if err := e.options.trusted(e.def); err != nil {
+		return err
+	}
 	if err := e.contiguous(records); err != nil {
 		return err
 	}

@@ -274,10 +274,7 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			if !open {
 				return e.ended(ctx, to, f.err)
 			}
-			err := e.options.trusted(e.def)
-			if err == nil {
-				err = e.apply(ctx, records)
-			}
+			err := e.apply(ctx, records)
 			f.release()
 			if err == nil {
 				err = e.oblige(ctx)

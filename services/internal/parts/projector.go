@@ -49,6 +49,7 @@ func NewProjectors(
 		Region: r.Name(), Leader: r.Leader(), Holder: r.Holder(), Others: r.Others, Logger: o.Projector.Logger,
 	})
 	o.Projector.Trust = p.audit.Verdict
+	seen.ObserveAudit(p.audit)
 	var err error
 	if p.runner, err = runner.New(own, log, r.Store(), r.KV(), r.Leases(), o); err != nil {
 		return nil, err
