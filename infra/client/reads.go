@@ -62,9 +62,10 @@ func (r *Regions) Lookup(ctx context.Context, projection string, keys []string, 
 func (r *Regions) List(ctx context.Context, projection string, o query.ListOptions) (query.Page, error) {
 	a, told, err := ask(ctx, r, question{
 		operation: queryservice.List, projection: projection, options: o.Options,
-		request: func(read query.Options) any {
-			o.Options = read
-			return queryservice.NewListRequest(projection, o)
+		request: func(read query.Options) any { // several goroutines ask for it: a look at another region goes beside
+			asked := o
+			asked.Options = read
+			return queryservice.NewListRequest(projection, asked)
 		},
 	}, func(a *query.Page) *query.Standing { return &a.Standing })
 	if err != nil {
@@ -78,8 +79,9 @@ func (r *Regions) Count(ctx context.Context, projection string, o query.CountOpt
 	a, told, err := ask(ctx, r, question{
 		operation: queryservice.Count, projection: projection, options: o.Options,
 		request: func(read query.Options) any {
-			o.Options = read
-			return queryservice.NewCountRequest(projection, o)
+			asked := o
+			asked.Options = read
+			return queryservice.NewCountRequest(projection, asked)
 		},
 	}, func(a *query.Count) *query.Standing { return &a.Standing })
 	if err != nil {

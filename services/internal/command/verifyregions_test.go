@@ -2,13 +2,12 @@ package command_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
@@ -38,28 +37,30 @@ func misremember(t *testing.T, dir, name, projection string, partition int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := redis.ParseURL(a.Redis)
+	ctx := context.Background()
+	r, err := region.Connect(ctx, a, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := redis.NewClient(o)
-	defer r.Close()
-	ctx := context.Background()
-	key := fmt.Sprintf("tm:{%s.1.%02d}:marks", projection, partition)
-	newest, err := r.ZRange(ctx, key, -1, -1).Result()
-	if err != nil || len(newest) != 1 {
-		t.Fatalf("the newest mark of %s is %v, %v", key, newest, err)
-	}
-	m, ok := projections.ParseMark(newest[0])
-	if !ok {
-		t.Fatalf("%q is no mark", newest[0])
-	}
-	m.Documents++
-	if err := r.ZAdd(ctx, key, redis.Z{Member: m.String()}).Err(); err != nil {
+	defer r.Close(ctx)
+	pointer, _, err := projections.ReadPointer(ctx, r.KV(), projection)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.ZRem(ctx, key, newest[0]).Err(); err != nil {
-		t.Fatal(err)
+	gen, def := pointer.Live(projection), projections.Definition{Name: projection, Fields: pointer.Fields, Indexes: pointer.Indexes}
+	headers, recorded, err := r.Store().Marks(ctx, gen)
+	if err != nil || len(recorded[partition]) == 0 {
+		t.Fatalf("the partition has recorded %v, %v", recorded, err)
+	}
+	newest := recorded[partition][len(recorded[partition])-1]
+	other := newest
+	other.Documents++
+	for _, err := range r.Store().Apply(ctx, gen, &def, []projections.Commit{{
+		Partition: partition, Expect: headers[partition].Checkpoint, Next: headers[partition], Marks: []projections.PartitionMark{other}, Unmark: []projections.PartitionMark{newest},
+	}}) {
+		if err != nil && !errors.Is(err, projections.ErrMoved) { // then it is tried again
+			t.Fatal(err)
+		}
 	}
 }
 
