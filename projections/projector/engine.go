@@ -274,15 +274,11 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			if !open {
 				return e.ended(ctx, to, f.err)
 			}
-			err := e.apply(ctx, records)
+			err := e.take(ctx, records)
 			f.release()
-			if err == nil {
-				err = e.oblige(ctx)
-			}
 			if err != nil {
 				return err
 			}
-			e.works()
 			if !waiting && e.uneven() {
 				even.Reset(e.options.EvenInterval)
 				waiting = true
@@ -293,9 +289,8 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 				return err
 			}
 		case r := <-repairs:
-			r.answer(e.repair(ctx, r))
-			if r.err != nil && !r.refused {
-				return r.err
+			if err := e.answer(ctx, r); err != nil {
+				return err
 			}
 		case <-even.C:
 			waiting = false
@@ -311,6 +306,18 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			pause, resting = nil, true
 		}
 	}
+}
+
+// take applies a batch of records.
+func (e *engine) take(ctx context.Context, records []events.Record) error {
+	err := e.apply(ctx, records)
+	if err == nil {
+		err = e.oblige(ctx)
+	}
+	if err == nil {
+		e.works()
+	}
+	return err
 }
 
 // works says that log and store do, once.

@@ -36,9 +36,14 @@ type repairing struct {
 	done                      chan struct{}
 }
 
-func (r *repairing) answer(err error) {
-	r.err = err
+// answer executes a step and tells whoever asked for it. It returns the error that ends the engine.
+func (e *engine) answer(ctx context.Context, r *repairing) error {
+	r.err = e.repair(ctx, r)
 	close(r.done)
+	if r.refused {
+		return nil
+	}
+	return r.err
 }
 
 // repair executes a step.

@@ -46,7 +46,7 @@ func TestAWatcherIsToldOfWhatWasRepaired(t *testing.T) {
 			t.Fatalf("the repair is %+v", job)
 		}
 		s.emit("Unheard", "k010", []byte("{}")) // whatever comes next, as a mark does
-		for range 100 { // heartbeats
+		for range 100 {                         // heartbeats
 			if _, err := f.take(); err != nil {
 				t.Fatal(err)
 			}

@@ -13,10 +13,12 @@ import (
 )
 
 const (
-	// DefaultCompare is how often regions are compared, DefaultPause how long after one scrub of a read model the next begins, and DefaultDeep how often one of them folds everything again.
+	// DefaultCompare is how often regions are compared.
 	DefaultCompare = 15 * time.Second
-	DefaultPause   = 10 * time.Minute
-	DefaultDeep    = 24 * time.Hour
+	// DefaultPause is how long after one scrub of a read model the next begins.
+	DefaultPause = 10 * time.Minute
+	// DefaultDeep is how often one of them folds everything again.
+	DefaultDeep = 24 * time.Hour
 	// suspectBudget is the share of a core for examining a read model that is known to differ from another region's.
 	suspectBudget = 0.5
 	// minWait is the first pause after a failure; it doubles up to maxWait.
@@ -174,7 +176,7 @@ func (r *Reconciler) scrubAll(ctx context.Context) {
 	for wait := minWait; ctx.Err() == nil; {
 		names, err := r.versions.Names(ctx)
 		if err != nil {
-			r.say(ctx, "", "which read models there are cannot be told", err)
+			r.say(ctx, "", "which there are", err)
 			rest(ctx, wait)
 			wait = min(2*wait, maxWait)
 			continue
@@ -241,7 +243,7 @@ func (r *Reconciler) tend(ctx context.Context, name string, o Options) error {
 	if ctx.Err() != nil || isGone(err) {
 		return err // it was replaced or removed meanwhile: there is nothing to say
 	}
-	r.say(ctx, name, "a read model cannot be examined", err)
+	r.say(ctx, name, "the read model", err)
 	if err != nil {
 		_ = update(ctx, r.kv, name, func(record *Record) { record.Region, record.Projection, record.Failed = r.region, name, err.Error() })
 	}
@@ -386,7 +388,7 @@ func (r *Reconciler) say(ctx context.Context, projection, what string, err error
 	switch {
 	case same:
 	case err != nil:
-		r.options.Logger.WarnContext(ctx, what, "projection", projection, "reason", said)
+		r.options.Logger.WarnContext(ctx, "read models cannot be examined", "what", what, "projection", projection, "reason", said)
 	default:
 		r.options.Logger.InfoContext(ctx, "read models can be examined again", "projection", projection)
 	}
