@@ -27,7 +27,7 @@ type Class struct {
 
 // ClassOf returns what a code means; ok is false for a code that is in no table.
 func ClassOf(code events.Code) (c Class, ok bool) {
-	for _, table := range [...]func(events.Code) Class{ofLog, ofReadSide, ofInfra, ofServices} {
+	for _, table := range [...]func(events.Code) Class{ofLog, ofReadSide, ofMending, ofInfra, ofServices} {
 		if c = table(code); c.Status != 0 {
 			return c, true
 		}

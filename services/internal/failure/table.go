@@ -107,24 +107,10 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The projection is not compiled into this program")
 	case catalog.ErrUnreadable:
 		return unknown(http.StatusInternalServerError, "The catalog of projections was written by another release")
-	case projections.ErrUntrustedLog:
-		return unknown(http.StatusServiceUnavailable, "The region's copy of the log fails its audit")
-	case projections.ErrInvalidSkip:
-		return bad(http.StatusBadRequest, "The skip is not valid")
-	case projections.ErrTooManySkips:
-		return bad(http.StatusConflict, "The projection has as many skips as there may be")
-	case projections.ErrNotParked:
-		return notMet(http.StatusConflict, "The document is not parked at that event")
 	case projections.ErrNoDocument:
 		return notMet(http.StatusNotFound, "No such document")
 	case projections.ErrNotReached:
 		return later(notMet(http.StatusServiceUnavailable, "The read model has not reached the position"))
-	case projections.ErrReplayRunning:
-		return notMet(http.StatusConflict, "A replay is running")
-	case projections.ErrRepairRunning:
-		return notMet(http.StatusConflict, "A repair is running")
-	case reconcile.ErrRebuild:
-		return notMet(http.StatusConflict, "The read model should be built anew")
 	case projections.ErrRevision:
 		return notMet(http.StatusConflict, "Somebody else changed it meanwhile")
 	case projections.ErrNoKey:
@@ -151,6 +137,27 @@ func ofReadSide(code events.Code) Class {
 
 // ofInfra names the codes of the adapters by their text, so that whoever needs this table does not link their servers. A test compares them with
 // what the adapters list.
+// ofMending is of what puts a read model right: skips, replays, repairs, and what is in their way.
+func ofMending(code events.Code) Class {
+	switch code {
+	case projections.ErrReplayRunning:
+		return notMet(http.StatusConflict, "A replay is running")
+	case projections.ErrRepairRunning:
+		return notMet(http.StatusConflict, "A repair is running")
+	case reconcile.ErrRebuild:
+		return notMet(http.StatusConflict, "The read model should be built anew")
+	case projections.ErrUntrustedLog:
+		return unknown(http.StatusServiceUnavailable, "The region's copy of the log fails its audit")
+	case projections.ErrInvalidSkip:
+		return bad(http.StatusBadRequest, "The skip is not valid")
+	case projections.ErrTooManySkips:
+		return bad(http.StatusConflict, "The projection has as many skips as there may be")
+	case projections.ErrNotParked:
+		return notMet(http.StatusConflict, "The document is not parked at that event")
+	}
+	return Class{}
+}
+
 func ofInfra(code events.Code) Class {
 	switch code {
 	case "data-directory-in-use":
