@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math/bits"
 	"slices"
 	"strings"
@@ -36,6 +37,19 @@ func (d Digest) String() string {
 	binary.BigEndian.PutUint64(b[:8], d.hi)
 	binary.BigEndian.PutUint64(b[8:], d.lo)
 	return hex.EncodeToString(b[:])
+}
+
+// MarshalText returns what String returns.
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads 32 hexadecimal digits, and nothing else.
+func (d *Digest) UnmarshalText(text []byte) error {
+	parsed, ok := ParseDigest(string(text))
+	if !ok {
+		return fmt.Errorf("a digest has 32 hexadecimal digits, and %.80q has not", text)
+	}
+	*d = parsed
+	return nil
 }
 
 // ParseDigest reads 32 hexadecimal digits.

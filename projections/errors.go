@@ -34,6 +34,8 @@ const (
 	ErrUnknownIndex = events.Code("unknown-index")
 	// ErrReplayRunning: a replay of the projection is running already.
 	ErrReplayRunning = events.Code("replay-running")
+	// ErrRepairRunning: a repair of the projection is running already.
+	ErrRepairRunning = events.Code("repair-running")
 	// ErrWrongType: a key of the read model holds a value of another type; nothing was written.
 	ErrWrongType = events.Code("wrong-type")
 	// ErrNamespaceTaken: the store's namespace belongs to another installation.
@@ -60,7 +62,7 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
-		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrWrongType,
+		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrRepairRunning, ErrWrongType,
 		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrUntrustedLog, ErrInvalidSkip, ErrTooManySkips, ErrNotParked, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

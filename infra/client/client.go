@@ -136,5 +136,10 @@ func (c *Client) Count(ctx context.Context, projection string, o query.CountOpti
 	return c.reader.Count(ctx, projection, o)
 }
 
+// Marks is Reader().Marks.
+func (c *Client) Marks(ctx context.Context, projection string, o query.MarksOptions) (query.Marks, error) {
+	return c.reader.Marks(ctx, projection, o)
+}
+
 // Overview is Reader().Overview.
 func (c *Client) Overview(ctx context.Context) (query.Overview, error) { return c.reader.Overview(ctx) }

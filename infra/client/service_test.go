@@ -40,6 +40,7 @@ type asked struct {
 	Wait                         string
 	Limit                        int
 	After                        string
+	At                           uint64
 	timeout                      time.Duration
 }
 

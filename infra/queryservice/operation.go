@@ -53,6 +53,13 @@ func operations(r *query.Reader) []operation {
 				return &n, n.Standing, err
 			}, patience(o), err
 		}),
+		of(Marks, "what a read model was at the marks that it passed, for comparing regions", func(q *MarksRequest) (work, time.Duration, error) {
+			o, err := q.options()
+			return func(ctx context.Context) (any, query.Standing, error) {
+				m, err := r.Marks(ctx, q.Projection, o)
+				return &m, m.Stands(), err
+			}, patience(o.Options), err
+		}),
 		of(Status, "how the region and its read models do", func(*StatusRequest) (work, time.Duration, error) {
 			return func(ctx context.Context) (any, query.Standing, error) {
 				o, err := r.Overview(ctx)

@@ -193,6 +193,33 @@ func NewCountRequest(projection string, o query.CountOptions) CountRequest {
 	return CountRequest{Reading: NewReading(projection, o.Options), Ranging: newRanging(o.Range)}
 }
 
+// MarksRequest asks what a read model was at the marks that it passed.
+type MarksRequest struct {
+	Reading
+	// At is the sequence of a mark at which every partition is told; nil: none.
+	At *uint64 `json:"at,omitempty"`
+}
+
+// NewMarksRequest returns the request for marks.
+func NewMarksRequest(projection string, o query.MarksOptions) MarksRequest {
+	r := MarksRequest{Reading: NewReading(projection, o.Options)}
+	if o.At != 0 {
+		r.At = &o.At
+	}
+	return r
+}
+
+// options returns what is asked for.
+func (r *MarksRequest) options() (o query.MarksOptions, err error) {
+	if o.Options, err = r.Reading.options(); err != nil || r.At == nil {
+		return o, err
+	}
+	if o.At = *r.At; o.At == 0 {
+		return o, invalid("no mark is at sequence 0").Hint("Leave at out.")
+	}
+	return o, nil
+}
+
 // StatusRequest asks how the region does. It may also be empty.
 type StatusRequest struct{}
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/query"
 )
 
@@ -55,6 +57,23 @@ func TestAnyNATSClientGetsAnAnswerWithItsPosition(t *testing.T) {
 		if err := json.Unmarshal(m.Data, &o); err != nil || o.Region != "us" || len(o.Projections) != 2 || m.Header.Get("Tidemark-Position") != "" {
 			t.Errorf("the status is %s with %v, %v", m.Data, m.Header, err)
 		}
+	}
+}
+
+func TestMarksAreAskedFor(t *testing.T) {
+	f := newFixture(t)
+	f.serve(t, queryservice.Options{})
+	nc := f.connect(t)
+	f.depart(t, "ORD")
+	at, err := marks.New(f.log, marks.Options{}).Now(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := ask(t, nc, "marks", fmt.Sprintf(`{"projection":"airports","at_least":"%s","wait":"20s","at":%d}`, at, at.Points()[0].Sequence))
+	var said query.Marks
+	if err := json.Unmarshal(m.Data, &said); err != nil || len(said.Marks) != 1 || said.Marks[0].Documents != 1 || said.At == nil || len(said.At.Partitions) != said.Partitions ||
+		!said.Position.Equal(at) || m.Header.Get("Tidemark-Position") != at.String() || m.Header.Get("Tidemark-Generation") != "1" {
+		t.Errorf("the marks are %s with %v, %v", m.Data, m.Header, err)
 	}
 }
 
@@ -107,6 +126,10 @@ func TestARequestThatIsNotUnderstoodIsRefusedWithAReason(t *testing.T) {
 		{"get", `{"projection":"airports","key":"ORD","consistency":"at-least"}`, projections.ErrInvalidQuery, "at_least"},
 		{"get", `{"projection":"airports","key":"ORD","consistency":"eventual","at_least":"us.abcd@1:1"}`, projections.ErrInvalidQuery, "one of them"},
 		{"get", `{"projection":"airports","key":"ORD","consistency":"strong","at_least":"us.abcd@1:1"}`, projections.ErrInvalidQuery, "one of them"},
+		{"marks", `{"projection":"airports","at":0}`, projections.ErrInvalidQuery, "sequence 0"},
+		{"marks", `{"projection":"airports","at":-1}`, projections.ErrInvalidQuery, "cannot be read"},
+		{"marks", `{"projection":"airports","at":1}`, events.ErrNotFound, "sequence 1"},
+		{"marks", `{"projection":"ships"}`, projections.ErrUnknownProjection, "ships"},
 		{"status", `{"projection":"airports"}`, projections.ErrInvalidQuery, "takes none"},
 	} {
 		m := ask(t, nc, c.operation, c.body)

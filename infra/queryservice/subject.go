@@ -18,6 +18,7 @@ const (
 	Lookup = "lookup"
 	List   = "list"
 	Count  = "count"
+	Marks  = "marks"
 	Status = "status"
 	Watch  = "watch"
 )

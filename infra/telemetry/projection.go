@@ -22,6 +22,7 @@ type projection struct {
 	tracer trace.Tracer
 
 	records, written, removed       metric.Int64Counter
+	marks                           metric.Int64Counter
 	took, batch, delay              metric.Float64Histogram
 	parked, refolds, resyncs, fence metric.Int64Counter
 	skips, released, ignored        metric.Int64Counter
@@ -38,7 +39,8 @@ var _ projector.Observer = (*projection)(nil)
 type projectionGauges struct {
 	state, generation, known, checkpoint, lagEvents metric.Int64ObservableGauge
 	lagSeconds                                      metric.Float64ObservableGauge
-	documents, parked, unrouted                     metric.Int64ObservableGauge
+	documents, parked, unrouted, mark               metric.Int64ObservableGauge
+	markAge                                         metric.Float64ObservableGauge
 	replayRunning, replaySequence, replayHead       metric.Int64ObservableGauge
 }
 
@@ -57,6 +59,7 @@ func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
 	p.records = m.counter("tidemark_projection_records_total", "{record}", "Records folded and committed.")
 	p.written = m.counter("tidemark_projection_documents_written_total", "{document}", "Documents written.")
 	p.removed = m.counter("tidemark_projection_documents_removed_total", "{document}", "Documents removed.")
+	p.marks = m.counter("tidemark_projection_marks_total", "{mark}", "Marks that were passed: what each partition was there is recorded.")
 	p.took = m.histogram("tidemark_projection_batch_duration_seconds", "s", "Routing, loading, folding and committing one batch.", seconds())
 	p.batch = m.histogram("tidemark_projection_batch_records", "{record}", "Records in one batch.", counts())
 	p.delay = m.histogram("tidemark_projection_delay_seconds", "s",
@@ -79,10 +82,12 @@ func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
 	g.documents = m.gauge("tidemark_projection_documents", "{document}", "Documents of the live generation.")
 	g.parked = m.gauge("tidemark_projection_parked_documents", "{document}", "Parked ones among them.")
 	g.unrouted = m.gauge("tidemark_projection_unrouted_events", "{event}", "Events whose document cannot be told, since the beginning of the log.")
+	g.mark = m.gauge("tidemark_projection_mark_number", "{mark}", "Number of the newest mark that every partition has passed. No sample when there is none.")
+	g.markAge = m.floatGauge("tidemark_projection_mark_age_seconds", "s", "How long ago that mark was stored in the log. No sample while unknown.")
 	g.replayRunning = m.gauge("tidemark_projection_replay_running", "1", "Whether a replay is running.")
 	g.replaySequence = m.gauge("tidemark_projection_replay_applied_sequence", "{sequence}", "How far the running replay is.")
 	g.replayHead = m.gauge("tidemark_projection_replay_head_sequence", "{sequence}", "How far it has to go, as far as known.")
-	m.observe(p.observe, g.state, g.generation, g.known, g.checkpoint, g.lagEvents, g.lagSeconds, g.documents, g.parked, g.unrouted,
+	m.observe(p.observe, g.state, g.generation, g.known, g.checkpoint, g.lagEvents, g.lagSeconds, g.documents, g.parked, g.unrouted, g.mark, g.markAge,
 		g.replayRunning, g.replaySequence, g.replayHead)
 	return p
 }
@@ -145,6 +150,7 @@ func (p *projection) Committed(c *projector.Committed) {
 	p.records.Add(ctx, int64(len(c.Records)), by)
 	p.written.Add(ctx, int64(c.Written), by)
 	p.removed.Add(ctx, int64(c.Removed), by)
+	p.marks.Add(ctx, int64(c.Marks), by)
 	p.took.Record(ctx, c.Ended.Sub(c.Began).Seconds(), by)
 	p.batch.Record(ctx, float64(len(c.Records)), by)
 	if c.Role == projector.Following {
@@ -239,6 +245,12 @@ func (p *projection) observeModel(o metric.Observer, name string, m *model, now 
 	o.ObserveInt64(g.documents, whole(s.Documents), by)
 	o.ObserveInt64(g.parked, whole(s.Parked), by)
 	o.ObserveInt64(g.unrouted, whole(s.Unrouted), by)
+	if s.Mark > 0 {
+		o.ObserveInt64(g.mark, whole(s.Mark), by)
+	}
+	if !s.Marked.IsZero() {
+		o.ObserveFloat64(g.markAge, max(0, now.Sub(s.Marked)).Seconds(), by)
+	}
 	if !known {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/skips"
 )
 
@@ -67,6 +68,34 @@ func TestAProjectorShowsWhatItDoesAndWhereItStands(t *testing.T) {
 		s = scraped(t, tel)
 		s.is(6, "tidemark_projection_records_total", append(of, "role", "replay")...)
 		s.is(2, "tidemark_projection_generation", of...)
+	})
+}
+
+func TestTheAgeOfTheNewestMarkIsShownAndNeverMadeUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel, w := newTelemetry(t, nil), newWorld()
+		defer w.log.Close()
+		w.project(t, w.log, tel.Projector())
+		defer func() { w.end() }()
+		of := []string{"projection", "accounts"}
+		s := settled(t, func() *scrape { <-time.After(time.Second); return scraped(t, tel) }, 1)
+		s.missing("tidemark_projection_mark_number")
+		s.missing("tidemark_projection_mark_age_seconds")
+		for range 2 {
+			if _, err := marks.New(w.log, marks.Options{}).Now(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(30 * time.Second)
+		s = scraped(t, tel)
+		s.is(2, "tidemark_projection_mark_number", of...)
+		s.is(2, "tidemark_projection_marks_total", append(of, "role", "live")...)
+		if age := s.values("tidemark_projection_mark_age_seconds", of...); len(age) != 1 || age[0] < 29 || age[0] > 31 {
+			t.Errorf("30 s after the mark its age is %v", age)
+		}
+		w.end()
+		<-time.After(15 * time.Second)
+		scraped(t, tel).missing("tidemark_projection_mark_age_seconds") // nobody says that it is still the newest
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/projector"
+	"tidemark.dev/projections/reconcile"
 )
 
 // documented is a row of the table in README.md.
@@ -74,8 +75,8 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	o.Changed(projections.Status{Projection: "accounts", State: projections.ProjectorFollowing})
 	for _, role := range []projector.Role{projector.Replaying, projector.Following} {
 		o.Committed(&projector.Committed{
-			Standing: projector.Standing{Projection: "accounts", Origin: "us", Generation: 1, Role: role, Sequence: 9, Head: 9, Asked: time.Now()},
-			Records:  []*events.Record{{Sequence: 9, Time: time.Now()}}, Written: 1, Removed: 1, Began: time.Now(), Ended: time.Now(),
+			Standing: projector.Standing{Projection: "accounts", Origin: "us", Generation: 1, Role: role, Sequence: 9, Head: 9, Asked: time.Now(), Mark: 1, Marked: time.Now()},
+			Records:  []*events.Record{{Sequence: 9, Time: time.Now()}}, Written: 1, Removed: 1, Marks: 1, Began: time.Now(), Ended: time.Now(),
 		})
 	}
 	o.Parked(projector.Parked{Projection: "accounts"})
@@ -86,6 +87,12 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	o.Fenced("accounts")
 	o.Replayed(projections.Replay{ID: "1", Projection: "accounts", State: projections.ReplayDone})
 	o.Replayed(projections.Replay{ID: "2", Projection: "accounts", State: projections.ReplayBuilding, Head: 9})
+
+	seen := tel.Reconciled()
+	seen.Examined(&reconcile.Report{Projection: "accounts", Ended: time.Now(), Documents: 9, Findings: []reconcile.Finding{{Kind: reconcile.KindStale}}})
+	seen.Mended("accounts", reconcile.Outcome{Repaired: 1}, nil)
+	seen.Mended("accounts", reconcile.Outcome{}, events.Errorf(reconcile.ErrRebuild, "too much"))
+	tel.Verdicts().Compared(&reconcile.Verdict{Projection: "accounts", Result: reconcile.Different, Number: 1})
 
 	s, table := scraped(t, tel), readme(t)
 	labels := map[string]map[string]bool{}

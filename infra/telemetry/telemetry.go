@@ -46,7 +46,7 @@ type Options struct {
 }
 
 // Telemetry is what one process shows. It is safe for concurrent use. Its parts are handed to whom they observe: Log or Appender, Projector,
-// Requests, Queries; ObserveCopy, ObserveFloors and ObserveAudit are told whom to ask.
+// Requests, Queries, Verdicts; ObserveCopy, ObserveFloors and ObserveAudit are told whom to ask.
 type Telemetry struct {
 	meter    metric.Meter
 	provider *sdk.MeterProvider
@@ -60,6 +60,8 @@ type Telemetry struct {
 	projection  *projection
 	requests    *Requests
 	queries     *Queries
+	verdicts    *Verdicts
+	reconciled  *Reconciled
 
 	mu      sync.Mutex
 	closed  bool
@@ -108,6 +110,8 @@ func (t *Telemetry) instruments(version string) error {
 	t.projection = newProjection(&m, t.region, t.tracer)
 	t.requests = newRequests(&m)
 	t.queries = newQueries(&m)
+	t.verdicts = newVerdicts(&m)
+	t.reconciled = newReconciled(&m, t.verdicts)
 	return errors.Join(m.errs...)
 }
 

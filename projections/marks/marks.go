@@ -80,41 +80,100 @@ func (w *Writer) Run(ctx context.Context) error {
 
 // Write writes a mark, unless there is one that is young enough. Errors are those of events.Appender and events.Reader.
 func (w *Writer) Write(ctx context.Context) error {
-	info, err := w.log.Info(ctx)
+	last, info, err := w.last(ctx)
 	if err != nil {
 		return err
 	}
-	last, err := w.log.LastControl(ctx, events.ControlMark)
-	if err != nil && !errors.Is(err, events.ErrNotFound) {
-		return err
-	}
-	before, _ := events.MarkOf(&last)
-	now := w.options.Now().UTC()
 	if last.Sequence > 0 {
 		due := w.options.Interval / 2 // somebody else's, a moment ago
+		before, _ := events.MarkOf(&last)
 		if idle := last.Sequence >= info.Last; idle && before.Upto+1 >= last.Sequence {
 			due = w.options.Idle - w.options.Interval/2
 		}
-		if now.Sub(last.Time) < due {
+		if w.options.Now().Sub(last.Time) < due {
 			return nil
 		}
 	}
-	next := events.Mark{Time: now, Number: before.Number + 1, After: before.Upto, Upto: min(info.Last, before.Upto+events.MaxMarkRange)}
-	chain, err := ChainOf(ctx, w.log, next.After, next.Upto)
-	if err != nil {
-		return err
-	}
-	next.Chain = chain.String()
-	data, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	mark := events.ControlWrite{Control: events.Control{Name: events.ControlMark, Data: data}, Expect: events.ExpectExactly(last.Sequence)}
-	_, err = w.log.Append(ctx, events.Batch{Controls: []events.ControlWrite{mark}})
+	_, err = w.append(ctx, &last, info)
 	if errors.Is(err, events.ErrConflict) || errors.Is(err, events.ErrUnknownOutcome) {
 		return nil // somebody else wrote it, or we did and the next attempt will see
 	}
 	return err
+}
+
+// Now writes a mark at once, however young the last one is, and returns its position. In a region that mirrors the log it goes to the one that leads. Errors are those of events.Appender and
+// events.Reader, and events.ErrConflict when others write marks all the time.
+func (w *Writer) Now(ctx context.Context) (events.Position, error) {
+	for attempt := 1; ; attempt++ {
+		last, info, err := w.last(ctx)
+		if err != nil {
+			return events.Position{}, err
+		}
+		at, err := w.append(ctx, &last, info)
+		if err == nil || attempt == attempts || !errors.Is(err, events.ErrConflict) && !errors.Is(err, events.ErrUnknownOutcome) {
+			return at, err
+		}
+		if why := w.await(ctx, last.Sequence); why != nil {
+			return events.Position{}, errors.Join(err, why)
+		}
+	}
+}
+
+const (
+	// attempts bounds how often Now tries, and look is how often it looks whether the mark of somebody else has come to this copy of the log.
+	attempts = 5
+	look     = 20 * time.Millisecond
+	// settle is how long a mark is waited for that may have been written.
+	settle = 3 * time.Second
+)
+
+// await waits until the log has a mark above a sequence, or for so long that none will come: of an append whose outcome is not known that is what resolves it.
+func (w *Writer) await(ctx context.Context, above uint64) error {
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	enough := time.NewTimer(settle)
+	defer enough.Stop()
+	for {
+		last, _, err := w.last(ctx)
+		if err != nil || last.Sequence > above {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-enough.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// last returns the last mark, and the log as it is after that: so it reaches beyond what the mark covers.
+func (w *Writer) last(ctx context.Context) (events.Record, events.Info, error) {
+	last, err := w.log.LastControl(ctx, events.ControlMark)
+	if err != nil && !errors.Is(err, events.ErrNotFound) {
+		return last, events.Info{}, err
+	}
+	info, err := w.log.Info(ctx)
+	return last, info, err
+}
+
+// append appends the mark behind the last one.
+func (w *Writer) append(ctx context.Context, last *events.Record, info events.Info) (events.Position, error) {
+	before, _ := events.MarkOf(last)
+	next := events.Mark{Time: w.options.Now().UTC(), Number: before.Number + 1, After: before.Upto, Upto: min(info.Last, before.Upto+events.MaxMarkRange)}
+	chain, err := ChainOf(ctx, w.log, next.After, next.Upto)
+	if err != nil {
+		return events.Position{}, err
+	}
+	next.Chain = chain.String()
+	data, err := json.Marshal(next)
+	if err != nil {
+		return events.Position{}, err
+	}
+	mark := events.ControlWrite{Control: events.Control{Name: events.ControlMark, Data: data}, Expect: events.ExpectExactly(last.Sequence)}
+	receipt, err := w.log.Append(ctx, events.Batch{Controls: []events.ControlWrite{mark}})
+	return receipt.Position, err
 }
 
 // ChainOf returns the chain of the records of a log above after, up to upto. Errors are those of events.Reader.

@@ -59,6 +59,9 @@ type engine struct {
 	troubled bool
 	told     bool // follows was called since reading began
 
+	// repairs that were asked for; nil: none can be.
+	repairs <-chan *repairing
+
 	// demands of readers that wait; nil: nobody can tell.
 	demands <-chan projections.Demand
 
@@ -70,6 +73,8 @@ type engine struct {
 	// What the log said about its head when it was asked last; zero while it does not answer.
 	head  uint64
 	asked time.Time
+
+	mark newestMark // that every partition has passed, for the observer
 
 	applied atomic.Uint64 // the smallest checkpoint
 	docs    atomic.Uint64
@@ -183,6 +188,7 @@ func (e *engine) load(ctx context.Context) error {
 		}
 	}
 	e.asks(info, nil)
+	e.remember(ctx)
 	e.retarget(info.Head())
 	e.report()
 	e.stood()
@@ -252,9 +258,9 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 		even.Reset(e.options.EvenInterval)
 	}
 	pause, resting := e.pause, false
-	demands := e.demands
+	demands, repairs := e.demands, e.repairs
 	if to != 0 {
-		demands = nil // queries are not answered from here
+		demands, repairs = nil, nil // queries are not answered from here
 	}
 	for {
 		if resting && e.tip.seq >= e.restAt {
@@ -285,6 +291,11 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			e.want(d)
 			if err := e.oblige(ctx); err != nil {
 				return err
+			}
+		case r := <-repairs:
+			r.answer(e.repair(ctx, r))
+			if r.err != nil && !r.refused {
+				return r.err
 			}
 		case <-even.C:
 			waiting = false

@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"slices"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -114,4 +115,39 @@ func (e *engine) recorded(ctx context.Context, headers []projections.Header) ([]
 		}
 	}
 	return marks, nil
+}
+
+// newestMark is a mark as an observer is told of it.
+type newestMark struct {
+	number uint64
+	at     time.Time // by the broker; zero when that is not known
+}
+
+// passed takes note of a mark, if it is one that is counted.
+func (n *newestMark) passed(r *events.Record) {
+	if m, _ := events.MarkOf(r); m.Number > n.number {
+		n.number, n.at = m.Number, r.Time
+	}
+}
+
+// remember finds out which mark every partition has passed before, if anybody wants to know. When it was the log knows; that it does not say is no reason not to go on.
+func (e *engine) remember(ctx context.Context) {
+	e.mark = newestMark{}
+	if e.options.Observer == nil {
+		return
+	}
+	var lowest projections.PartitionMark
+	for i := range e.parts {
+		marks := e.parts[i].marks
+		if len(marks) == 0 {
+			return
+		}
+		if newest := marks[len(marks)-1]; i == 0 || newest.Number < lowest.Number {
+			lowest = newest
+		}
+	}
+	e.mark.number = lowest.Number
+	if r, err := e.log.Record(ctx, lowest.Sequence); err == nil {
+		e.mark.at = r.Time
+	}
 }

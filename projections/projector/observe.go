@@ -50,6 +50,8 @@ type Committed struct {
 	Records []*events.Record
 	// Written and Removed count documents.
 	Written, Removed int
+	// Marks counts the marks among the records.
+	Marks int
 	// Began is when folding began and Ended when the last commit was through, by this process's clock.
 	Began, Ended time.Time
 }
@@ -67,6 +69,9 @@ type Standing struct {
 	// Head is the region's copy of the log's last sequence when that was asked last, and Asked when that was; zero while the log does not answer.
 	Head  uint64
 	Asked time.Time
+	// Mark is the number of the newest mark that every partition has passed, 0 for none, and Marked the broker's time of it; zero when it is not known.
+	Mark   uint64
+	Marked time.Time
 	// Documents, Parked and Unrouted are the sums of the partitions' headers.
 	Documents, Parked, Unrouted uint64
 	// Next is when this is told again at the latest, unless something is wrong.
@@ -107,7 +112,7 @@ func (e *engine) role() Role {
 func (e *engine) standing() Standing {
 	s := Standing{
 		Projection: e.def.Name, Origin: e.log.Origin(), Generation: e.gen.Number, Role: e.role(), Sequence: e.lowest(), Applied: e.tip.applied,
-		Head: e.head, Asked: e.asked, Next: e.options.CheckInterval,
+		Head: e.head, Asked: e.asked, Next: e.options.CheckInterval, Mark: e.mark.number, Marked: e.mark.at,
 	}
 	for i := range e.parts {
 		h := &e.parts[i].head
@@ -141,7 +146,10 @@ func (e *engine) committed(ctx context.Context, work []*events.Record) {
 	if o == nil {
 		return
 	}
-	c := Committed{Standing: e.standing(), Records: work, Began: b.began, Ended: time.Now()}
+	if n := len(b.marks); n > 0 {
+		e.mark.passed(work[b.marks[n-1]])
+	}
+	c := Committed{Standing: e.standing(), Records: work, Marks: len(b.marks), Began: b.began, Ended: time.Now()}
 	for i := range b.commits {
 		for j := range b.commits[i].Writes {
 			if b.commits[i].Writes[j].Remove {

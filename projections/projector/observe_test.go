@@ -1,6 +1,7 @@
 package projector_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/memstore"
 	"tidemark.dev/projections/projector"
 )
@@ -17,6 +19,7 @@ type witness struct {
 	mu        sync.Mutex
 	states    []projections.ProjectorState
 	records   map[projector.Role]int
+	marks     map[projector.Role]int
 	written   int
 	stood     map[projector.Role]projector.Standing
 	parked    []projector.Parked
@@ -29,7 +32,7 @@ type witness struct {
 }
 
 func newWitness() *witness {
-	return &witness{records: map[projector.Role]int{}, stood: map[projector.Role]projector.Standing{}}
+	return &witness{records: map[projector.Role]int{}, marks: map[projector.Role]int{}, stood: map[projector.Role]projector.Standing{}}
 }
 
 // tell runs f alone.
@@ -46,6 +49,7 @@ func (w *witness) Changed(s projections.Status) {
 func (w *witness) Committed(c *projector.Committed) {
 	w.tell(func() {
 		w.records[c.Role] += len(c.Records)
+		w.marks[c.Role] += c.Marks
 		w.written += c.Written
 		w.stood[c.Role] = c.Standing
 		w.backwards = w.backwards || c.Ended.Before(c.Began)
@@ -94,6 +98,41 @@ func TestAnObserverIsToldOfEveryCommitAndWhereTheReadModelStands(t *testing.T) {
 				t.Errorf("told of the states %v", seen.states)
 			}
 		})
+	})
+}
+
+func TestAnObserverIsToldOfMarks(t *testing.T) {
+	watched(t, "accounts", func(w *world, seen *witness) {
+		first := w.start()
+		w.add(3)
+		w.settle()
+		if s := seen.live(); s.Mark != 0 || !s.Marked.IsZero() {
+			t.Errorf("before the first mark it stands at %+v", s)
+		}
+		m := marks.New(w.log, marks.Options{})
+		for range 2 {
+			if _, err := m.Now(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.add(2)
+		w.settle()
+		passed := seen.live()
+		if passed.Mark != 2 || passed.Marked.IsZero() {
+			t.Errorf("it stands at %+v", passed)
+		}
+		seen.tell(func() {
+			if seen.marks[projector.Following] != 2 {
+				t.Errorf("told of %v marks", seen.marks)
+			}
+		})
+		w.kill(first)
+		w.start()
+		w.add(1)
+		w.settle()
+		if s := seen.live(); s.Mark != 2 || !s.Marked.Equal(passed.Marked) {
+			t.Errorf("after a restart it stands at %+v, and did at %+v", s, passed)
+		}
 	})
 }
 

@@ -130,6 +130,7 @@ type Projector struct {
 	status  statusWriter
 	retired chan struct{} // wakes the sweeper; holds one
 	demands chan projections.Demand
+	repairs chan *repairing
 }
 
 // New returns a projector. It returns ErrInvalidProjection, also for options out of bounds.
@@ -149,7 +150,8 @@ func New(p projections.Projection, log events.Reader, store projections.Store, k
 	o.Logger = o.Logger.With("projection", def.Name, "origin", log.Origin())
 	return &Projector{
 		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1), demands: make(chan projections.Demand, demandRoom),
-		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
+		repairs: make(chan *repairing),
+		status:  statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
 	}, nil
 }
 
@@ -223,6 +225,7 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	defer cancel()
 	behind.Go(func() { p.sweep(ctx) })
 	behind.Go(func() { p.status.beat(ctx) })
+	behind.Go(func() { p.repairer(ctx) })
 	if s := p.options.Signals; s != nil {
 		defer s.Demands(p.def.Name, p.demand)()
 	}
@@ -319,7 +322,7 @@ func (p *Projector) requests(ctx context.Context, out chan<- error) {
 func (p *Projector) engine(v Version, gen projections.Generation, token uint64) *engine {
 	e := newEngine(v.Projection, v.Log, p.store, gen, token, p.options)
 	e.wanted = func(ctx context.Context) error { return p.wanted(ctx, gen.Number) }
-	e.demands = p.demands
+	e.demands, e.repairs = p.demands, p.repairs
 	return e
 }
 

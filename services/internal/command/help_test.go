@@ -10,7 +10,7 @@ import (
 
 func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 	help := want(t, cli(t, "", "help"), 0).out
-	for _, name := range []string{"up", "demo", "publish", "import", "get", "list", "count", "watch", "history", "status", "replay", "parked", "projection", "config"} {
+	for _, name := range []string{"up", "demo", "publish", "import", "get", "list", "count", "watch", "history", "status", "verify", "replay", "parked", "projection", "config"} {
 		if !regexp.MustCompile(`(?m)^  ` + name + ` +\S`).MatchString(help) {
 			t.Errorf("help does not list %s", name)
 		}

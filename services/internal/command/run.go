@@ -56,7 +56,8 @@ Exit codes: 0 done, 1 a condition is not met (a conflict, no such document, a po
   tidemark up
   tidemark publish airport/ORD FlightDeparted --data '{"date":"2001/01/01 00:47","delay":5}'
   tidemark get airports ORD
-  tidemark status`,
+  tidemark status
+  tidemark verify`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -87,7 +88,7 @@ Exit codes: 0 done, 1 a condition is not met (a conflict, no such document, a po
 	}
 	add("region", p.demo(), p.up())
 	add("data", p.publish(), p.importFile(), p.get(), p.list(), p.count(), p.watch(), p.history())
-	add("operate", p.status(), p.replay(), p.parkedCommand(), p.configCommand(), p.projectionCommand())
+	add("operate", p.status(), p.verify(), p.replay(), p.parkedCommand(), p.configCommand(), p.projectionCommand())
 	add("", p.version())
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return root

@@ -26,6 +26,10 @@ const (
 	ErrStopping = events.Code("stopping")
 	// ErrCannotListen: the HTTP address is malformed, taken, or not of this machine.
 	ErrCannotListen = events.Code("cannot-listen")
+	// ErrDifferent: the read models of two regions differ at a mark.
+	ErrDifferent = events.Code("regions-differ")
+	// ErrNotVerified: nothing is known to differ, and not everything could be compared.
+	ErrNotVerified = events.Code("not-verified")
 	// ErrReplayFailed: a replay ended without a result; the live read model was left alone.
 	ErrReplayFailed = events.Code("replay-failed")
 	// ErrDeclined: a person was asked and said no.
@@ -42,6 +46,6 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrStarting, ErrTooSlow, ErrStopping,
-		ErrCannotListen, ErrReplayFailed, ErrDeclined, ErrInterrupted, ErrTimedOut, ErrInternal,
+		ErrCannotListen, ErrDifferent, ErrNotVerified, ErrReplayFailed, ErrDeclined, ErrInterrupted, ErrTimedOut, ErrInternal,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/catalog"
 	"tidemark.dev/projections/declared"
+	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/services/internal/importer"
 )
 
@@ -120,6 +121,10 @@ func ofReadSide(code events.Code) Class {
 		return later(notMet(http.StatusServiceUnavailable, "The read model has not reached the position"))
 	case projections.ErrReplayRunning:
 		return notMet(http.StatusConflict, "A replay is running")
+	case projections.ErrRepairRunning:
+		return notMet(http.StatusConflict, "A repair is running")
+	case reconcile.ErrRebuild:
+		return notMet(http.StatusConflict, "The read model should be built anew")
 	case projections.ErrRevision:
 		return notMet(http.StatusConflict, "Somebody else changed it meanwhile")
 	case projections.ErrNoKey:
@@ -253,6 +258,10 @@ func ofServices(code events.Code) Class {
 		return later(unknown(http.StatusServiceUnavailable, "The service waits for its servers"))
 	case ErrCannotListen:
 		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
+	case ErrDifferent:
+		return notMet(http.StatusConflict, "The regions' read models differ")
+	case ErrNotVerified:
+		return later(unknown(http.StatusServiceUnavailable, "Not everything could be compared"))
 	case ErrReplayFailed:
 		return notMet(http.StatusInternalServerError, "The replay failed")
 	case ErrDeclined:

@@ -72,6 +72,9 @@ func documented(t *testing.T, seen map[string]bool, r *http.Request, status int)
 }
 
 func resource(path string) string {
+	if strings.HasPrefix(path, "/v1/projections/") && strings.HasSuffix(path, "/marks") {
+		return "/v1/projections/{projection}/marks"
+	}
 	if strings.HasPrefix(path, "/v1/projections/") {
 		return "/v1/projections/{projection}"
 	}
@@ -258,6 +261,7 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	status(t, f.post(t, flight, departed("3", "Origin", "https://evil.example")...), http.StatusForbidden)
 	status(t, f.post(t, flight, departed("3", "Host", "evil.example:7070")...), http.StatusMisdirectedRequest)
 
+	f.everyStatusOfMarks(t)
 	f.everyStatusOfProjections(t)
 
 	known, err := operations()

@@ -15,6 +15,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/projections/runner"
 	"tidemark.dev/services/internal/httpapi"
 )
@@ -30,13 +31,17 @@ type Projectors struct {
 	marks  *marks.Writer // nil: another region leads the log
 	audit  *marks.Auditor
 	api    *httpapi.API
+	begun  time.Time
 }
+
+// markGrace is how long after its begin a process is not asked whether marks are passed: while everything was stopped none was written.
+const markGrace = reconcile.OverdueMarks * marks.DefaultInterval
 
 // NewProjectors returns the projectors of a region.
 func NewProjectors(
 	c Config, r *region.Region, log events.Log, reader *query.Reader, own []projections.Projection, seen *telemetry.Telemetry, logger *slog.Logger,
 ) (*Projectors, error) {
-	p := &Projectors{region: r, reader: reader}
+	p := &Projectors{region: r, reader: reader, begun: time.Now()}
 	o := runner.Options{Projector: c.Projector, Reader: r.Reader}
 	o.Projector.Holder, o.Projector.Logger, o.Projector.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
 	o.Projector.Signals = r.Signals()
@@ -118,7 +123,18 @@ func (p *Projectors) Missing(ctx context.Context) (out []httpapi.Missing) {
 			out = append(out, httpapi.Missing{Part: "projection " + name, Reason: "its projector has not begun"})
 		case s.Projector == projections.ProjectorRefused || s.Projector == projections.ProjectorWaiting || s.Projector == projections.ProjectorSilent:
 			out = append(out, httpapi.Missing{Part: "projection " + name, Code: s.Code, Reason: s.Message})
+		case s.Projector == projections.ProjectorFollowing && time.Since(p.begun) > markGrace:
+			out = append(out, stalled(ctx, p.reader, name)...)
 		}
 	}
 	return out
+}
+
+// stalled says that a read model has passed no mark for longer than there should be none: it may answer, and still be dead. What cannot be asked now is found by other checks.
+func stalled(ctx context.Context, reader *query.Reader, name string) []httpapi.Missing {
+	m, err := reader.Marks(ctx, name, query.MarksOptions{})
+	if err != nil || m.Unhealthy == nil || m.Unhealthy.Code != reconcile.ReasonOverdue {
+		return nil
+	}
+	return []httpapi.Missing{{Part: "projection " + name, Code: m.Unhealthy.Code, Reason: m.Unhealthy.Message}}
 }
