@@ -59,14 +59,15 @@ type Auditor struct {
 	knows   sync.Once
 
 	// Of Run alone:
-	audit    Audit
-	revision uint64
-	full     *place        // how far a pass over the whole log is; nil: none is under way
-	begun    bool          // such a pass has ended since the lease was taken
-	token    uint64        // of the lease under which full and begun are true
-	tail     time.Time     // when the records behind the last mark were read
-	inquired time.Time     // when other regions were asked
-	worked   time.Duration // in reading, of this turn
+	audit     Audit
+	revision  uint64
+	full      *place        // how far a pass over the whole log is; nil: none is under way
+	begun     bool          // such a pass has ended since the lease was taken
+	token     uint64        // of the lease under which full and begun are true
+	tail      time.Time     // when the records behind the last mark were read
+	inquired  time.Time     // when other regions were asked
+	suspected *Finding      // by the look before
+	worked    time.Duration // in reading, of this turn
 }
 
 // said is a verdict, in a form that an atomic pointer can hold.
@@ -254,8 +255,14 @@ func (a *Auditor) work(ctx context.Context, found *Finding) (more bool, err erro
 		}
 	}
 	if found != nil {
+		// A server that has just come back may not know all it has. Nothing is applied meanwhile; but a finding makes every read model be built again.
+		before := a.suspected
+		if a.suspected = found; a.audit.Finding == nil && (before == nil || !before.same(found)) {
+			return false, nil
+		}
 		return false, a.report(ctx, found)
 	}
+	a.suspected = nil
 	if a.audit.Finding != nil {
 		return a.mend(ctx)
 	}

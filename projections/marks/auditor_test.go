@@ -322,6 +322,35 @@ func TestALogThatWasNeverAuditedIsFoundWrong(t *testing.T) {
 	}
 }
 
+// TestALogThatIsShortForAMomentIsOnlyNotTrustedMeanwhile: a server that comes back may not know all it has yet.
+func TestALogThatIsShortForAMomentIsOnlyNotTrustedMeanwhile(t *testing.T) {
+	audited(t, func(s *site) {
+		s.model("one", nil)
+		s.write(3)
+		a, _ := s.start()
+		pass(10 * time.Second)
+		s.clean(a)
+		right := s.log.Copy(1_000)
+		s.ends = append(s.ends, right.Close)
+		s.log.Truncate(15)
+		for range 40 {
+			if a.Verdict() != nil {
+				break
+			}
+			pass(100 * time.Millisecond)
+		}
+		if err := a.Verdict(); !errors.Is(err, projections.ErrUntrustedLog) {
+			t.Fatal(err)
+		}
+		s.log.Restore(right)
+		pass(time.Minute)
+		s.clean(a)
+		if got := s.state(); got.Healed != nil || s.replay("one").ID != "" {
+			t.Errorf("%+v, %+v", got.Healed, s.replay("one"))
+		}
+	})
+}
+
 // TestATailThatAPromotionLeftBehindIsNoDamage: what was audited of it is forgotten. The same without a new term is.
 func TestATailThatAPromotionLeftBehindIsNoDamage(t *testing.T) {
 	for name, promoted := range map[string]bool{"promoted": true, "only cut off": false} {
