@@ -1,6 +1,6 @@
 # The services and the command line, as static binaries without a shell, a package manager or root.
 #
-#	docker build --target writer .      also: projector, query, tidemark
+#	docker build --target writer .      also: projector, query, reconciler, tidemark
 
 FROM golang:1.26.8 AS build
 WORKDIR /src
@@ -15,7 +15,7 @@ ARG GOPROXY
 RUN go mod download
 RUN go build -trimpath github.com/nats-io/nats-server/v2/server github.com/nats-io/nats.go/jetstream github.com/redis/go-redis/v9 net/http
 COPY . .
-RUN go build -trimpath -ldflags='-s -w' -o /out/ ./services/writer ./services/projector ./services/query ./services/tidemark
+RUN go build -trimpath -ldflags='-s -w' -o /out/ ./services/writer ./services/projector ./services/query ./services/reconciler ./services/tidemark
 
 FROM gcr.io/distroless/static-debian12:nonroot AS service
 USER 65532:65532
@@ -36,6 +36,11 @@ FROM service AS query
 COPY --from=build /out/query /usr/local/bin/query
 ENTRYPOINT ["/usr/local/bin/query"]
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/query", "healthcheck"]
+
+FROM service AS reconciler
+COPY --from=build /out/reconciler /usr/local/bin/reconciler
+ENTRYPOINT ["/usr/local/bin/reconciler"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/reconciler", "healthcheck"]
 
 FROM service AS tidemark
 COPY --from=build /out/tidemark /usr/local/bin/tidemark

@@ -20,7 +20,8 @@ func (c *Chain) Add(r *Record) {
 		c.sum = sha256.New()
 	}
 	h, s := r.Fingerprint(), &r.Stamp
-	b := append(c.buf[:0], h[:]...) // sequence, time, subject, and content as the stamp has it, which a reader has compared with the content
+	b := c.buf[:0]
+	b = append(b, h[:]...) // sequence, time, subject, and content as the stamp has it, which a reader has compared with the content
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Time))
 	b = binary.BigEndian.AppendUint16(b, s.Tx.Index)
 	b = binary.BigEndian.AppendUint16(b, s.Tx.Count)

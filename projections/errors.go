@@ -34,6 +34,8 @@ const (
 	ErrUnknownIndex = events.Code("unknown-index")
 	// ErrReplayRunning: a replay of the projection is running already.
 	ErrReplayRunning = events.Code("replay-running")
+	// ErrRepairRunning: a repair of the projection is running already.
+	ErrRepairRunning = events.Code("repair-running")
 	// ErrWrongType: a key of the read model holds a value of another type; nothing was written.
 	ErrWrongType = events.Code("wrong-type")
 	// ErrNamespaceTaken: the store's namespace belongs to another installation.
@@ -42,6 +44,8 @@ const (
 	ErrStoreUnreachable = events.Code("store-unreachable")
 	// ErrDocumentDamaged: a stored document does not match its digest.
 	ErrDocumentDamaged = events.Code("document-damaged")
+	// ErrUntrustedLog: the region's copy of the log fails its audit, so nothing is applied from it.
+	ErrUntrustedLog = events.Code("untrusted-log")
 	// ErrInvalidSkip: a skip record that is not obeyed, or would not be; nothing was written.
 	ErrInvalidSkip = events.Code("invalid-skip")
 	// ErrTooManySkips: the projection has as many skips as a record holds; nothing was written.
@@ -58,7 +62,7 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
-		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrWrongType,
-		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrInvalidSkip, ErrTooManySkips, ErrNotParked, ErrRevision, ErrNoKey, ErrMoved,
+		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrRepairRunning, ErrWrongType,
+		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrUntrustedLog, ErrInvalidSkip, ErrTooManySkips, ErrNotParked, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"tidemark.dev/events"
@@ -83,8 +84,9 @@ type Write struct {
 
 // Commit is one atomic step on one partition: nothing of it takes effect unless the stored owner and checkpoint are the expected ones.
 //
-// A commit that leaves the partition live is also written into its change log: the keys of its writes, removed ones too, under the sequence
-// of Next.Checkpoint. Without writes there is no entry.
+// A commit that leaves the partition live is also written into its change log: the keys of its writes, removed ones too, under its LogSequence. Without writes there is no entry.
+//
+// Next.Checkpoint may be Expect: then documents are put right, and nothing moves.
 type Commit struct {
 	Partition int
 	// Expect is the checkpoint that must be stored now; Next.Owner is the owner that must be.
@@ -158,12 +160,13 @@ type Store interface {
 
 	// Changes returns, for one partition, its header, the keys that were changed after a sequence, oldest first, and the log's floor, all from one atomic step or as if it
 	// were one. A key is there once for each commit that wrote it. Only whole commits are returned: as many as it takes to have at least limit keys, so
-	// the sequence of the last one is where to go on. Fewer than limit keys are all there are up to the header's checkpoint.
+	// the sequence of the last one is where to go on. Fewer than limit keys are all there are up to the header's checkpoint. What was put right at the checkpoint is logged behind it and
+	// comes when the partition has moved, which it does with every mark.
 	//
 	// What a reader may rely on: when after is at or above floor, every document that differs between the states at after and at the header's checkpoint is in the list
 	// or behind it. Documents that do not differ may be there too. When after is below floor the list is empty: the log does not reach back so far, because it was cut off at its
 	// older end, or the partition became live later, or the log was lost or damaged. Then the reader goes through all documents, and begins anew at the checkpoint
-	// of the header that came with them. The floor is the sequence of the oldest entry, and the checkpoint's when there is none.
+	// of the header that came with them. The floor is the sequence of the oldest entry, but not above the checkpoint's, and that when there is none.
 	//
 	// A sequence is the log's and means the same in every copy of the read model that was folded from the same history with the same definition. So a reader goes on
 	// with its sequence after the store was emptied, restored or failed over, and in the generation that a replay made; when the checkpoint is below its sequence, the
@@ -172,6 +175,26 @@ type Store interface {
 	//
 	// An entry that somebody deletes from the middle of the log by hand is not missed.
 	Changes(ctx context.Context, g Generation, partition int, after uint64, limit int) (h Header, list []Change, floor uint64, err error)
+
+	// Inspect returns, for one partition, its header and what it has under the keys that are asked, in order, all from one atomic step: so it can be compared with what the log says at
+	// the header's checkpoint. Nothing is judged here. From an absent partition comes the header alone. It returns ErrUnknownIndex, and events.ErrTooLarge for more than MaxInspected keys.
+	Inspect(ctx context.Context, g Generation, def *Definition, partition int, asked []Inspected) (Header, []Inspected, error)
+
+	// Sizes returns, for one partition, its header, how many keys its list of keys has, and how many entries each index has, by name: those of the definition, ParkedIndexName and
+	// ExpiryIndexName; all from one atomic step. From an absent partition comes the header alone.
+	Sizes(ctx context.Context, g Generation, def *Definition, partition int) (h Header, keys uint64, entries map[string]uint64, err error)
+
+	// Members returns, for one partition, its header and up to limit members of an index above after, in byte order and as they are stored, each a value and a key, see CutIndexEntry; or, with
+	// an empty index, of its list of keys. An empty after stands for the beginning. All of it comes from one atomic step. No document is looked at, and nothing has to be readable: Page
+	// and Find stop with an error where somebody put something else, and this goes on. An entry that cannot be read is removed by a Write that removes the document without a key, which there
+	// never is, and has it in Unindex. From an absent partition comes the header alone. It returns ErrUnknownIndex.
+	Members(ctx context.Context, g Generation, def *Definition, partition int, index, after string, limit int) (Header, []string, error)
+
+	// Strays yields what is under the name of a document and not in its partition's list of keys: no Page and no commit of the generation finds it. A partition that is absent has none. Each one
+	// was seen there, and seen not to be listed, in one atomic step, so a document that is being made is never one. What is there from the beginning to the end of the walk is yielded,
+	// in any order and maybe more than once; what comes or goes meanwhile, or is moved between servers, may be. The walk goes through all names of the store, also those of others, in
+	// bounded steps, and ends with the first error.
+	Strays(ctx context.Context, g Generation) iter.Seq2[Ref, error]
 
 	// Drop removes a generation in bounded steps. Dropping what is not there is no error.
 	Drop(ctx context.Context, g Generation) error

@@ -55,7 +55,7 @@ func TestEveryRegionHasItsServersAndServices(t *testing.T) {
 	f := compose(t)
 	want := []string{"passwords"}
 	for _, region := range regions() {
-		for _, part := range []string{"nats", "redis", "writer", "projector", "query", "tidemark"} {
+		for _, part := range []string{"nats", "redis", "writer", "projector", "query", "reconciler", "tidemark"} {
 			name := region + "-" + part
 			want = append(want, name)
 			s := f.Services[name]
@@ -122,7 +122,7 @@ func TestTheDockerfileBuildsEveryServiceForNobody(t *testing.T) {
 	if base := stages[2]; !strings.HasPrefix(base, "gcr.io/distroless/static-debian12:nonroot AS service\n") || !strings.Contains(base, "\nUSER 65532:65532\n") {
 		t.Errorf("the services run on %s", base)
 	}
-	for _, part := range []string{"writer", "projector", "query", "tidemark"} {
+	for _, part := range []string{"writer", "projector", "query", "reconciler", "tidemark"} {
 		i := slices.IndexFunc(stages, func(s string) bool { return strings.HasPrefix(s, "service AS "+part+"\n") })
 		if i < 0 {
 			t.Errorf("there is no stage %s", part)

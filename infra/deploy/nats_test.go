@@ -232,7 +232,34 @@ func TestTheServicesOfAMirrorMayDoWhatTheyMust(t *testing.T) {
 		must(t, err)
 		defer copied.Close()
 		eventually(t, region+" has the event", func() bool { return history(t, copied) == i+1 })
+		// The leader asks a mirror what it holds, and a mirror that is damaged is made anew, after it has read all of the leader's log.
+		for conn, domain := range map[*nats.Conn]string{us: region, nc: leader} {
+			other, err := natslog.Open(within(t), conn, natslog.Config{Origin: origin, Domain: domain, ReadOnly: true}, natslog.Options{})
+			must(t, err)
+			defer other.Close()
+			if n := walk(t, other); n < i+2 {
+				t.Errorf("%d records of region %s are read from another", n, domain)
+			}
+			if _, err := other.LastControl(within(t), events.ControlGenesis); err != nil {
+				t.Error(err)
+			}
+		}
+		must(t, mirror.Remake(within(t)))
+		eventually(t, region+" has the event again", func() bool {
+			r := mirror.Replication()
+			return r.State == events.CopyFollows && r.Lag != nil && r.Lag.Events == 0 && history(t, copied) == i+1
+		})
 	}
+}
+
+// walk counts the records of a log.
+func walk(t *testing.T, log *natslog.Log) (n int) {
+	t.Helper()
+	for _, err := range log.Walk(within(t), 1) {
+		must(t, err)
+		n++
+	}
+	return n
 }
 
 // headOf is a Leader that asks a log.
@@ -282,8 +309,12 @@ func TestTheServicesMayDoNothingElse(t *testing.T) {
 	for _, region := range regions() {
 		refused := make(chan error, 100)
 		nc := m.connect(region, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+		own := "$JS.API.STREAM.UPDATE.EVT_us"
+		if region == leader { // a mirror may be made anew
+			own = "$JS.API.STREAM.DELETE.EVT_us"
+		}
 		for _, subject := range []string{
-			"$JS.API.STREAM.DELETE.EVT_us", "$JS.API.STREAM.PURGE.EVT_us", "$JS.API.STREAM.MSG.DELETE.EVT_us", "$JS.API.STREAM.CREATE.other",
+			own, "$JS.us.API.STREAM.DELETE.EVT_us", "$JS.API.STREAM.DELETE.EVT_other", "$JS.API.STREAM.PURGE.EVT_us", "$JS.API.STREAM.MSG.DELETE.EVT_us", "$JS.API.STREAM.CREATE.other",
 			"$JS.API.STREAM.DELETE.KV_tidemark-" + region, "$JS.API.STREAM.UPDATE.KV_tidemark-" + region, "$SYS.REQ.SERVER.PING",
 		} {
 			must(t, nc.Publish(subject, nil))

@@ -30,12 +30,13 @@ func TestReadersMayAskAndNothingElse(t *testing.T) {
 	for _, region := range regions() {
 		u := user(t, f.conf(region), "reader")
 		wantSame(t, region+": a reader publishes", u.Permissions.Publish, publish)
-		wantSame(t, region+": a reader hears", u.Permissions.Subscribe, subscribe)
+		wantSame(t, region+": a reader hears", u.Permissions.Subscribe, append(slices.Clone(subscribe), findings(region)))
 		if u.Permissions.Response == nil || u.Account.Name != account || u.Password != f.read("kept/"+region+"-reader") {
 			t.Errorf("%s: the reader is %+v", region, u)
 		}
 		services := user(t, f.conf(region), userOf)
 		answers, hears := queryservice.ServerRights(region)
+		answers = append(answers, findings(region), queryservice.Subject("*", queryservice.Marks))
 		for _, subject := range answers {
 			if !slices.Contains(services.Permissions.Publish.Allow, subject) {
 				t.Errorf("%s: the services may not publish to %s", region, subject)
@@ -48,6 +49,9 @@ func TestReadersMayAskAndNothingElse(t *testing.T) {
 		}
 	}
 }
+
+// findings is where a region announces what its reconciler finds.
+func findings(name string) string { return region.FindingsSubject(name, ">") }
 
 // serve runs the query services of all regions, with the rights of the services.
 func (m mesh) serve() {

@@ -78,6 +78,13 @@ func (l *Log) Controls(ctx context.Context, name string, from uint64) iter.Seq2[
 	return l.subject(ctx, events.ControlSubject(l.cfg.Origin, name), from)
 }
 
+// Walk yields the records with sequence >= from, in order, each content checked. What is missing is left out: that is for the caller to notice. It makes no consumer, so that
+// the log of another region can be read so over the link to it; it is slower than Read. Errors end it: ErrDamaged, ErrUnreachable, ErrNoLog. It ends at what was stored when it
+// began, or later.
+func (l *Log) Walk(ctx context.Context, from uint64) iter.Seq2[events.Record, error] {
+	return l.subject(ctx, ">", from)
+}
+
 // subject yields the records of a subject. A direct get answers in one request, but on a replicated stream it may come from a replica that
 // lags; there the leader is asked for what is missing at the end.
 func (l *Log) subject(ctx context.Context, subject string, from uint64) iter.Seq2[events.Record, error] {

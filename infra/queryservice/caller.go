@@ -73,8 +73,25 @@ func (c *Caller) Ask(ctx context.Context, region, operation string, request, bod
 	return read(ctx, region, answer, body)
 }
 
+// Ask asks the service of a region over a connection that somebody else keeps. It is for whoever asks now and then: a break of the connection is noticed when ctx ends. Errors are those of Caller.Ask.
+func Ask(ctx context.Context, nc *nats.Conn, region, operation string, request, body any) (Told, error) {
+	m, err := message(ctx, nc, region, operation, request)
+	if err != nil {
+		return Told{}, err
+	}
+	answer, err := nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return Told{}, silent(ctx, region, err)
+	}
+	return read(ctx, region, answer, body)
+}
+
 // message makes a request.
 func (c *Caller) message(ctx context.Context, region, operation string, request any) (*nats.Msg, error) {
+	return message(ctx, c.link.Conn(), region, operation, request)
+}
+
+func message(ctx context.Context, nc *nats.Conn, region, operation string, request any) (*nats.Msg, error) {
 	text, err := json.Marshal(request)
 	if err != nil {
 		return nil, fmt.Errorf("asking for %s: %w", operation, err)
@@ -83,7 +100,7 @@ func (c *Caller) message(ctx context.Context, region, operation string, request 
 	if deadline, ok := ctx.Deadline(); ok {
 		m.Header.Set(HeaderTimeout, max(time.Until(deadline), time.Millisecond).String())
 	}
-	m.Header.Set(HeaderMaxAnswer, strconv.FormatInt(c.link.Conn().MaxPayload(), 10))
+	m.Header.Set(HeaderMaxAnswer, strconv.FormatInt(nc.MaxPayload(), 10))
 	return m, nil
 }
 

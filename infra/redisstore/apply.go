@@ -177,7 +177,7 @@ func (b *applyBuffer) reserve(names *generationNames, commits []projections.Comm
 
 // reserveChanges writes the entries of the change log into the arena.
 func (b *applyBuffer) reserveChanges(c *projections.Commit) {
-	begin := changeBegin(&c.Next)
+	begin := decimal(c.LogSequence())
 	keys, from := 0, len(b.arena)
 	end := func() {
 		b.sizes = append(b.sizes, len(b.arena)-from)

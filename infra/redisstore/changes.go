@@ -215,8 +215,8 @@ func (x *changesRead) step(ctx context.Context, from, to int) ([]string, error) 
 
 // add adds the changes of entries that are after the sequence, and reports whether that is enough: the limit is reached, and the last commit is whole.
 //
-// Sequences in a log never fall, and are not beyond the header's: what stands before an entry that breaks this was written by somebody else, and is
-// not believed. The log then begins behind it.
+// Sequences in a log never fall, and are not beyond the header's, or only by one: see Commit.LogSequence. What stands before an entry that breaks this was written by somebody else, and
+// is not believed. The log then begins behind it.
 func (x *changesRead) add(entries []string) (enough bool, err error) {
 	before := uint64(0)
 	if x.last != "" {
@@ -232,7 +232,7 @@ func (x *changesRead) add(entries []string) (enough bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if e.sequence < before || e.sequence > now {
+		if e.sequence < before || e.sequence > now && e.sequence-now > 1 {
 			x.list, x.broken = nil, min(e.sequence, now)
 		}
 		before, x.last = e.sequence, text

@@ -32,6 +32,7 @@ func TestWhatIsStoredCanBeReadWithRedisCLI(t *testing.T) {
 		c.Writes[1].Index = []projections.IndexEntry{{Index: 0, Value: "departed\x00\x01n9999999999999999997"}}
 		c.Next.Documents, c.Next.Parked, c.Next.Unrouted, c.Next.UnroutedLast = 2, 1, 3, "us.7f3a@1:2: no key"
 		c.Next.Target = position(9)
+		c.Marks = []projections.PartitionMark{{Sequence: 2, Number: 7, Documents: 2, Digest: parked.Digest}}
 		must(t, s.Apply(ctx, g, def, []projections.Commit{c})[0])
 		must(t, s.ClaimNamespace(ctx, "home"))
 
@@ -63,11 +64,15 @@ func TestWhatIsStoredCanBeReadWithRedisCLI(t *testing.T) {
 		if log := client.LRange(ctx, "tm:{flights.1.03}:changes", 0, -1).Val(); fmt.Sprintf("%q", log) != `["1" "2 5:LH400,3:a b,"]` {
 			t.Errorf("the change log is %q", log)
 		}
+		marks := client.ZRangeWithScores(ctx, "tm:{flights.1.03}:marks", 0, -1).Val()
+		if fmt.Sprint(marks) != "[{0 00000000000000000002 7 2 "+parked.Digest.String()+"}]" {
+			t.Errorf("the marks are %v", marks)
+		}
 		if own := client.Get(ctx, "tm:owner").Val(); own != "home" {
 			t.Errorf("the owner of the namespace is %q", own)
 		}
-		if n := client.DBSize(ctx).Val(); n != 8 {
-			t.Errorf("there are %d keys, want 8: %v", n, dump(t, client))
+		if n := client.DBSize(ctx).Val(); n != 9 {
+			t.Errorf("there are %d keys, want 9: %v", n, dump(t, client))
 		}
 	})
 }
@@ -218,7 +223,10 @@ func wantDamaged(ctx context.Context, t *testing.T, s *redisstore.Store, words s
 	_, headers := s.Headers(ctx, generation(1))
 	_, _, get := s.Get(ctx, generation(1), definition(), projections.Ref{Key: "a"})
 	_, _, page := s.Page(ctx, generation(1), definition(), 0, "", 1)
-	for _, err := range []error{headers, get, page} {
+	_, _, marks := s.Marks(ctx, generation(1))
+	_, _, inspect := s.Inspect(ctx, generation(1), definition(), 0, nil)
+	_, _, _, sizes := s.Sizes(ctx, generation(1), definition(), 0)
+	for _, err := range []error{headers, get, page, marks, inspect, sizes} {
 		wantCode(t, err, projections.ErrDocumentDamaged)
 		wantText(t, err, words)
 	}

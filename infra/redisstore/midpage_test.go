@@ -23,7 +23,15 @@ type between struct {
 
 func (b *between) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (b *between) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (b *between) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd.Name() == b.after {
+			b.once.Do(b.f)
+		}
+		return err
+	}
+}
 
 func (b *between) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {

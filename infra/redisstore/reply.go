@@ -91,3 +91,30 @@ func cutString(s string) (v, rest string, ok bool) {
 func isNull(raw []byte) bool {
 	return bytes.HasPrefix(raw, []byte("_")) || bytes.HasPrefix(raw, []byte("$-1"))
 }
+
+// parseScores reads a raw reply of n scores, each of which may be null, and says which are not.
+func parseScores(raw []byte, n int) ([]bool, error) {
+	kind, line, s, ok := cutLine(string(raw))
+	if ok && kind == '-' {
+		return nil, replyError(line)
+	}
+	if !ok || kind != '*' || line != strconv.Itoa(n) {
+		return nil, errReply
+	}
+	there := make([]bool, n)
+	for i := range there {
+		if rest, null := strings.CutPrefix(s, "$-1\r\n"); null {
+			s = rest
+			continue
+		}
+		if rest, null := strings.CutPrefix(s, "_\r\n"); null {
+			s = rest
+			continue
+		}
+		if _, s, ok = cutString(s); !ok {
+			return nil, errReply
+		}
+		there[i] = true
+	}
+	return there, nil
+}

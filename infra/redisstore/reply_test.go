@@ -34,6 +34,29 @@ func TestRepliesOfBothProtocolsAreCut(t *testing.T) {
 	}
 }
 
+func TestScoresOfBothProtocolsAreRead(t *testing.T) {
+	for raw, want := range map[string][]bool{
+		"*0\r\n": {}, "*2\r\n$1\r\n0\r\n$-1\r\n": {true, false}, "*3\r\n_\r\n,0\r\n,1.5\r\n": {false, true, true},
+	} {
+		got, err := parseScores([]byte(raw), len(want))
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q was read as %v, %v; want %v", raw, got, err, want)
+		}
+		if got, err = parseScores([]byte(raw), len(want)+1); !errors.Is(err, errReply) {
+			t.Errorf("%q, of which one more was expected, was read as %v, %v", raw, got, err)
+		}
+	}
+	var answer replyError
+	if _, err := parseScores([]byte("-WRONGTYPE Operation\r\n"), 1); !errors.As(err, &answer) {
+		t.Errorf("an error was read as %v", err)
+	}
+	for _, raw := range []string{"", "*1\r\n", ":1\r\n", "*1\r\n$-1", "*1\r\n*0\r\n", "_\r\n"} {
+		if got, err := parseScores([]byte(raw), 1); !errors.Is(err, errReply) {
+			t.Errorf("%q was read as %v, %v", raw, got, err)
+		}
+	}
+}
+
 // Whatever a server sends, reading it ends, and what was sent as it should comes back.
 func FuzzParseStrings(f *testing.F) {
 	f.Add([]byte("*2\r\n$1\r\na\r\n$0\r\n\r\n"), "a")

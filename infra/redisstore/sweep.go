@@ -169,22 +169,15 @@ type walk struct {
 }
 
 func (w *walk) node(ctx context.Context, node redis.Cmdable) error {
-	pattern := globEscape(w.tag) + "*"
-	for cursor := uint64(0); ; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		page, next, err := node.Scan(ctx, cursor, pattern, scanStep).Result()
+	for page, err := range scan(ctx, node, globEscape(w.tag)+"*") {
 		if err == nil {
 			err = w.remove(ctx, page)
 		}
 		if err != nil {
 			return err
 		}
-		if cursor = next; cursor == 0 {
-			return nil
-		}
 	}
+	return nil
 }
 
 // leftovers are what a step of the walk found of one partition.

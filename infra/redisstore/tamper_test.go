@@ -65,6 +65,12 @@ func (x tamper) SpoilKey(t testing.TB, g projections.Generation, ref projections
 	must(t, x.client.Set(context.Background(), docKey(g, ref), "no hash", 0).Err())
 }
 
+func (x tamper) Unlist(t testing.TB, g projections.Generation, ref projections.Ref) {
+	t.Helper()
+	n, err := x.client.ZRem(context.Background(), base(g, ref.Partition)+":keys", ref.Key).Result()
+	changed(t, n, err)
+}
+
 func (x tamper) LoseHeader(t testing.TB, g projections.Generation, partition int) {
 	t.Helper()
 	n, err := x.client.Del(context.Background(), base(g, partition)+":head").Result()
@@ -91,6 +97,16 @@ func (x tamper) SpoilIndex(t testing.TB, g projections.Generation, partition int
 func (x tamper) SpoilChanges(t testing.TB, g projections.Generation, partition int) {
 	t.Helper()
 	must(t, x.client.Set(context.Background(), base(g, partition)+":changes", "no list", 0).Err())
+}
+
+func (x tamper) PutMark(t testing.TB, g projections.Generation, partition int, text string) {
+	t.Helper()
+	must(t, x.client.ZAdd(context.Background(), base(g, partition)+":marks", redis.Z{Member: text}).Err())
+}
+
+func (x tamper) SpoilMarks(t testing.TB, g projections.Generation, partition int) {
+	t.Helper()
+	must(t, x.client.Set(context.Background(), base(g, partition)+":marks", "no sorted set", 0).Err())
 }
 
 func (x tamper) TrimChanges(t testing.TB, g projections.Generation, partition, stay int) {

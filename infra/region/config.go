@@ -44,6 +44,10 @@ type Config struct {
 	Origin, Leader string
 	// Role of this process.
 	Role Role
+	// Regions are other regions that hold the log, as far as they are known. Those that mirror it now, and embedded ones that are linked to this one, need not be among them.
+	Regions []string
+	// KeepDamaged leaves the region's mirror as it is when its audit finds it damaged. Default: it is deleted and made anew, once the leader is seen to hold what is missing.
+	KeepDamaged bool
 
 	// DataDir holds the embedded servers' data; used when NATS is empty, or Redis asks for a server of our own.
 	DataDir string

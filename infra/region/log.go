@@ -3,6 +3,7 @@ package region
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"tidemark.dev/events"
@@ -92,6 +93,7 @@ type mirrored struct {
 
 func (r *Region) mirror(ctx context.Context) error {
 	c := &r.config
+	var heal *healer // nil: the copy is left as it is
 	if c.Role.Tends() {
 		m, err := replica.Follow(ctx, r.nats, replica.Config{Origin: c.Origin, Region: c.Name, Leader: c.Leader, Replicas: c.Replicas}, replica.Options{Logger: c.Logger})
 		if err != nil {
@@ -99,6 +101,12 @@ func (r *Region) mirror(ctx context.Context) error {
 		}
 		r.keep(ctx, m.Run)
 		r.copy = m
+		if err := r.openKV(ctx); err != nil {
+			return err
+		}
+		if !c.KeepDamaged {
+			heal = &healer{region: r, mirror: m}
+		}
 		if err := r.tellCopy(m); err != nil {
 			return err
 		}
@@ -108,9 +116,12 @@ func (r *Region) mirror(ctx context.Context) error {
 		r.keep(ctx, asked.run)
 		r.copy = asked
 	}
-	log, err := r.awaitMirror(ctx)
+	log, err := r.awaitMirror(ctx, heal)
 	if err != nil {
 		return err
+	}
+	if heal != nil {
+		r.keep(ctx, heal.run)
 	}
 	r.onClose(log.Close)
 	appender, err := forward.NewAppender(r.nats, c.forwarding(), forward.Options{Logger: c.Logger})
@@ -122,13 +133,21 @@ func (r *Region) mirror(ctx context.Context) error {
 	return r.askFloors()
 }
 
-// awaitMirror opens the region's copy of the log. One that does not exist yet is being made: that takes the leader, and a moment.
-func (r *Region) awaitMirror(ctx context.Context) (*natslog.Log, error) {
+// awaitMirror opens the region's copy of the log. One that does not exist yet is being made: that takes the leader, and a moment. One that the servers themselves say is not
+// whole is made anew before anything is read from it.
+func (r *Region) awaitMirror(ctx context.Context, heal *healer) (*natslog.Log, error) {
 	c := &r.config
 	cfg := natslog.Config{Origin: c.Origin, Replicas: c.Replicas, Mirror: true}
 	deadline := time.Now().Add(logPatience)
 	for {
 		log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Logger: c.Logger.With("region", c.Name)})
+		if errors.Is(err, events.ErrUnsafeLog) && heal != nil { // its settings were looked at before
+			if why := heal.unopened(ctx); why != nil {
+				return nil, fmt.Errorf("%w\nIt was not made anew from its leader either: %s", err, why.Error())
+			}
+			heal = nil
+			continue
+		}
 		if err == nil || !errors.Is(err, events.ErrNoLog) || !c.Role.Tends() {
 			return log, err
 		}

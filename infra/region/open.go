@@ -212,16 +212,23 @@ func redisURL(given string, o *redis.Options) string {
 	return u.String()
 }
 
+// openKV opens the region's KV and leases.
+func (r *Region) openKV(ctx context.Context) (err error) {
+	c := &r.config
+	r.kv, r.leases, err = natskv.Open(ctx, r.nats, natskv.Config{
+		Bucket: "tidemark-" + c.Name, Create: c.Role.Tends(), Replicas: c.Replicas, Takeover: c.NATS == "", Logger: c.Logger.With("region", c.Name),
+	})
+	return err
+}
+
 // openState opens the region's KV and leases, and makes sure that the namespace in Redis is ours.
 func (r *Region) openState(ctx context.Context) error {
 	c := &r.config
-	kv, leases, err := natskv.Open(ctx, r.nats, natskv.Config{
-		Bucket: "tidemark-" + c.Name, Create: c.Role.Tends(), Replicas: c.Replicas, Takeover: c.NATS == "", Logger: c.Logger.With("region", c.Name),
-	})
-	if err != nil {
-		return err
+	if r.kv == nil { // whoever mirrors the log has opened it before
+		if err := r.openKV(ctx); err != nil {
+			return err
+		}
 	}
-	r.kv, r.leases = kv, leases
 	if c.Role != Whole && c.Role != Projector {
 		return nil
 	}

@@ -131,3 +131,15 @@ func (a api) createStream(ctx context.Context, cfg jetstream.StreamConfig) error
 	}
 	return a.named(cfg.Name, err)
 }
+
+// deleteStream removes a stream.
+func (a api) deleteStream(ctx context.Context, stream string) error {
+	var done struct {
+		Success bool `json:"success"`
+	}
+	_, err := a.call(ctx, createTimeout, "STREAM.DELETE."+stream, nil, &done)
+	if hasCode(err, codeNoStream) {
+		return nil
+	}
+	return a.named(stream, err)
+}

@@ -21,6 +21,7 @@ type Mirror struct {
 	nc     *nats.Conn
 	log    *slog.Logger
 	status *status
+	wishes chan remaking
 }
 
 var _ events.Copy = (*Mirror)(nil)
@@ -37,7 +38,7 @@ func Follow(ctx context.Context, nc *nats.Conn, cfg Config, o Options) (*Mirror,
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := &Mirror{cfg: cfg, nc: nc, log: o.Logger, status: newStatus(cfg, o.Logger)}
+	m := &Mirror{cfg: cfg, nc: nc, log: o.Logger, status: newStatus(cfg, o.Logger), wishes: make(chan remaking)}
 	info, err := ownAPI(nc, cfg.Region).streamInfo(ctx, cfg.stream())
 	if errors.Is(err, events.ErrNoLog) {
 		return m, nil
@@ -69,6 +70,10 @@ func (m *Mirror) Run(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-f.asked():
+		case wish := <-m.wishes:
+			err := f.remake(ctx)
+			m.status.set(ctx, f.look(ctx)) // nobody is told any more how the old one stood
+			wish.done <- err
 		case <-ctx.Done():
 		}
 	}

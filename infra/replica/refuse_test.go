@@ -163,7 +163,7 @@ func user(t *testing.T, s *server.Server, name string) *nats.Conn {
 // runnerRights are what README.md says that Run needs, and nothing more.
 func runnerRights() (publish, subscribe []string) {
 	return []string{
-		"$JS.API.STREAM.INFO.EVT_us", "$JS.API.STREAM.CREATE.EVT_us", "$JS.API.STREAM.MSG.GET.EVT_us",
+		"$JS.API.STREAM.INFO.EVT_us", "$JS.API.STREAM.CREATE.EVT_us", "$JS.API.STREAM.DELETE.EVT_us", "$JS.API.STREAM.MSG.GET.EVT_us",
 		"$JS.us.API.STREAM.INFO.EVT_us", "$JS.us.API.STREAM.MSG.GET.EVT_us",
 		"$JS.us.API.CONSUMER.INFO.EVT_us.mirror-eu", "$JS.us.API.CONSUMER.CREATE.EVT_us.mirror-eu",
 		"$JS.us.API.CONSUMER.RESET.EVT_us.mirror-eu", "$JS.us.API.CONSUMER.DELETE.EVT_us.mirror-eu", "$JSC.R.>",
@@ -205,6 +205,10 @@ func TestTheRightsSuffice(t *testing.T) {
 		return err == nil && len(all) == 2 && all[0].Sequence == last
 	})
 	// Deleting is a right too.
+	if err := m.Remake(within(t)); err != nil {
+		t.Error(err)
+	}
+	m.catchesUp(t, last)
 	if err := config.deleteConsumer(within(t), remoteAPI(user(t, eu, "replica"), "us")); err != nil {
 		t.Error(err)
 	}
@@ -226,6 +230,19 @@ func TestAMissingRightIsNamed(t *testing.T) {
 		})
 		m.stop()
 	}
+}
+
+func TestAMissingRightToDeleteIsNamed(t *testing.T) {
+	t.Parallel()
+	const right = "$JS.API.STREAM.DELETE.EVT_us"
+	us, eu := restrictedPair(t, right, "")
+	last := fill(t, openLeader(t, user(t, us, "app")), 10)
+	m := follow(t, user(t, eu, "replica"), config)
+	m.catchesUp(t, last)
+	if err := m.Remake(within(t)); !errors.Is(err, events.ErrUnauthorized) || !strings.Contains(err.Error(), right) {
+		t.Errorf("%v", err)
+	}
+	m.catchesUp(t, last)
 }
 
 // A right that is missing on the link is silence here.

@@ -62,6 +62,11 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	c.now.Store(&events.Replication{Origin: "us", Leader: "us", State: events.CopyFollows, Head: head, LeaderHead: head, Lag: &events.ReplicationLag{}})
 	tel.ObserveCopy(c)
 	tel.ObserveFloors("us", &floorsOf{list: []events.Floor{{Region: "us", Sequence: 9, Connected: true}}})
+	audit, log := audited(t)
+	tel.ObserveAudit(audit)
+	eventually(t, "everything is audited", func() bool { return !audit.State().Full.IsZero() })
+	log.Recreate()
+	eventually(t, "it is found", func() bool { return audit.State().Finding != "" })
 	tel.Requests().Begin(ctx, "GET")("/v1/status", 200, "")
 	tel.Requests().Waited(ctx, time.Second, "")
 	tel.Queries().Asked(ctx, "get")("")
@@ -83,6 +88,10 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	o.Replayed(projections.Replay{ID: "1", Projection: "accounts", State: projections.ReplayDone})
 	o.Replayed(projections.Replay{ID: "2", Projection: "accounts", State: projections.ReplayBuilding, Head: 9})
 
+	seen := tel.Reconciled()
+	seen.Examined(&reconcile.Report{Projection: "accounts", Ended: time.Now(), Documents: 9, Findings: []reconcile.Finding{{Kind: reconcile.KindStale}}})
+	seen.Mended("accounts", reconcile.Outcome{Repaired: 1}, nil)
+	seen.Mended("accounts", reconcile.Outcome{}, events.Errorf(reconcile.ErrRebuild, "too much"))
 	tel.Verdicts().Compared(&reconcile.Verdict{Projection: "accounts", Result: reconcile.Different, Number: 1})
 
 	s, table := scraped(t, tel), readme(t)

@@ -46,7 +46,7 @@ type Options struct {
 }
 
 // Telemetry is what one process shows. It is safe for concurrent use. Its parts are handed to whom they observe: Log or Appender, Projector,
-// Requests, Queries, Verdicts; ObserveCopy and ObserveFloors are told whom to ask.
+// Requests, Queries, Verdicts, Reconciled; ObserveCopy, ObserveFloors and ObserveAudit are told whom to ask.
 type Telemetry struct {
 	meter    metric.Meter
 	provider *sdk.MeterProvider
@@ -56,10 +56,12 @@ type Telemetry struct {
 
 	appends     appends
 	replication replication
+	audits      audits
 	projection  *projection
 	requests    *Requests
 	queries     *Queries
 	verdicts    *Verdicts
+	reconciled  *Reconciled
 
 	mu      sync.Mutex
 	closed  bool
@@ -104,10 +106,12 @@ func (t *Telemetry) instruments(version string) error {
 	m.observe(func(_ context.Context, o metric.Observer) error { o.ObserveInt64(info, 1, build); return nil }, info)
 	t.appends = newAppends(&m)
 	t.replication.make(&m)
+	t.audits.make(&m)
 	t.projection = newProjection(&m, t.region, t.tracer)
 	t.requests = newRequests(&m)
 	t.queries = newQueries(&m)
 	t.verdicts = newVerdicts(&m)
+	t.reconciled = newReconciled(&m, t.verdicts)
 	return errors.Join(m.errs...)
 }
 

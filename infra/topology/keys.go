@@ -46,6 +46,8 @@ func regionKeys() []key {
 			help: "How many servers of the cluster keep each stream and bucket: 1, 3 or 5."},
 		{path: "nats.fsync", kind: kindFlag, fallback: "false", example: "true",
 			help: "The NATS servers sync to the disk before they acknowledge (sync_interval: always), so appends are grouped."},
+		{path: "nats.keep_damaged", kind: kindFlag, fallback: "false", example: "true",
+			help: "A mirror that its audit finds damaged is left as it is, instead of being deleted and copied anew from a leader that is not."},
 		{path: "redis.addresses", kind: kindTexts, required: true, example: "[redis://redis-us:6379]",
 			help: "redis://host:port/database, rediss:// (TLS) or unix:///path, without credentials. Several only of a Redis Cluster."},
 		{path: "redis.cluster", kind: kindFlag, fallback: "true if there are several addresses", example: "false",

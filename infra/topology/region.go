@@ -71,7 +71,7 @@ func (r *reader) region(label string, p *place) {
 		NATS: NATS{
 			URLs: plain(p.values["nats.urls"].texts), Domain: p.name, Replicas: DefaultReplicas,
 			User: p.values["nats.user"].text, Password: p.values["nats.password"].secret, Creds: p.values["nats.creds"].secret,
-			TLS: r.tls(label, "nats.tls", p), Fsync: p.values["nats.fsync"].flag,
+			TLS: r.tls(label, "nats.tls", p), Fsync: p.values["nats.fsync"].flag, KeepDamaged: p.values["nats.keep_damaged"].flag,
 		},
 		Redis: Redis{
 			Addresses: plain(p.values["redis.addresses"].texts), Prefix: DefaultPrefix,

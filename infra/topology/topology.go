@@ -56,6 +56,8 @@ type NATS struct {
 	Replicas int `json:"replicas"`
 	// Fsync says that the servers sync to the disk before they acknowledge, so that concurrent appends had better share a batch.
 	Fsync bool `json:"fsync"`
+	// KeepDamaged leaves a mirror as it is that its audit finds damaged, instead of deleting and copying it anew from a leader that is not.
+	KeepDamaged bool `json:"keep_damaged,omitempty"`
 }
 
 // Redis says where a region's Redis is, and how it is used.

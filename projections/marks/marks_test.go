@@ -14,8 +14,8 @@ import (
 
 func publish(t *testing.T, log events.Log) {
 	t.Helper()
-	e := events.Event{ID: events.NewID(), Source: "urn:test", Type: "Happened", Entity: events.Entity{Type: "thing", ID: "a"}}
-	if _, err := log.Append(t.Context(), events.One(e, events.ExpectAny())); err != nil {
+	e := events.Event{ID: events.NewID(), Source: "urn:test", Type: "Happened", Entity: events.Entity{Type: "thing", ID: "a"}, Data: []byte(`{"n":1}`)}
+	if _, err := log.Append(context.Background(), events.One(e, events.ExpectAny())); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -161,6 +161,7 @@ func (b *buggyStore) Changes(
 	ctx context.Context, g generationOf, partition int, after uint64, limit int,
 ) (projections.Header, []projections.Change, uint64, error) {
 	h, list, floor, err := b.Store.Changes(ctx, g, partition, after, limit)
+	list, floor = b.bendChanges(g, partition, &h, after, limit, list, floor)
 	switch b.bug {
 	case "changes end inside of a commit":
 		list = list[:max(0, min(limit, len(list)))]

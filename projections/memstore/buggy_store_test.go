@@ -15,7 +15,8 @@ import (
 // buggyStore is a good store with one planted bug.
 type buggyStore struct {
 	*memstore.Store
-	bug string
+	bug  string
+	left [][]string // marks, by partition, that a drop left
 }
 
 type (
@@ -64,8 +65,13 @@ func (b *buggyStore) Create(ctx context.Context, g generationOf, h projections.H
 	if b.bug == "left-over changes stay" {
 		left = b.ChangeLog(g, h.Partition)
 	}
+	marks := b.MarkTexts(g, h.Partition)
 	err := b.Store.Create(ctx, g, h)
 	switch {
+	case b.bug == "left-over marks stay" && err == nil:
+		b.putMarks(g, h.Partition, marks)
+	case b.bug == "a drop leaves marks" && err == nil && b.left != nil:
+		b.putMarks(g, h.Partition, b.left[h.Partition])
 	case b.bug == "left-over changes stay" && err == nil && len(left) > 0:
 		b.EditChanges(g, h.Partition, func([]memstore.ChangeEntry) []memstore.ChangeEntry { return left })
 	case b.bug == "left-over entries stay" && err == nil:
@@ -101,6 +107,8 @@ func (b *buggyStore) Apply(ctx context.Context, g generationOf, def *definitionO
 		was[i] = b.stored(g, commits[i].Partition)
 		b.bend(ctx, g, def, &commits[i])
 		b.bendIndexes(&commits[i])
+		b.bendMarks(ctx, g, def, &commits[i])
+		b.bendStill(g, &commits[i])
 	}
 	if b.bug == "commits fail together" {
 		if bad := b.preview(ctx, g, def, commits); bad != nil {
@@ -111,6 +119,7 @@ func (b *buggyStore) Apply(ctx context.Context, g generationOf, def *definitionO
 	for i, err := range errs {
 		if err == nil && (len(commits) == 1 || i == 0) {
 			b.bendLog(g, &commits[i], was[i])
+			b.bendRepair(g, &commits[i], was[i])
 		}
 		switch {
 		case b.bug == "a refused commit is logged" && err != nil && was[i].State == projections.Live:
@@ -284,6 +293,12 @@ func (b *buggyStore) Page(
 }
 
 func (b *buggyStore) Drop(ctx context.Context, g generationOf) error {
+	b.left = nil
+	for i := range g.Partitions {
+		if b.bug == "a drop leaves marks" {
+			b.left = append(b.left, b.MarkTexts(g, i))
+		}
+	}
 	err := b.Store.Drop(ctx, g)
 	switch b.bug {
 	case "a drop leaves what is not listed":

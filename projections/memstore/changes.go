@@ -21,9 +21,9 @@ func (l *changeLog) begin(sequence uint64) {
 	l.entries = []ChangeEntry{{Sequence: sequence}}
 }
 
-// add logs a commit. A log that is not behind the new checkpoint was not written by its partition, and begins anew.
+// add logs a commit. A log that is ahead of it was not written by its partition, and begins anew.
 func (l *changeLog) add(sequence uint64, writes []projections.Write) {
-	if n := len(l.entries); n > 0 && l.entries[n-1].Sequence >= sequence && len(writes) > 0 {
+	if n := len(l.entries); n > 0 && l.entries[n-1].Sequence > sequence && len(writes) > 0 {
 		l.entries = nil
 	}
 	for chunk := range slices.Chunk(writes, projections.ChangeKeys) {
@@ -38,11 +38,11 @@ func (l *changeLog) add(sequence uint64, writes []projections.Write) {
 	}
 }
 
-// after returns the changes after a sequence: whole commits, until at least limit keys are together.
-func (l *changeLog) after(sequence uint64, limit int) []projections.Change {
+// after returns the changes after a sequence and up to another: whole commits, until at least limit keys are together.
+func (l *changeLog) after(sequence, now uint64, limit int) []projections.Change {
 	var out []projections.Change
 	for _, e := range l.entries {
-		if e.Sequence <= sequence {
+		if e.Sequence <= sequence || e.Sequence > now {
 			continue
 		}
 		if n := len(out); n >= limit && (n == 0 || out[n-1].Sequence != e.Sequence) {
@@ -55,10 +55,10 @@ func (l *changeLog) after(sequence uint64, limit int) []projections.Change {
 	return out
 }
 
-// floor returns the sequence of the oldest entry, or that of the partition.
-func (l *changeLog) floor(h *projections.Header) uint64 {
+// floor returns the sequence of the oldest entry, or that of the partition, which is now.
+func (l *changeLog) floor(now uint64) uint64 {
 	if len(l.entries) > 0 {
-		return l.entries[0].Sequence
+		return min(l.entries[0].Sequence, now)
 	}
-	return projections.SequenceOf(h.Checkpoint)
+	return now
 }

@@ -27,6 +27,10 @@ const (
 	OpFind     Op = "find"
 	OpCount    Op = "count"
 	OpChanges  Op = "changes"
+	OpInspect  Op = "inspect"
+	OpSizes    Op = "sizes"
+	OpMembers  Op = "members"
+	OpStrays   Op = "strays"
 	OpDrop     Op = "drop"
 
 	OpKVGet    Op = "kv-get"

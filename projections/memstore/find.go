@@ -114,9 +114,10 @@ func (s *Store) Changes(
 	if err := p.checkChanges(a); err != nil {
 		return h, nil, 0, err
 	}
-	floor := p.changes.floor(&h)
+	now := projections.SequenceOf(h.Checkpoint)
+	floor := p.changes.floor(now)
 	if after < floor {
 		return h, nil, floor, nil
 	}
-	return h, p.changes.after(after, limit), floor, nil
+	return h, p.changes.after(after, now, limit), floor, nil
 }

@@ -45,6 +45,13 @@ func (x tamper) SpoilKey(_ testing.TB, g projections.Generation, ref projections
 	x.s.SpoilKey(g, ref, true)
 }
 
+func (x tamper) Unlist(t testing.TB, g projections.Generation, ref projections.Ref) {
+	t.Helper()
+	if !x.s.Unlist(g, ref) {
+		t.Fatalf("the key %q is not listed", ref.Key)
+	}
+}
+
 func (x tamper) LoseHeader(_ testing.TB, g projections.Generation, partition int) {
 	x.s.LoseHeader(g, partition)
 }
@@ -66,6 +73,14 @@ func (x tamper) SpoilIndex(_ testing.TB, g projections.Generation, partition int
 
 func (x tamper) SpoilChanges(_ testing.TB, g projections.Generation, partition int) {
 	x.s.SpoilChanges(g, partition)
+}
+
+func (x tamper) PutMark(_ testing.TB, g projections.Generation, partition int, text string) {
+	x.s.PutMark(g, partition, text)
+}
+
+func (x tamper) SpoilMarks(_ testing.TB, g projections.Generation, partition int) {
+	x.s.SpoilMarks(g, partition)
 }
 
 func (x tamper) TrimChanges(t testing.TB, g projections.Generation, partition, stay int) {

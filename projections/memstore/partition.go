@@ -99,7 +99,7 @@ func (p *partition) check(a address, def *projections.Definition, c *projections
 			return err
 		}
 		for _, e := range slices.Concat(w.Unindex, w.Index) {
-			name, err := indexName(def, e.Index)
+			name, err := def.IndexName(e.Index)
 			if err == nil {
 				err = p.checkIndex(a, name)
 			}
@@ -115,18 +115,6 @@ func (p *partition) check(a address, def *projections.Definition, c *projections
 		return p.checkChanges(a)
 	}
 	return nil
-}
-
-func indexName(def *projections.Definition, index int) (string, error) {
-	switch {
-	case index == projections.ParkedIndex:
-		return projections.ParkedIndexName, nil
-	case index == projections.ExpiryIndex:
-		return projections.ExpiryIndexName, nil
-	case index >= 0 && index < len(def.Indexes):
-		return def.Indexes[index].Name, nil
-	}
-	return "", events.Errorf(projections.ErrUnknownIndex, "%s has no index %d; nothing was written", def.Name, index)
 }
 
 func (p *partition) checkType(a address, key string) error {
@@ -155,11 +143,11 @@ func (p *partition) commit(def *projections.Definition, c *projections.Commit) {
 	for i := range c.Writes {
 		w := &c.Writes[i]
 		for _, e := range w.Unindex {
-			name, _ := indexName(def, e.Index)
+			name, _ := def.IndexName(e.Index)
 			p.index(name).remove(e.Value + w.Key)
 		}
 		for _, e := range w.Index {
-			name, _ := indexName(def, e.Index)
+			name, _ := def.IndexName(e.Index)
 			p.index(name).add(e.Value + w.Key)
 		}
 		if w.Remove {
@@ -178,12 +166,12 @@ func (p *partition) commit(def *projections.Definition, c *projections.Commit) {
 	for i := range c.Marks {
 		p.marks.add(c.Marks[i].String())
 	}
-	switch sequence := projections.SequenceOf(c.Next.Checkpoint); {
+	switch {
 	case c.Next.State != projections.Live:
 	case p.header.State != projections.Live:
-		p.changes.begin(sequence)
+		p.changes.begin(projections.SequenceOf(c.Next.Checkpoint))
 	default:
-		p.changes.add(sequence, c.Writes)
+		p.changes.add(c.LogSequence(), c.Writes)
 	}
 	p.header = c.Next
 }
@@ -201,16 +189,6 @@ func (p *partition) setState(a address, owner uint64, state projections.Partitio
 	}
 	p.header.State = state
 	return nil
-}
-
-// keysAfter returns up to limit keys above after, in order.
-func (p *partition) keysAfter(after string, limit int) []string {
-	from := ""
-	if after != "" {
-		from = after + "\x00" // the first text behind it
-	}
-	list := p.keys.between(from, "")
-	return list[:min(max(limit, 0), len(list))]
 }
 
 func encode(def *projections.Definition, d *projections.Document) map[string]string {

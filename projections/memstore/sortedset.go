@@ -46,3 +46,13 @@ func (s *sortedSet) between(from, to string) []string {
 	}
 	return s.order[first:max(first, last)]
 }
+
+// above returns up to limit members above one, in order; above an empty one all.
+func (s *sortedSet) above(after string, limit int) []string {
+	from := ""
+	if after != "" {
+		from = after + "\x00" // the first text behind it
+	}
+	list := s.between(from, "")
+	return list[:min(max(limit, 0), len(list))]
+}

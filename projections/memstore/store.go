@@ -269,7 +269,7 @@ func (s *Store) Page(
 		return h, nil, lost
 	}
 	var out []projections.Document
-	for _, key := range p.keysAfter(after, limit) {
+	for _, key := range p.keys.above(after, limit) {
 		if err := p.checkType(a, key); err != nil {
 			return h, nil, err
 		}

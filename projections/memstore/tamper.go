@@ -73,6 +73,16 @@ func (s *Store) SpoilKey(g projections.Generation, ref projections.Ref, spoilt b
 	}
 }
 
+// Unlist removes a key from the list of keys and leaves its document. It reports whether it was there.
+func (s *Store) Unlist(g projections.Generation, ref projections.Ref) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := s.partition(g, ref.Partition).keys
+	there := keys.members[ref.Key]
+	keys.remove(ref.Key)
+	return there
+}
+
 // EditHeader changes a partition's header. It reports whether there was one.
 func (s *Store) EditHeader(g projections.Generation, partition int, edit func(*projections.Header)) bool {
 	s.mu.Lock()
@@ -123,6 +133,34 @@ func (s *Store) SpoilIndex(g projections.Generation, partition int, index string
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.partition(g, partition).index(index).foreign = true
+}
+
+// PutMark puts a text among the recorded marks of a partition.
+func (s *Store) PutMark(g projections.Generation, partition int, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).marks.add(text)
+}
+
+// DropMark removes a text from the recorded marks of a partition.
+func (s *Store) DropMark(g projections.Generation, partition int, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).marks.remove(text)
+}
+
+// MarkTexts returns the recorded marks of a partition as they are stored.
+func (s *Store) MarkTexts(g projections.Generation, partition int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.partition(g, partition).marks.between("", ""))
+}
+
+// SpoilMarks makes the recorded marks of a partition something else.
+func (s *Store) SpoilMarks(g projections.Generation, partition int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partition(g, partition).marks.foreign = true
 }
 
 // SpoilChanges makes a change log hold something else.

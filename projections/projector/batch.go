@@ -27,6 +27,7 @@ type batch struct {
 	commits []projections.Commit
 	order   []int
 	marks   []int    // where marks are among the records
+	again   bool     // partitions that were touched are written also where they stand
 	parked  []*entry // documents whose fold stopped in this batch
 	began   time.Time
 }
@@ -36,6 +37,9 @@ const smallBatch = 500
 
 // apply folds a batch of records and commits it. After an error everything in memory is to be forgotten: see load.
 func (e *engine) apply(ctx context.Context, records []events.Record) error {
+	if err := e.options.trusted(e.def); err != nil {
+		return err
+	}
 	if err := e.contiguous(records); err != nil {
 		return err
 	}
@@ -147,7 +151,7 @@ func (e *engine) begin() {
 	b := &e.batch
 	b.ops.Reset()
 	b.targets, b.missing, b.refs, b.dirty, b.values = b.targets[:0], b.missing[:0], b.refs[:0], b.dirty[:0], b.values[:0]
-	b.entries = b.entries[:0]
+	b.entries, b.again = b.entries[:0], false
 	b.parked, b.marks, b.fresh = b.parked[:0], b.marks[:0], b.fresh[:0]
 	e.begins()
 	for i := range e.parts {
@@ -415,7 +419,7 @@ func (e *engine) commit(ctx context.Context) error {
 	for i := range e.parts {
 		p := &e.parts[i]
 		complete := e.complete(p)
-		if !p.touched || p.seq >= e.tip.seq && !complete {
+		if !p.touched || p.seq >= e.tip.seq && !complete && !b.again {
 			continue
 		}
 		p.next.Owner = e.owner

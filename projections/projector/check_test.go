@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"tidemark.dev/events"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/memstore"
 )
@@ -56,6 +57,9 @@ func checkGeneration(t testing.TB, store *memstore.Store, gen projections.Genera
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if err := checkIndexes(copied, gen, i, seq, o); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := checkMarks(copied, gen, hasher, i, seq, o); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if err := checkChanges(copied, gen, h, seq, o, edited); err != nil {
@@ -126,6 +130,30 @@ func checkDocuments(
 	}
 	if known != len(index) {
 		return fmt.Errorf("the index has %q, expected %d keys", index, known)
+	}
+	return nil
+}
+
+// checkMarks compares what a partition recorded at the marks with what it was there. The last one up to its checkpoint must be among them.
+func checkMarks(store *memstore.Store, gen projections.Generation, hasher *projections.Hasher, partition int, seq uint64, o *oracle) error {
+	_, marks, err := store.Marks(context.Background(), gen)
+	if err != nil {
+		return err
+	}
+	list := marks[partition]
+	last := uint64(0)
+	for i := range o.records {
+		if m, ok := events.MarkOf(&o.records[i]); ok && m.Number > 0 && o.records[i].Sequence <= seq {
+			last = o.records[i].Sequence
+		}
+	}
+	if last > 0 && (len(list) == 0 || list[len(list)-1].Sequence != last) || len(list) > projections.MaxMarks {
+		return fmt.Errorf("it recorded the marks %v, the last one was at %d", list, last)
+	}
+	for _, m := range list {
+		if want := o.partition(hasher, partition, gen.Partitions, m.Sequence); m.Digest != want.Digest || m.Documents != want.Documents {
+			return fmt.Errorf("at the mark at %d it recorded %d documents with the digest %s, expected %d and %s", m.Sequence, m.Documents, m.Digest, want.Documents, want.Digest)
+		}
 	}
 	return nil
 }

@@ -59,6 +59,9 @@ type engine struct {
 	troubled bool
 	told     bool // follows was called since reading began
 
+	// repairs that were asked for; nil: none can be.
+	repairs <-chan *repairing
+
 	// demands of readers that wait; nil: nobody can tell.
 	demands <-chan projections.Demand
 
@@ -165,6 +168,9 @@ func (e *engine) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := e.options.trusted(e.def); err != nil {
+		return err
+	}
 	if err := e.create(ctx, info, headers); err != nil {
 		return err
 	}
@@ -252,9 +258,9 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 		even.Reset(e.options.EvenInterval)
 	}
 	pause, resting := e.pause, false
-	demands := e.demands
+	demands, repairs := e.demands, e.repairs
 	if to != 0 {
-		demands = nil // queries are not answered from here
+		demands, repairs = nil, nil // queries are not answered from here
 	}
 	for {
 		if resting && e.tip.seq >= e.restAt {
@@ -285,6 +291,11 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			e.want(d)
 			if err := e.oblige(ctx); err != nil {
 				return err
+			}
+		case r := <-repairs:
+			r.answer(e.repair(ctx, r))
+			if r.err != nil && !r.refused {
+				return r.err
 			}
 		case <-even.C:
 			waiting = false
@@ -329,6 +340,9 @@ func (e *engine) ended(ctx context.Context, to uint64, err error) error {
 // check compares the stored headers with the remembered ones, and the place in the log with the log's history, so that a store that was
 // emptied or went back in time, and a log that was replaced, are noticed without an event.
 func (e *engine) check(ctx context.Context) error {
+	if err := e.options.trusted(e.def); err != nil {
+		return err
+	}
 	// A log that does not answer this is no reason to forget everything: whoever reads it will say so.
 	info, err := e.log.Info(ctx)
 	e.asks(info, err)

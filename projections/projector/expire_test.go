@@ -196,7 +196,7 @@ func levelSessions(t *testing.T, w *world) error {
 	if len(due) > 0 {
 		return fmt.Errorf("the index has %v, which are not there", slices.Sorted(maps.Keys(due)))
 	}
-	return nil
+	return w.byTheLog()
 }
 
 // sessionsRun makes a log at random and disturbs whoever follows it.
@@ -215,7 +215,8 @@ func (s *sessionsRun) mark(t *testing.T) {
 	case 1:
 		at = at.Add(-time.Minute)
 	}
-	data, err := json.Marshal(events.Mark{Time: at})
+	s.w.marks++
+	data, err := json.Marshal(events.Mark{Time: at, Number: s.w.marks})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,9 @@ type Options struct {
 	// Earlier are versions of the projection before this one. While one of them is live, it is followed until this version is built beside it; one
 	// that is not at hand answers from where it stands.
 	Earlier []Version
+	// Trust is asked before each batch is applied, and says why nothing is to be applied from the installation's log now, or nil. Its error is shown as a refusal, and it is asked
+	// again. It must not wait, and may be called by several goroutines. Default: the log is trusted.
+	Trust func() error
 	// Control is told of each control record that is read, before its batch is committed, by several goroutines; it must not wait. Default: nobody is.
 	Control func(*events.Record)
 }
@@ -127,6 +130,7 @@ type Projector struct {
 	status  statusWriter
 	retired chan struct{} // wakes the sweeper; holds one
 	demands chan projections.Demand
+	repairs chan *repairing
 }
 
 // New returns a projector. It returns ErrInvalidProjection, also for options out of bounds.
@@ -146,7 +150,8 @@ func New(p projections.Projection, log events.Reader, store projections.Store, k
 	o.Logger = o.Logger.With("projection", def.Name, "origin", log.Origin())
 	return &Projector{
 		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1), demands: make(chan projections.Demand, demandRoom),
-		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
+		repairs: make(chan *repairing),
+		status:  statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
 	}, nil
 }
 
@@ -220,6 +225,7 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	defer cancel()
 	behind.Go(func() { p.sweep(ctx) })
 	behind.Go(func() { p.status.beat(ctx) })
+	behind.Go(func() { p.repairer(ctx) })
 	if s := p.options.Signals; s != nil {
 		defer s.Demands(p.def.Name, p.demand)()
 	}
@@ -316,14 +322,14 @@ func (p *Projector) requests(ctx context.Context, out chan<- error) {
 func (p *Projector) engine(v Version, gen projections.Generation, token uint64) *engine {
 	e := newEngine(v.Projection, v.Log, p.store, gen, token, p.options)
 	e.wanted = func(ctx context.Context) error { return p.wanted(ctx, gen.Number) }
-	e.demands = p.demands
+	e.demands, e.repairs = p.demands, p.repairs
 	return e
 }
 
 // refuses reports whether an error stays until a person decides: going on would fold what must not be folded.
 func refuses(err error) bool {
 	for _, code := range [...]events.Code{
-		events.ErrForeignHistory, events.ErrHole, events.ErrEvicted, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition,
+		events.ErrForeignHistory, events.ErrHole, events.ErrEvicted, events.ErrDamaged, events.ErrUnsafeLog, events.ErrLostPosition, projections.ErrUntrustedLog,
 		projections.ErrDocumentDamaged, projections.ErrDefinitionChanged, projections.ErrVersionLowered, projections.ErrNamespaceTaken, projections.ErrWrongType,
 	} {
 		if errors.Is(err, code) {
@@ -331,6 +337,14 @@ func refuses(err error) bool {
 		}
 	}
 	return false
+}
+
+// trusted returns why nothing is to be applied from what a projection is folded from, or nil. Streams that are not ours are nobody's to judge.
+func (o *Options) trusted(def *projections.Definition) error {
+	if o.Trust == nil || def.Source != nil {
+		return nil
+	}
+	return o.Trust()
 }
 
 func sleep(ctx context.Context, d time.Duration) {

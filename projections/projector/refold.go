@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -32,6 +33,16 @@ func (e *engine) refold(ctx context.Context, damaged []*entry) error {
 // replace takes over a document that was folded again. The partition's digest counts what was written at the checkpoint, which is what
 // has just been folded; nothing of what is stored can be trusted, its digest included. The indexes have it where it was put then.
 func (e *engine) replace(d *entry) error {
+	if err := e.replaced(d); err != nil {
+		return err
+	}
+	d.dirty = true
+	e.batch.dirty = append(e.batch.dirty, d)
+	return nil
+}
+
+// replaced makes a document that was folded again what the engine remembers, and what is stored worth nothing.
+func (e *engine) replaced(d *entry) error {
 	d.counted, d.parkedOld = d.exists, d.exists && d.parked != ""
 	d.indexed = indexed{}
 	if d.counted {
@@ -42,8 +53,7 @@ func (e *engine) replace(d *entry) error {
 			return err
 		}
 	}
-	d.stored, d.repaired, d.dirty = true, true, true
-	e.batch.dirty = append(e.batch.dirty, d)
+	d.stored, d.repaired = true, true
 	return nil
 }
 
@@ -81,6 +91,12 @@ type refolding struct {
 	skips    *skips.List
 	ops      projections.Ops
 	targets  []*entry // of each operation; nil: nothing to do
+
+	// Hooks of a judge; nil: there are none.
+	admit   func(key string) *suspect             // takes in a document that is met for the first time; nil: it is not wanted
+	passed  func(r *events.Record)                // a record was applied, to whatever documents it is about
+	changed func(s *suspect, r *events.Record)    // a document is another one since a record
+	skipped func(s *suspect, at, recorded uint64) // an event was passed over that is parked at until a record
 
 	first uint64 // of the transaction looked at last
 	whole bool   // whether that was whole
@@ -122,6 +138,9 @@ func (f *refolding) everything(ctx context.Context) error {
 		return nil // a To of 0 would be the head
 	}
 	from := f.upto
+	if f.admit != nil {
+		from = 1
+	}
 	for _, s := range f.order {
 		begin, err := f.begin(ctx, s.after)
 		if err != nil {
@@ -216,12 +235,11 @@ func (f *refolding) ofWhole(ctx context.Context, r *events.Record) (bool, error)
 
 // step applies a record to the documents that are folded again.
 func (f *refolding) step(r *events.Record) {
-	if at, ok := events.MarkTime(r); ok {
-		for _, s := range f.suspects {
-			if r.Sequence > s.after && r.Sequence <= s.upto {
-				f.e.expire(s.entry, at, r.Sequence)
-			}
-		}
+	if at, ok := events.MarkTime(r); ok && f.e.expiry.field >= 0 {
+		f.expire(r, at)
+	}
+	if f.passed != nil {
+		defer f.passed(r)
 	}
 	if r.Kind != events.KindEvent && r.Kind != events.KindMessage {
 		return
@@ -232,7 +250,7 @@ func (f *refolding) step(r *events.Record) {
 	f.targets = f.targets[:0]
 	for i := range list {
 		var target *entry
-		if s := f.suspects[list[i].Key]; s != nil && r.Sequence > s.after && r.Sequence <= s.upto && s.parked == "" {
+		if s := f.find(list[i].Key); s != nil && r.Sequence > s.after && r.Sequence <= s.upto && s.parked == "" {
 			target = s.entry
 		}
 		f.targets = append(f.targets, target)
@@ -244,16 +262,50 @@ func (f *refolding) step(r *events.Record) {
 	}
 }
 
+// expire removes the documents that expire at a mark.
+func (f *refolding) expire(r *events.Record, at time.Time) {
+	x := &f.e.expiry
+	if f.e.store == nil { // it is known when each of them expires, for they were folded from the start
+		text, ok := projections.FormatExpiry(at)
+		if !ok || x.soon == "" || x.soon > text {
+			return
+		}
+		x.soon = ""
+	}
+	for _, s := range f.suspects {
+		if r.Sequence > s.after && r.Sequence <= s.upto && f.e.expire(s.entry, at, r.Sequence) && f.changed != nil {
+			f.changed(s, r)
+		}
+		f.e.sooner(s.entry)
+	}
+}
+
+// find returns the document with a key, if it is folded again.
+func (f *refolding) find(key string) *suspect {
+	s := f.suspects[key]
+	if s == nil && f.admit != nil && key != "" {
+		if s = f.admit(key); s != nil {
+			f.add(s)
+		}
+	}
+	return s
+}
+
 // fold applies an event to a document. One that cannot be applied is passed over when that is recorded, and parks the document otherwise.
 func (f *refolding) fold(s *suspect, r *events.Record, ops []projections.Op, targets []*entry) {
 	err := f.e.try(s.entry, r, ops, targets)
 	if err != nil {
 		if at, ok := f.skips.Find(s.key, r.Sequence, s.upto); ok {
-			s.since = max(s.since, at)
+			if s.since = max(s.since, at); f.skipped != nil {
+				f.skipped(s, r.Sequence, at)
+			}
 			return
 		}
 		f.e.park(s.entry, r, err)
 	}
 	s.last = r.Sequence
 	f.e.sooner(s.entry)
+	if f.changed != nil {
+		f.changed(s, r)
+	}
 }

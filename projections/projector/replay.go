@@ -28,12 +28,15 @@ func (p *Projector) replay(ctx context.Context, token uint64, live *follower) er
 	if err != nil || !asked.Running() {
 		return err
 	}
+	if err := p.options.trusted(p.def); err != nil {
+		return err // it is not for this replay to fail: the next turn goes on with it
+	}
 	r := &replayRun{p: p, job: asked, revision: revision, token: token, live: live}
 	err = r.run(ctx)
 	switch {
 	case err == nil || ctx.Err() != nil || lostOwnership(err) || errors.Is(err, errLiveEnded):
 		return err
-	case unreachable(err), errors.Is(err, events.ErrClosed):
+	case unreachable(err), errors.Is(err, events.ErrClosed), errors.Is(err, projections.ErrUntrustedLog):
 		return err // the next turn goes on with it
 	}
 	if err := r.fail(ctx, err); err != nil {

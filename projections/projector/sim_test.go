@@ -69,7 +69,7 @@ func (c counts) add(d counts) {
 func (c counts) requireAll(t *testing.T) {
 	t.Helper()
 	for _, what := range []string{
-		"appends", "transactions", "fragments", "malformed", "promotions", "flushes", "restores", "lost headers", "edits", "expiries", "kills", "kills mid-call",
+		"appends", "transactions", "marks", "fragments", "malformed", "promotions", "flushes", "restores", "lost headers", "edits", "expiries", "kills", "kills mid-call",
 		"held calls", "second projectors", "store faults", "kv faults", "log faults", "holes", "replays", "replays refused", "upgrades",
 		"documents answered", "absences answered", "pages answered", "waits answered", "waits refused", "final replays equal", "zombies", "panics",
 		"changes followed", "copies compared", "watchers sent back", "watchers that wait for a store", "changes followed into another generation",
@@ -196,6 +196,10 @@ func (s *simulation) act() {
 
 // write appends something.
 func (s *simulation) write() {
+	if s.random.IntN(6) == 0 {
+		s.mark()
+		s.counts["marks"]++
+	}
 	switch n := s.random.IntN(20); {
 	case n < 10:
 		for range 1 + s.random.IntN(4) {

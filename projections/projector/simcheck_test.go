@@ -276,6 +276,9 @@ func (s *simulation) finish() error {
 	}
 	o := s.oracle(s.version)
 	s.counts["skips ignored"], s.counts["documents released"], s.counts["documents parked again"] = o.ignored, o.released, o.again
+	if err := s.byTheLog(); err != nil {
+		return fmt.Errorf("judged by the log: %w", err)
+	}
 	return s.finalQueries()
 }
 

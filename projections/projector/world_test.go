@@ -52,6 +52,7 @@ type world struct {
 	onWake  func(memstore.Call) // observes the store from when a sleeper wakes up
 	oracles map[int]*oracle     // by version
 	stored  int                 // events stored so far, which makes their ids
+	marks   uint64              // marks stored so far
 }
 
 // running is a projector that runs.
@@ -184,6 +185,23 @@ func (w *world) add(n int) {
 	for i := range n {
 		w.append(w.event(added, fmt.Sprintf("%s/a%d", accountType, i%5), fmt.Sprintf(`{"n":%d,"tag":"t%d"}`, i+1, i%3)))
 	}
+}
+
+// mark appends a mark.
+func (w *world) mark() {
+	w.marks++
+	w.rawMark(events.Mark{Time: time.Now().UTC(), Number: w.marks})
+}
+
+func (w *world) rawMark(mark events.Mark) {
+	w.t.Helper()
+	data, err := json.Marshal(mark)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := events.Control{Name: events.ControlMark, Data: data}
+	m := events.EncodeControl("us", c, events.Stamp{Time: events.TimestampAt(time.Now()), Hash: c.ContentHash()})
+	w.log.StoreRaw(m.Subject, m.Header, m.Data)
 }
 
 // fragment stores the first keep records of a transaction of count events, as a promotion after a cut would leave them.

@@ -203,6 +203,8 @@ func testChangesRefused(t *testing.T, open func(t *testing.T) Subject) {
 	c.Next.Owner++
 	b.wantCode(b.Store.Apply(b.ctx, b.g, b.def, []projections.Commit{c})[0], projections.ErrFenced)
 	b.wantChanges(0, 1)
+	b.must(b.apply(0, 1, 5, writes(document("b", 1, 5))...)) // nor does it show when the partition has moved on
+	b.wantChanges(0, 1, changed(5, "b")...)
 
 	b.Tamper.LoseHeader(t, b.g, 0)
 	b.build(0, 1)

@@ -56,7 +56,11 @@ func hammer(b *bench, read func() error) {
 				b.decorate(&ws[i])
 			}
 		}
-		if err := b.apply(0, seq-1, seq, ws...); err != nil {
+		var marks, unmark []projections.PartitionMark
+		if b.marked != nil {
+			marks, unmark = b.marked(seq)
+		}
+		if err := b.pass(0, seq-1, seq, marks, unmark, ws...); err != nil {
 			b.t.Errorf("commit %d: %v", seq, err)
 			break
 		}

@@ -31,6 +31,8 @@ type Tamper interface {
 	PutDocument(t testing.TB, g projections.Generation, ref projections.Ref, fields map[string]string)
 	// SpoilKey makes a document's key hold something else.
 	SpoilKey(t testing.TB, g projections.Generation, ref projections.Ref)
+	// Unlist removes a key from the list of keys and leaves its document.
+	Unlist(t testing.TB, g projections.Generation, ref projections.Ref)
 	// LoseHeader removes a partition's header and list of keys and leaves everything else.
 	LoseHeader(t testing.TB, g projections.Generation, partition int)
 	// PutEntry puts an entry, value and key, into an index.
@@ -41,6 +43,10 @@ type Tamper interface {
 	SpoilIndex(t testing.TB, g projections.Generation, partition int, index string)
 	// SpoilChanges makes a change log hold something else.
 	SpoilChanges(t testing.TB, g projections.Generation, partition int)
+	// PutMark puts a text among the recorded marks.
+	PutMark(t testing.TB, g projections.Generation, partition int, text string)
+	// SpoilMarks makes the recorded marks something else.
+	SpoilMarks(t testing.TB, g projections.Generation, partition int)
 	// TrimChanges removes the older entries of a change log; stay is how many stay.
 	TrimChanges(t testing.TB, g projections.Generation, partition, stay int)
 	// PutChange appends an entry to a change log.
@@ -62,6 +68,8 @@ type bench struct {
 	def *projections.Definition
 	// decorate is called for each write of hammer.
 	decorate func(w *projections.Write)
+	// marked says which marks a commit of hammer records and forgets.
+	marked func(seq uint64) (marks, unmark []projections.PartitionMark)
 }
 
 func newBench(t *testing.T, open func(t *testing.T) Subject, partitions int) *bench {

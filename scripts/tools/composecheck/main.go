@@ -30,7 +30,7 @@ func regions() []string { return []string{"us", "eu", "ap"} }
 const leader = "us"
 
 // parts of a region: containers that are stopped in turn.
-func parts() []string { return []string{"nats", "redis", "writer", "projector", "query"} }
+func parts() []string { return []string{"nats", "redis", "writer", "projector", "query", "reconciler"} }
 
 // options say what is checked.
 type options struct {

@@ -26,6 +26,7 @@ import (
 	"tidemark.dev/projections/catalog"
 	"tidemark.dev/projections/declared"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/services/internal/demo"
 	"tidemark.dev/services/internal/failure"
 	"tidemark.dev/services/internal/importer"
@@ -37,7 +38,7 @@ func infraCodes() []events.Code {
 }
 
 func allCodes() []events.Code {
-	return slices.Concat(events.Codes(), projections.Codes(), declared.Codes(), catalog.Codes(), infraCodes(), importer.Codes(), failure.Codes())
+	return slices.Concat(events.Codes(), projections.Codes(), declared.Codes(), catalog.Codes(), reconcile.Codes(), infraCodes(), importer.Codes(), failure.Codes())
 }
 
 func TestEveryCodeHasAClass(t *testing.T) {

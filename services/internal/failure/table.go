@@ -8,6 +8,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/catalog"
 	"tidemark.dev/projections/declared"
+	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/services/internal/importer"
 )
 
@@ -106,6 +107,8 @@ func ofReadSide(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The projection is not compiled into this program")
 	case catalog.ErrUnreadable:
 		return unknown(http.StatusInternalServerError, "The catalog of projections was written by another release")
+	case projections.ErrUntrustedLog:
+		return unknown(http.StatusServiceUnavailable, "The region's copy of the log fails its audit")
 	case projections.ErrInvalidSkip:
 		return bad(http.StatusBadRequest, "The skip is not valid")
 	case projections.ErrTooManySkips:
@@ -118,6 +121,10 @@ func ofReadSide(code events.Code) Class {
 		return later(notMet(http.StatusServiceUnavailable, "The read model has not reached the position"))
 	case projections.ErrReplayRunning:
 		return notMet(http.StatusConflict, "A replay is running")
+	case projections.ErrRepairRunning:
+		return notMet(http.StatusConflict, "A repair is running")
+	case reconcile.ErrRebuild:
+		return notMet(http.StatusConflict, "The read model should be built anew")
 	case projections.ErrRevision:
 		return notMet(http.StatusConflict, "Somebody else changed it meanwhile")
 	case projections.ErrNoKey:

@@ -14,6 +14,9 @@ func WriterConfig(s service.Settings) (Config, error) { return configOf(s, regio
 // ProjectorConfig returns the configuration of a projector. Errors: those of topology.Load and region.Of.
 func ProjectorConfig(s service.Settings) (Config, error) { return configOf(s, region.Projector) }
 
+// ReconcilerConfig returns the configuration of a reconciler. Errors: those of topology.Load and region.Of.
+func ReconcilerConfig(s service.Settings) (Config, error) { return configOf(s, region.Projector) }
+
 // QueryConfig returns the configuration of a query service. Errors: those of topology.Load and region.Of.
 func QueryConfig(s service.Settings) (Config, error) { return configOf(s, region.Client) }
 
@@ -36,6 +39,9 @@ func WriterPart(w *Writer) service.Part { return service.Part{API: w.API(), Run:
 
 // ProjectorPart returns projectors as what a service consists of.
 func ProjectorPart(p *Projectors) service.Part { return service.Part{API: p.API(), Run: p.Run} }
+
+// ReconcilerPart returns a reconciler as what a service consists of.
+func ReconcilerPart(r *Reconciler) service.Part { return service.Part{API: r.API(), Run: r.Run} }
 
 // QueryPart returns a query service as what a service consists of.
 func QueryPart(q *Query) service.Part { return service.Part{API: q.API(), Run: q.Run} }

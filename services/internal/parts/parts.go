@@ -16,6 +16,7 @@ import (
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/services/internal/httpapi"
 )
 
@@ -31,6 +32,8 @@ type Config struct {
 	Projections []projections.Projection
 	// Projector adjusts the projectors; its Logger and Holder are set from the region's.
 	Projector projector.Options
+	// Reconciler adjusts the reconciler; its Logger, Holder and what it asks and tells are set here.
+	Reconciler reconcile.ReconcilerOptions
 }
 
 // NewLogger returns the logger of every part.

@@ -20,12 +20,16 @@ import (
 	"tidemark.dev/services/internal/httpapi"
 )
 
+// verdictPatience is how long the projectors are not begun while it is not known what the audit of the log has found.
+const verdictPatience = 2 * time.Second
+
 // Projectors run the projections of a region: those in the catalog, and those that are compiled in.
 type Projectors struct {
 	region *region.Region
 	reader *query.Reader
 	runner *runner.Runner
 	marks  *marks.Writer // nil: another region leads the log
+	audit  *marks.Auditor
 	api    *httpapi.API
 	begun  time.Time
 }
@@ -41,6 +45,11 @@ func NewProjectors(
 	o := runner.Options{Projector: c.Projector, Reader: r.Reader}
 	o.Projector.Holder, o.Projector.Logger, o.Projector.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
 	o.Projector.Signals = r.Signals()
+	p.audit = marks.NewAuditor(r.Log(), r.KV(), r.Leases(), marks.AuditorOptions{
+		Region: r.Name(), Leader: r.Leader(), Holder: r.Holder(), Others: r.Others, Logger: o.Projector.Logger,
+	})
+	o.Projector.Trust = p.audit.Verdict
+	seen.ObserveAudit(p.audit)
 	var err error
 	if p.runner, err = runner.New(own, log, r.Store(), r.KV(), r.Leases(), o); err != nil {
 		return nil, err
@@ -57,10 +66,20 @@ func NewProjectors(
 // API returns the resources of a projector: its health.
 func (p *Projectors) API() *httpapi.API { return p.api }
 
-// Run runs the projectors, and where the region leads the log writes its marks, until ctx ends.
+// Run runs the projectors and the audit of the log that they read, and where the region leads the log writes its marks, until ctx ends.
 func (p *Projectors) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.runner.Run(running) })
+	group.Go(func() error {
+		t := time.NewTimer(verdictPatience)
+		defer t.Stop()
+		select {
+		case <-p.audit.Known():
+		case <-t.C: // the projectors wait, and say for what
+		case <-running.Done():
+		}
+		return p.runner.Run(running)
+	})
+	group.Go(func() error { return p.audit.Run(running) })
 	if p.marks != nil {
 		group.Go(func() error { return p.marks.Run(running) })
 	}

@@ -39,6 +39,7 @@ type App struct {
 	region     *region.Region
 	reader     *query.Reader
 	projectors *parts.Projectors
+	reconciler *parts.Reconciler
 	service    *queryservice.Server
 	listener   net.Listener // nil: no API
 	api        *httpapi.API
@@ -47,10 +48,10 @@ type App struct {
 }
 
 func newApp(
-	c Config, r *region.Region, reader *query.Reader, p *parts.Projectors, service *queryservice.Server, l net.Listener, api *httpapi.API,
+	c Config, r *region.Region, reader *query.Reader, p *parts.Projectors, reconciler *parts.Reconciler, service *queryservice.Server, l net.Listener, api *httpapi.API,
 	logger *slog.Logger,
 ) *App {
-	return &App{region: r, reader: reader, projectors: p, service: service, listener: l, api: api, config: c, logger: logger}
+	return &App{region: r, reader: reader, projectors: p, reconciler: reconciler, service: service, listener: l, api: api, config: c, logger: logger}
 }
 
 // Region returns the open region.
@@ -79,7 +80,7 @@ func (a *App) Public() bool { return a.listener != nil && !httpapi.Local(a.liste
 //
 //  1. The address goes, so that no new command finds us.
 //  2. The API and the query service: waits end, requests under way are finished.
-//  3. The projectors: each ends its batch and gives its lease free, so that the next start need not wait for it.
+//  3. The reconciler, then the projectors: each ends its batch and gives its lease free, so that the next start need not wait for it.
 //  4. The region: log, connections, Redis, NATS, the lock of the data directory. That is the cleanup that New returned.
 //
 // ready is called once, as soon as commands and requests are answered; its error ends Run.
@@ -95,6 +96,7 @@ func (a *App) Run(ctx context.Context, ready func(context.Context) error) error 
 		front.Go(func() error { return httpapi.Serve(answering, a.listener, a.api, a.logger) })
 	}
 	front.Go(func() error { return a.service.Run(answering) })
+	front.Go(func() error { return a.reconciler.Run(serving) })
 	front.Go(func() error {
 		defer stopAnswering() // 2
 		if a.known(serving); serving.Err() != nil {

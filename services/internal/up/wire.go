@@ -15,7 +15,7 @@ import (
 func New(ctx context.Context, c Config) (*App, func(), error) {
 	wire.Build(
 		partsOf, parts.NewLogger, listen, parts.OpenRegion, parts.NewTelemetry, parts.NewLog, parts.NewHeads, parts.NewReader,
-		parts.NewProjections, parts.NewExpected, parts.NewProjectors, parts.NewOptions, parts.NewService, newAPI, newApp,
+		parts.NewProjections, parts.NewExpected, parts.NewProjectors, parts.NewReconciler, parts.NewOptions, parts.NewService, newAPI, newApp,
 	)
 	return nil, nil, nil
 }

@@ -42,6 +42,7 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 		cleanup()
 		return nil, nil, err
 	}
+	reconciler := parts.NewReconciler(config, region, reader, v, telemetry, logger)
 	server, err := parts.NewService(region, reader, telemetry)
 	if err != nil {
 		cleanup2()
@@ -57,7 +58,7 @@ func New(ctx context.Context, c Config) (*App, func(), error) {
 	options := parts.NewOptions(config, telemetry, logger)
 	expected := parts.NewExpected(region, v)
 	api := newAPI(options, region, log, reader, projectors, listener, expected)
-	app := newApp(c, region, reader, projectors, server, listener, api, logger)
+	app := newApp(c, region, reader, projectors, reconciler, server, listener, api, logger)
 	return app, func() {
 		cleanup3()
 		cleanup2()

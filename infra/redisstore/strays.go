@@ -1,0 +1,169 @@
+package redisstore
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"tidemark.dev/projections"
+)
+
+// Strays yields the documents that the lists of keys do not have. It walks through all keys of every server, one server after the other; what each step finds is looked at again,
+// partition by partition, together with the list.
+func (s *Store) Strays(ctx context.Context, g projections.Generation) iter.Seq2[projections.Ref, error] {
+	return func(yield func(projections.Ref, error) bool) {
+		nodes, err := s.masters(ctx)
+		for _, node := range nodes {
+			if err != nil {
+				break
+			}
+			for page, failed := range scan(ctx, node, globEscape(s.names.of(g).tag)+"*"+docInfix+"*") {
+				var refs []projections.Ref
+				if err = failed; err == nil {
+					refs, err = s.strays(ctx, g, page)
+				}
+				if err != nil {
+					break
+				}
+				for _, ref := range refs {
+					if !yield(ref, nil) {
+						return
+					}
+				}
+			}
+		}
+		if err != nil {
+			yield(projections.Ref{}, failure(ctx, straysOp, err))
+		}
+	}
+}
+
+const straysOp = "look for stray documents"
+
+// masters returns clients of all servers that hold keys.
+func (s *Store) masters(ctx context.Context) ([]redis.Cmdable, error) {
+	if s.cluster == nil {
+		return []redis.Cmdable{s.client}, nil
+	}
+	var mu sync.Mutex
+	var nodes []redis.Cmdable
+	err := s.cluster.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		nodes = append(nodes, node)
+		return nil
+	})
+	return nodes, err
+}
+
+// scan walks through the names of a server's keys that match a pattern, in bounded steps.
+func scan(ctx context.Context, node redis.Cmdable, pattern string) iter.Seq2[[]string, error] {
+	return func(yield func([]string, error) bool) {
+		for cursor := uint64(0); ; {
+			err := ctx.Err()
+			var page []string
+			if err == nil {
+				page, cursor, err = node.Scan(ctx, cursor, pattern, scanStep).Result()
+			}
+			if !yield(page, err) || err != nil || cursor == 0 {
+				return
+			}
+		}
+	}
+}
+
+// strays returns those of some names that are of documents which exist and are not listed. Nearly all of them are listed, so the list is asked first, alone.
+func (s *Store) strays(ctx context.Context, g projections.Generation, found []string) ([]projections.Ref, error) {
+	names := s.names.of(g)
+	keys := make(map[int][]string)
+	for _, name := range found {
+		partition, suffix, ok := cutName(names.tag, name)
+		key, isDoc := strings.CutPrefix(suffix, docInfix)
+		if ok && isDoc && partition < g.Partitions && names.at(partition).doc+key == name {
+			keys[partition] = append(keys[partition], key)
+		}
+	}
+	partitions := slices.Sorted(maps.Keys(keys))
+	cmds := make([]*redis.RawCmd, len(partitions))
+	for n, p := range partitions {
+		cmds[n] = askScores(ctx, names.at(p).keys, keys[p])
+	}
+	if err := s.read(ctx, cmds); err != nil {
+		return nil, err
+	}
+	suspects := make(map[int][]string)
+	for n, p := range partitions {
+		listed, err := parseScores(cmds[n].Val(), len(keys[p]))
+		for i, key := range keys[p] {
+			if err != nil || !listed[i] { // what is wrong with the list is told when it is asked again
+				suspects[p] = append(suspects[p], key)
+			}
+		}
+	}
+	return s.confirm(ctx, names, suspects)
+}
+
+// confirm returns the suspects, by partition, that are strays.
+func (s *Store) confirm(ctx context.Context, names *generationNames, suspects map[int][]string) (refs []projections.Ref, err error) {
+	for _, p := range slices.Sorted(maps.Keys(suspects)) {
+		keys := suspects[p]
+		cmds := askListed(ctx, names.at(p), keys)
+		if err := s.transact(ctx, cmds...); err != nil {
+			return nil, err
+		}
+		strays, err := unlisted(cmds, keys)
+		if err != nil {
+			return nil, ofKey(failure(ctx, straysOp, err), straysOp, names.at(p).keys)
+		}
+		for _, key := range strays {
+			refs = append(refs, projections.Ref{Partition: p, Key: key})
+		}
+	}
+	return refs, nil
+}
+
+func askScores(ctx context.Context, set string, members []string) *redis.RawCmd {
+	args := make([]any, 0, 2+len(members))
+	args = append(args, "zmscore", set)
+	for i := range members {
+		args = append(args, &members[i])
+	}
+	return redis.NewRawCmd(ctx, args...)
+}
+
+// askListed asks whether there is a header, whether the keys are listed, and whether there is something under each of them.
+func askListed(ctx context.Context, names *partitionNames, keys []string) []*redis.RawCmd {
+	cmds := make([]*redis.RawCmd, 0, 2+len(keys))
+	cmds = append(cmds, redis.NewRawCmd(ctx, "exists", names.head), askScores(ctx, names.keys, keys))
+	for _, key := range keys {
+		cmds = append(cmds, redis.NewRawCmd(ctx, "exists", names.doc+key))
+	}
+	return cmds
+}
+
+// unlisted reads the answers.
+func unlisted(cmds []*redis.RawCmd, keys []string) (strays []string, err error) {
+	header, err := parseNumber(cmds[0].Val())
+	if err != nil || header == 0 {
+		return nil, err
+	}
+	listed, err := parseScores(cmds[1].Val(), len(keys))
+	if err != nil {
+		return nil, err
+	}
+	for i, key := range keys {
+		there, err := parseNumber(cmds[2+i].Val())
+		if err != nil {
+			return nil, err
+		}
+		if there == 1 && !listed[i] {
+			strays = append(strays, key)
+		}
+	}
+	return strays, nil
+}

@@ -1,0 +1,399 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/projector"
+)
+
+const (
+	// DefaultBudget is the share of a core that an examination takes, unless it is told otherwise.
+	DefaultBudget = 0.05
+	// MaxFindings bounds the findings of one report; the others are counted.
+	MaxFindings = 1_000
+	// judgedAtOnce is how many documents the log is asked about at once.
+	judgedAtOnce = 500
+	// foldedAtOnce bounds the documents of partitions that are folded again in one pass over the log, for all of them are in memory then.
+	foldedAtOnce = 250_000
+	// judgeTries bounds how often a document that changes all the time is looked at again.
+	judgeTries = 5
+)
+
+// Options of an examination. The zero value works.
+type Options struct {
+	// Budget is the share of one core that may be taken; default DefaultBudget, and 1 is no limit.
+	Budget float64
+	// Deep has every partition folded again from the log, and not only those that look wrong. So it finds also what was folded wrongly, and has the right digest.
+	Deep bool
+	// Progress is told how many documents were read, of about how many; default: nobody is.
+	Progress func(done, total uint64)
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+}
+
+// Report is what an examination of one read model in one region came to.
+type Report struct {
+	Region     string    `json:"region"`
+	Projection string    `json:"projection"`
+	Version    int       `json:"version"`
+	Generation uint32    `json:"generation"`
+	Began      time.Time `json:"began"`
+	Ended      time.Time `json:"ended"`
+	Deep       bool      `json:"deep"`
+	// Documents were read and compared with their digests.
+	Documents uint64 `json:"documents"`
+	// Partitions is how many there are, and Compared how many stood still for long enough to compare their sums.
+	Partitions int `json:"partitions"`
+	Compared   int `json:"compared"`
+	// Findings are all that is wrong, sorted by partition and key; More counts those beyond MaxFindings.
+	Findings []Finding `json:"findings"`
+	More     int       `json:"more,omitempty"`
+	// Recount are the partitions whose sums are wrong.
+	Recount []int `json:"recount,omitempty"`
+}
+
+// Examine compares what a region stores of a read model with what the log makes of it. v is the version that is live; its log is the region's own copy. It reads only, and goes on while events are
+// applied: whatever looks wrong is judged by the log at the very position at which it was read, so nothing is reported that is right. It returns events.ErrConflict when another generation goes live meanwhile, or
+// v is not what is live; and the errors of the store, the log and kv.
+func Examine(ctx context.Context, region string, v projector.Version, store projections.Store, kv projections.KV, o Options) (*Report, error) {
+	def := v.Projection.Definition()
+	pointer, _, err := projections.ReadPointer(ctx, kv, def.Name)
+	switch {
+	case err != nil:
+		return nil, err
+	case pointer.Generation == 0:
+		return nil, projections.UnknownProjection(def.Name)
+	case pointer.Definition != def.Fingerprint():
+		return nil, events.Errorf(events.ErrConflict, "version %d of %s is live, and version %d was to be examined", pointer.Version, def.Name, def.Version)
+	}
+	x := &examination{
+		v: v, def: def, store: store, gen: pointer.Live(def.Name), hasher: projections.NewHasher(def), options: o,
+		budget: budget{share: cmp.Or(o.Budget, DefaultBudget)},
+		report: Report{Region: region, Projection: def.Name, Version: def.Version, Generation: pointer.Generation, Partitions: pointer.Partitions, Deep: o.Deep},
+	}
+	if x.options.Now == nil {
+		x.options.Now = time.Now
+	}
+	x.report.Began = x.options.Now().UTC()
+	if err := x.run(ctx); err != nil {
+		return nil, err
+	}
+	if now, _, err := projections.ReadPointer(ctx, kv, def.Name); err != nil || now.Generation != pointer.Generation {
+		return nil, cmp.Or(err, error(events.Errorf(events.ErrConflict, "generation %d of %s was replaced while it was examined", pointer.Generation, def.Name)))
+	}
+	x.report.Ended = x.options.Now().UTC()
+	return &x.report, nil
+}
+
+// examination is one examination.
+type examination struct {
+	v       projector.Version
+	def     *projections.Definition
+	store   projections.Store
+	gen     projections.Generation
+	hasher  *projections.Hasher
+	options Options
+	budget  budget
+	report  Report
+
+	total, read uint64
+	unreadable  int // documents under names that no document can have
+	marks       [][]projections.PartitionMark
+	past        []priors // by partition
+	verdicts    map[string]*verdict
+}
+
+// verdict is what the log said of a document.
+type verdict struct {
+	partition int
+	position  string
+	judged    projector.Case
+	misplaced bool
+	unindex   []projections.IndexEntry
+	lost      []string // indexes that lack it; empty text: the list of keys
+}
+
+func (x *examination) progress(n int) {
+	x.read += uint64(n) //nolint:gosec // not negative
+	if x.options.Progress != nil {
+		x.options.Progress(min(x.read, x.total), x.total)
+	}
+}
+
+func (x *examination) run(ctx context.Context) error {
+	headers, marks, err := x.store.Marks(ctx, x.gen)
+	if err != nil {
+		return err
+	}
+	x.marks, x.past, x.verdicts = marks, make([]priors, len(headers)), map[string]*verdict{}
+	for i := range headers {
+		x.total += headers[i].Documents
+	}
+	all := make([]*scrubbed, len(headers))
+	for i := range all {
+		if all[i], err = x.scrub(ctx, i); err != nil {
+			return err
+		}
+		x.report.Documents += all[i].read
+		if all[i].settled {
+			x.report.Compared++
+		}
+	}
+	if err := x.strays(ctx, all); err != nil {
+		return err
+	}
+	if err := x.judge(ctx, all); err != nil {
+		return err
+	}
+	if err := x.fold(ctx, all); err != nil {
+		return err
+	}
+	if err := x.judge(ctx, all); err != nil { // what folding made suspect
+		return err
+	}
+	x.conclude(all)
+	return nil
+}
+
+// judge asks the log about everything that is suspect and was not judged yet.
+func (x *examination) judge(ctx context.Context, all []*scrubbed) error {
+	for _, s := range all {
+		for _, key := range slices.Sorted(maps.Keys(s.misplaced)) {
+			if err := x.judgeMisplaced(ctx, s, key); err != nil {
+				return err
+			}
+		}
+		keys := slices.DeleteFunc(slices.Sorted(maps.Keys(s.suspects)), func(key string) bool { return x.verdicts[key] != nil })
+		for chunk := range slices.Chunk(keys, judgedAtOnce) {
+			for try := 0; len(chunk) > 0 && try < judgeTries; try++ {
+				again, err := x.judgeSome(ctx, s, chunk)
+				if err != nil {
+					return err
+				}
+				chunk = again
+			}
+		}
+	}
+	return nil
+}
+
+// judgeMisplaced looks whether a document is in a partition that is not its own.
+func (x *examination) judgeMisplaced(ctx context.Context, s *scrubbed, key string) error {
+	u := s.misplaced[key]
+	now, err := x.ask(ctx, s.partition, []projections.Inspected{{Key: key, Entries: u.unindex}})
+	if err != nil || now.header.State != projections.Live {
+		return err
+	}
+	f := &now.found[0]
+	if f.Document == nil && !f.Listed && !f.Foreign && !slices.Contains(f.Has, true) {
+		return nil
+	}
+	id := key + "\x00misplaced"
+	x.verdicts[id] = &verdict{
+		partition: s.partition, position: now.header.Checkpoint.String(), misplaced: true, unindex: u.unindex, judged: projector.Case{Key: key, Found: f.Document},
+	}
+	return nil
+}
+
+// judgeSome has the log judge documents of one partition, and returns those that changed while they were looked at.
+func (x *examination) judgeSome(ctx context.Context, s *scrubbed, keys []string) (again []string, err error) {
+	was, err := x.inspect(ctx, s.partition, keys)
+	if err != nil || was.header.State != projections.Live {
+		return nil, err
+	}
+	cases := make([]projector.Case, len(keys))
+	for i := range cases {
+		cases[i] = projector.Case{Key: keys[i], Upto: projections.SequenceOf(was.header.Checkpoint), Found: was.found[i].Document}
+	}
+	done := x.budget.step()
+	if err := projector.Judge(ctx, x.v, cases); err != nil {
+		return nil, err
+	}
+	if err := done(ctx); err != nil {
+		return nil, err
+	}
+	asked := make([]projections.Inspected, len(keys))
+	right := make([]int, len(keys)) // how many of the entries are those that it should have
+	for i := range asked {
+		entries := x.entriesOf(cases[i].Right)
+		right[i] = len(entries)
+		for _, e := range s.suspects[keys[i]].unindex {
+			if !slices.Contains(entries[:right[i]], e) {
+				entries = append(entries, e)
+			}
+		}
+		asked[i] = projections.Inspected{Key: keys[i], Entries: entries}
+	}
+	now, err := x.ask(ctx, s.partition, asked)
+	if err != nil || now.header.State != projections.Live {
+		return nil, err
+	}
+	for i := range cases {
+		c, f := &cases[i], &now.found[i]
+		if !same(c.Found, f.Document) {
+			again = append(again, c.Key)
+			continue
+		}
+		v := &verdict{partition: s.partition, position: was.header.Checkpoint.String(), judged: *c}
+		if !c.Wrong() && f.Listed != (c.Right != nil) {
+			v.lost = append(v.lost, "")
+		}
+		for j, has := range f.Has {
+			switch {
+			case j < right[i] && !has && !c.Wrong():
+				name, _ := x.def.IndexName(f.Entries[j].Index)
+				v.lost = append(v.lost, name)
+			case j >= right[i] && has:
+				v.unindex = append(v.unindex, f.Entries[j])
+			}
+		}
+		x.verdicts[c.Key] = v
+	}
+	return again, nil
+}
+
+// same reports whether a document was not changed from one look to the next.
+func same(a, b *projections.Document) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.At == b.At && a.Digest == b.Digest && a.Parked == b.Parked && slices.Equal(a.Values, b.Values)
+}
+
+// entriesOf returns the entries of indexes that a document should have.
+func (x *examination) entriesOf(d *projections.Document) (list []projections.IndexEntry) {
+	if d == nil {
+		return nil
+	}
+	for place := projections.FirstIndex; place < len(x.def.Indexes); place++ {
+		name, err := x.def.IndexName(place)
+		if err != nil {
+			continue
+		}
+		if value, ok := x.def.IndexValue(name, d); ok {
+			list = append(list, projections.IndexEntry{Index: place, Value: value})
+		}
+	}
+	return list
+}
+
+// fold folds those partitions again of which something is to be learned: all of them when it goes deep, otherwise those whose sums are wrong, and those with a document that is wrong though its digest is right.
+func (x *examination) fold(ctx context.Context, all []*scrubbed) error {
+	wanted := make([]bool, len(all))
+	for i, s := range all {
+		wanted[i] = s.settled && (x.options.Deep || s.sums)
+	}
+	for _, v := range x.verdicts {
+		if v.judged.Wrong() && !forged(x.def, v.judged.Found) && !v.misplaced {
+			wanted[v.partition] = all[v.partition].settled
+		}
+	}
+	var group []*projector.Survey
+	var size uint64
+	flush := func() error {
+		done := x.budget.step()
+		if err := projector.FoldPartitions(ctx, x.v, x.gen.Partitions, group); err != nil {
+			return err
+		}
+		for _, survey := range group {
+			x.surveyed(all[survey.Partition], survey)
+		}
+		group, size = nil, 0
+		return done(ctx)
+	}
+	for i, s := range all {
+		if !wanted[i] {
+			continue
+		}
+		if size+s.header.Documents > foldedAtOnce && len(group) > 0 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		at := projections.SequenceOf(s.header.Checkpoint)
+		marks := slices.DeleteFunc(slices.Clone(x.marks[i]), func(m projections.PartitionMark) bool { return m.Sequence > at })
+		group, size = append(group, &projector.Survey{Partition: i, Upto: at, Marks: marks}), size+s.header.Documents
+	}
+	if len(group) == 0 {
+		return nil
+	}
+	return flush()
+}
+
+// surveyed takes in what a partition should have been at the moment for which it was read.
+func (x *examination) surveyed(s *scrubbed, survey *projector.Survey) {
+	h := &s.header
+	wrong := survey.Digest != h.Digest || uint64(len(survey.Documents)) != h.Documents || survey.Parked != h.Parked
+	x.past[s.partition] = priors{known: true, good: survey.Good, wrong: wrong || survey.Bad != 0}
+	if wrong {
+		x.report.Recount = append(x.report.Recount, s.partition)
+	}
+	for key, want := range survey.Documents {
+		if got, ok := s.documents[key]; !ok || got.at != want.At || got.digest != want.Digest {
+			s.suspect(key, x.gen.Partitions)
+		}
+	}
+	for key := range s.documents {
+		if _, ok := survey.Documents[key]; !ok {
+			s.suspect(key, x.gen.Partitions)
+		}
+	}
+}
+
+// conclude makes the findings.
+func (x *examination) conclude(all []*scrubbed) {
+	found := make(map[int]bool)
+	for _, id := range slices.Sorted(maps.Keys(x.verdicts)) {
+		v := x.verdicts[id]
+		for _, f := range x.findings(v) {
+			f.Region, f.Projection, f.Generation, f.Partition = x.report.Region, x.report.Projection, x.report.Generation, v.partition
+			f.Position, f.Detected = v.position, x.options.Now().UTC()
+			found[v.partition] = true
+			x.report.Findings = append(x.report.Findings, f)
+		}
+	}
+	slices.Sort(x.report.Recount)
+	for _, n := range x.report.Recount {
+		if !found[n] {
+			x.report.Findings = append(x.report.Findings, Finding{
+				Region: x.report.Region, Projection: x.report.Projection, Generation: x.report.Generation, Partition: n, Kind: KindPartition,
+				Position: all[n].header.Checkpoint.String(), LastGood: x.past[n].good, Detected: x.options.Now().UTC(),
+			})
+		}
+	}
+	slices.SortStableFunc(x.report.Findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Key, b.Key))
+	})
+	if n := len(x.report.Findings); n > MaxFindings {
+		x.report.Findings, x.report.More = x.report.Findings[:MaxFindings], n-MaxFindings
+	}
+}
+
+// findings returns what is wrong with one document.
+func (x *examination) findings(v *verdict) (list []Finding) {
+	past := x.past[v.partition]
+	switch {
+	case v.misplaced:
+		return []Finding{{Key: v.judged.Key, Kind: KindExtra, Found: contentOf(v.judged.Found), Outside: true, Misplaced: true, unindex: v.unindex}}
+	case v.judged.Wrong():
+		f := judged(x.def, &v.judged, past)
+		f.unindex = v.unindex
+		return []Finding{f}
+	}
+	for _, name := range v.lost {
+		list = append(list, Finding{Key: v.judged.Key, Kind: KindIndex, Index: name, Entry: EntryMissing, Found: contentOf(v.judged.Found), Outside: true})
+	}
+	for _, e := range v.unindex {
+		name, _ := x.def.IndexName(e.Index)
+		list = append(list, Finding{
+			Key: v.judged.Key, Kind: KindIndex, Index: name, Entry: EntryExtra, Found: contentOf(v.judged.Found), Outside: true, unindex: []projections.IndexEntry{e},
+		})
+	}
+	return list
+}

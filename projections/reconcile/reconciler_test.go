@@ -1,0 +1,233 @@
+package reconcile_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/projector"
+	"tidemark.dev/projections/reconcile"
+)
+
+// Names and Live make a place the Versions of its reconciler.
+func (p *place) Names(context.Context) ([]string, error) { return []string{p.kind}, nil }
+
+func (p *place) Live(context.Context, string) (projector.Version, error) {
+	return projector.Version{Projection: p.proj, Log: p.log}, nil
+}
+
+// announced keeps what was announced.
+type announced struct {
+	mu   sync.Mutex
+	list []reconcile.Record
+}
+
+func (a *announced) add(r reconcile.Record) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.list = append(a.list, r)
+}
+
+func (a *announced) all() []reconcile.Record {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.list)
+}
+
+// reconciling runs a reconciler until the returned function is called.
+func (p *place) reconciling(o reconcile.ReconcilerOptions) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	r := reconcile.NewReconciler("us", p, p.store, p.kv, p.leases, o)
+	go func() {
+		defer close(done)
+		_ = r.Run(ctx) // returns nil
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func (p *place) record() reconcile.Record {
+	p.t.Helper()
+	r, err := reconcile.ReadRecord(context.Background(), p.kv, p.kind)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return r
+}
+
+// until waits until ok, at most an hour of the bubble's.
+func (p *place) until(what string, ok func() bool) {
+	p.t.Helper()
+	for range 3_600 {
+		if ok() {
+			return
+		}
+		pass(time.Second)
+	}
+	p.t.Fatalf("%s: not within an hour; the record is %+v", what, p.record())
+}
+
+func TestAReconcilerRepairsByItself(t *testing.T) {
+	for _, kind := range kinds() {
+		t.Run(kind, func(t *testing.T) {
+			inPlace(t, kind, 3, nil, func(p *place) {
+				p.add(150)
+				p.mark()
+				p.settle()
+				var told announced
+				defer p.reconciling(reconcile.ReconcilerOptions{Announce: told.add})()
+				p.until("it was scrubbed", func() bool { return p.record().Scrubbed != nil })
+				if r := p.record(); r.Open || r.Found > 0 || r.Scrubbed.Compared != 4 || len(told.all()) > 0 {
+					t.Fatalf("of a healthy read model the record says %+v", r)
+				}
+				for _, ref := range p.pick(3) {
+					p.edit(ref, func(f map[string]string) { f["sum"] += "1" })
+				}
+				p.until("it was repaired", func() bool { return p.record().Repaired != nil })
+				r := p.record()
+				if r.Open || r.Found != 3 || r.TotalFound != 3 || r.TotalRepaired != 3 || r.Repaired.Repaired != 3 || r.Repaired.Left != 0 || len(r.Findings) != 3 {
+					t.Errorf("the record says %+v, %+v", r, r.Repaired)
+				}
+				if list := told.all(); len(list) != 2 || !list[0].Open || list[1].Open {
+					t.Errorf("announced was %+v", list)
+				}
+				if left := p.examine(reconcile.Options{Deep: true}); len(left.Findings) > 0 {
+					t.Errorf("left is %+v", left.Findings)
+				}
+			})
+		})
+	}
+}
+
+func TestAReconcilerThatMayNotRepairReports(t *testing.T) {
+	inPlace(t, "accounts", 3, nil, func(p *place) {
+		p.add(100)
+		p.settle()
+		var told announced
+		p.edit(p.pick(1)[0], func(f map[string]string) { f["sum"] += "1" })
+		defer p.reconciling(reconcile.ReconcilerOptions{Announce: told.add, KeepWrong: true})()
+		p.until("it was found", func() bool { return p.record().Open })
+		pass(time.Hour)
+		if r := p.record(); !r.Open || r.Repaired != nil || r.Found != 1 || len(p.examine(reconcile.Options{}).Findings) != 1 {
+			t.Errorf("the record says %+v", r)
+		}
+	})
+}
+
+// What a projector folded wrongly has the right digest, so no scrub finds it; another region that has folded it rightly does.
+func TestARegionThatDiffersIsExaminedAtOnce(t *testing.T) {
+	inPlace(t, "accounts", 5, func(p *place) { plants()["an event is applied twice"](p, 90) }, func(p *place) {
+		p.add(120)
+		p.mark()
+		p.settle()
+		p.fixed.Store(true)
+		standings := func(context.Context, string) []reconcile.Standing {
+			_, recorded, err := p.store.Marks(context.Background(), p.gen())
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			us := reconcile.Standing{Region: "us", Projection: p.kind, Version: 1, Definition: p.proj.Definition().Fingerprint(), Partitions: 4, Marks: reconcile.Common(recorded)}
+			us.Position = events.At(events.Point{Origin: "us", Lineage: "7f3a11d2", Term: 1, Sequence: 1})
+			eu := us
+			eu.Region, eu.Marks = "eu", slices.Clone(us.Marks)
+			for i := range eu.Marks { // what a healthy projector records there
+				eu.Marks[i].Sum = p.rightAt(eu.Marks[i].Sequence)
+			}
+			return []reconcile.Standing{us, eu}
+		}
+		defer p.reconciling(reconcile.ReconcilerOptions{Standings: standings, Deep: 1_000 * time.Hour})()
+		began := time.Now()
+		p.until("it was repaired", func() bool { return p.record().Repaired != nil })
+		r := p.record()
+		if took := time.Since(began); took > 2*time.Minute || r.Open || !r.Scrubbed.Deep || r.TotalRepaired == 0 {
+			t.Errorf("after %s the record says %+v", took, r)
+		}
+		for i := range r.Findings {
+			if f := &r.Findings[i]; f.Key != "" && (f.Outside || f.FirstBad == 0) {
+				t.Errorf("the finding is %+v", f)
+			}
+		}
+		if left := p.examine(reconcile.Options{Deep: true}); len(left.Findings) > 0 {
+			t.Errorf("left is %+v", left.Findings)
+		}
+	})
+}
+
+// rightAt returns what all partitions should have been at a sequence.
+func (p *place) rightAt(seq uint64) (sum reconcile.Sum) {
+	p.t.Helper()
+	surveys := make([]*projector.Survey, 4)
+	for i := range surveys {
+		surveys[i] = &projector.Survey{Partition: i, Upto: seq}
+	}
+	if err := projector.FoldPartitions(context.Background(), projector.Version{Projection: p.proj, Log: p.log}, 4, surveys); err != nil {
+		p.t.Error(err)
+	}
+	for _, s := range surveys {
+		sum.Digest, sum.Documents = sum.Digest.Add(s.Digest), sum.Documents+uint64(len(s.Documents))
+	}
+	return sum
+}
+
+// Headers that were damaged keep the projector from going on; the read model is then built anew. When all are of another history, it is the log that is another one.
+func TestDamagedHeadersAreMendedByARebuild(t *testing.T) {
+	for name, partitions := range map[string]int{"one": 1, "all": 4} {
+		t.Run(name, func(t *testing.T) {
+			inPlace(t, "accounts", 3, nil, func(p *place) {
+				p.add(100)
+				p.settle()
+				p.stop()
+				for i := range partitions {
+					p.store.EditHeader(p.gen(), i, func(h *projections.Header) {
+						h.Checkpoint = events.At(events.Point{Origin: "us", Lineage: "7f3a11d2", Term: 1, Sequence: 50})
+					})
+				}
+				p.start()
+				defer p.reconciling(reconcile.ReconcilerOptions{})()
+				if partitions == 4 {
+					pass(time.Hour)
+					if p.gen().Number != 1 {
+						t.Errorf("it was built anew from another history: %+v", p.gen())
+					}
+					return
+				}
+				p.until("it was built anew", func() bool { return p.gen().Number == 2 })
+				p.settle()
+				if left := p.examine(reconcile.Options{Deep: true}); len(left.Findings) > 0 {
+					t.Errorf("left is %+v", left.Findings)
+				}
+			})
+		})
+	}
+}
+
+// So much is wrong that repairing documents one by one is not offered.
+func TestBeyondAShareARebuildIsAskedFor(t *testing.T) {
+	inPlace(t, "accounts", 3, nil, func(p *place) {
+		r := &reconcile.Report{Region: "us", Projection: "accounts", Generation: 1, Documents: 10_000}
+		for i := range 1_001 {
+			r.Findings = append(r.Findings, reconcile.Finding{Projection: "accounts", Key: strings.Repeat("k", 1+i%50) + string(rune('a'+i/50)), Kind: reconcile.KindAltered})
+		}
+		r.More = 200
+		plan := r.Plan(0)
+		if plan.Rebuild == "" || len(plan.Repairs) > 0 {
+			t.Errorf("the plan is %+v", plan)
+		}
+		_, err := reconcile.Execute(context.Background(), p.kv, &plan, nil)
+		if code, _ := events.CodeOf(err); code != reconcile.ErrRebuild {
+			t.Errorf("it answered %v", err)
+		}
+		if plan = r.Plan(0.5); plan.Rebuild != "" || len(plan.Repairs) == 0 {
+			t.Errorf("with a larger share the plan is %+v", plan)
+		}
+	})
+}
