@@ -97,8 +97,9 @@ func (w *regionWatch) question(o query.ListOptions) question {
 	return question{
 		operation: queryservice.List, projection: w.projection, options: o.Options,
 		request: func(read query.Options) any {
-			o.Options = read
-			return queryservice.NewListRequest(w.projection, o)
+			asked := o
+			asked.Options = read
+			return queryservice.NewListRequest(w.projection, asked)
 		},
 	}
 }

@@ -254,7 +254,7 @@ func TestAReplayThatWasGivenUpAndNotWrittenDownBeginsUnderANewNumber(t *testing.
 		w.log.Heal()
 		w.start()
 		w.settle()
-		pass(time.Minute)
+		pass(2 * time.Minute) // the two generations are dropped one after the other, each after its delay
 		w.settle()
 		if p := w.pointer(); p.Generation != 3 || len(p.Retired) != 0 {
 			t.Errorf("the pointer is %+v", p)
