@@ -59,6 +59,8 @@ type IndexQuery struct {
 	Limit int
 	// Reverse begins with the last entry.
 	Reverse bool
+	// Bare asks for the entries alone: of each document there is the key, and nothing is read.
+	Bare bool
 }
 
 // Found is an entry of an index together with its document.

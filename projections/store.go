@@ -150,7 +150,9 @@ type Store interface {
 	// last to the first with q.Reverse. It returns fewer only at the end of the range. Header and entries come from one atomic step; each document is at
 	// least as new as the header. So a document may have got another value since, or may be under a value that somebody wrote into the index by hand: whoever asks
 	// compares Found.Value with Definition.IndexValue and leaves out what differs. A document that is in the index and was removed behind the store's back is returned with
-	// Values nil. From an absent partition comes the header alone. It returns ErrUnknownIndex, and ErrDocumentDamaged when an entry cannot be read.
+	// Values nil. With q.Bare no document is read, and there is one Found for each entry, whether it has a document or not; one that cannot be read is there with
+	// all of it as the value, and without a key. From an absent partition comes the header alone. It returns
+	// ErrUnknownIndex, and ErrDocumentDamaged when an entry cannot be read and q.Bare is not set.
 	Find(ctx context.Context, g Generation, def *Definition, partition int, q IndexQuery) (Header, []Found, error)
 
 	// Count returns, for one partition, its header and the number of entries of an index from one encoded value up to another, the second one not counted, as in

@@ -17,7 +17,7 @@ func (s *Store) Find(
 	if err != nil {
 		return projections.Header{}, nil, err
 	}
-	l := &listing{op: "find by an index", store: s, g: g, def: def, partition: partition, limit: q.Limit, reverse: q.Reverse}
+	l := &listing{op: "find by an index", store: s, g: g, def: def, partition: partition, limit: q.Limit, reverse: q.Reverse, bare: q.Bare}
 	l.set = s.names.of(g).at(partition).index + q.Index
 	l.from, l.to = bounds(q.From, q.To)
 	l.cut = func(member string) (value, key string, ok bool) { return projections.CutIndexEntry(kinds, member) }

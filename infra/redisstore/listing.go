@@ -27,6 +27,7 @@ type listing struct {
 	set      string // the sorted set
 	from, to string // as ZRANGEBYLEX has them
 	reverse  bool   // from the last to the first
+	bare     bool   // without the documents
 	// cut returns the value and the document's key of a member, and false for one that cannot be of ours.
 	cut func(member string) (value, key string, ok bool)
 }
@@ -45,7 +46,7 @@ func (l *listing) read(ctx context.Context) (projections.Header, []projections.F
 	for range pageTries {
 		attempt := *l
 		h, found, err := attempt.readOnce(ctx)
-		if err != nil || h.State == projections.Absent {
+		if err != nil || h.State == projections.Absent || l.bare { // that was one transaction
 			return h, found, failure(ctx, l.op, err)
 		}
 		now, err := l.store.header(ctx, l.op, l.g, l.partition)
@@ -111,10 +112,17 @@ func (l *listing) documents(ctx context.Context, members []string) ([]projection
 	refs := make([]projections.Ref, len(members))
 	for i, m := range members {
 		value, key, ok := l.cut(m)
+		if !ok && l.bare {
+			value, key, ok = m, "", true
+		}
 		if !ok {
 			return nil, damagedEntry(l.set, m)
 		}
 		out[i].Value, refs[i] = value, projections.Ref{Partition: l.partition, Key: key}
+		out[i].Key = key
+	}
+	if l.bare {
+		return out, nil
 	}
 	docs, err := l.store.Load(ctx, l.g, l.def, refs)
 	if err != nil {

@@ -135,11 +135,28 @@ func (b *buggyStore) Find(
 		}
 	case "entries without documents are left out":
 		found = slices.DeleteFunc(found, func(f projections.Found) bool { return f.Values == nil })
+	case "bare entries are left out that have no document":
+		if q.Bare {
+			found = slices.DeleteFunc(found, func(f projections.Found) bool { return b.lost(g, partition, f.Key) })
+		}
+	case "bare entries have no keys":
+		for i := range found {
+			if q.Bare {
+				found[i].Key = ""
+			}
+		}
 	case "find takes the header afterwards":
 		b.moved(g, partition, h)
 		h = b.stored(g, partition)
 	}
 	return h, found, err
+}
+
+// lost reports whether there is no document under a key.
+func (b *buggyStore) lost(g generationOf, partition int, key string) bool {
+	gone := true
+	b.EditDocument(g, projections.Ref{Partition: partition, Key: key}, func(fields map[string]string) { gone = len(fields) == 0 })
+	return gone
 }
 
 func (b *buggyStore) Count(

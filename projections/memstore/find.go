@@ -34,6 +34,13 @@ func (s *Store) Find(
 	var out []projections.Found
 	for _, entry := range p.entries(&q) {
 		value, key, ok := projections.CutIndexEntry(kinds, entry)
+		if q.Bare {
+			if !ok {
+				value, key = entry, ""
+			}
+			out = append(out, projections.Found{Value: value, Document: projections.Document{Key: key}})
+			continue
+		}
 		if !ok {
 			return h, nil, events.Errorf(projections.ErrDocumentDamaged, "the index %s of %s has the entry %q, which cannot be read", q.Index, a, entry)
 		}

@@ -63,6 +63,8 @@ func bugs() map[string]string {
 		"a range has its end too":                           "Store/a range begins with its first value and ends before its second",
 		"a page of an index begins with the last of before": "Store/a page of an index begins behind an entry that need not exist",
 		"a page of an index forgets its range":              "Store/a page of an index begins behind an entry that need not exist",
+		"bare entries are left out that have no document":   "Store/an entry whose document was removed by hand has no values",
+		"bare entries have no keys":                         "Store/an index has each document under its value",
 		"entries without documents are left out":            "Store/an entry whose document was removed by hand has no values",
 		"find takes the header afterwards":                  "Store/what is found is at least as new as its header",
 		"count ignores the range":                           "Store/a range begins with its first value and ends before its second",

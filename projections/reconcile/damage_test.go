@@ -250,3 +250,29 @@ func TestNothingIsFoundThatIsRight(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatCanBeNoDocumentIsFound: an entry that somebody wrote into an index by hand does not keep the rest from being examined; a person has to remove it.
+func TestWhatCanBeNoDocumentIsFound(t *testing.T) {
+	inPlace(t, "accounts", 13, nil, func(p *place) {
+		p.add(60)
+		p.mark()
+		p.settle()
+		p.store.PutEntry(p.gen(), 1, "by_sum", "by hand")
+		ref := p.pick(1)[0]
+		p.edit(ref, func(f map[string]string) { f["sum"] += "1" })
+		r := p.examine(reconcile.Options{})
+		if len(r.Findings) != 2 || !slices.ContainsFunc(r.Findings, func(f reconcile.Finding) bool {
+			return f.Kind == reconcile.KindIndex && f.Partition == 1 && f.Index == "by_sum" && f.Entry == reconcile.EntryExtra && f.Member == "by hand" && f.Key == ""
+		}) {
+			t.Fatalf("found %+v", r.Findings)
+		}
+		if plan := r.Plan(0); plan.Documents != 1 || len(plan.Blocked) != 1 {
+			t.Errorf("the plan is %+v", plan)
+		}
+		p.repair(r)
+		p.store.DropEntry(p.gen(), 1, "by_sum", "by hand")
+		if r := p.examine(reconcile.Options{Deep: true}); len(r.Findings) > 0 {
+			t.Errorf("afterwards there is %+v", r.Findings)
+		}
+	})
+}

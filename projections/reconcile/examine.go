@@ -17,10 +17,8 @@ const (
 	DefaultBudget = 0.05
 	// MaxFindings bounds the findings of one report; the others are counted.
 	MaxFindings = 1_000
-	// judgedAtOnce is how many documents the log is asked about at once.
-	judgedAtOnce = 500
-	// foldedAtOnce bounds the documents of partitions that are folded again in one pass over the log, for all of them are in memory then.
-	foldedAtOnce = 250_000
+	// judgedAtOnce is how many documents the log is asked about at once. Where the log has to be read as a whole for them, that is done once for so many.
+	judgedAtOnce = 5_000
 	// judgeTries bounds how often a document that changes all the time is looked at again.
 	judgeTries = 5
 )
@@ -54,6 +52,8 @@ type Report struct {
 	// Findings are all that is wrong, sorted by partition and key; More counts those beyond MaxFindings.
 	Findings []Finding `json:"findings"`
 	More     int       `json:"more,omitempty"`
+	// Unjudged counts documents that looked wrong and changed each time while the log was asked about them, so that nothing is said of them.
+	Unjudged int `json:"unjudged,omitempty"`
 	// Recount are the partitions whose sums are wrong.
 	Recount []int `json:"recount,omitempty"`
 }
@@ -73,7 +73,7 @@ func Examine(ctx context.Context, region string, v projector.Version, store proj
 		return nil, events.Errorf(events.ErrConflict, "version %d of %s is live, and version %d was to be examined", pointer.Version, def.Name, def.Version)
 	}
 	x := &examination{
-		v: v, def: def, store: store, gen: pointer.Live(def.Name), hasher: projections.NewHasher(def), options: o,
+		v: v, def: def, store: store, gen: pointer.Live(def.Name), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), options: o,
 		budget: budget{share: cmp.Or(o.Budget, DefaultBudget)},
 		report: Report{Region: region, Projection: def.Name, Version: def.Version, Generation: pointer.Generation, Partitions: pointer.Partitions, Deep: o.Deep},
 	}
@@ -98,25 +98,15 @@ type examination struct {
 	store   projections.Store
 	gen     projections.Generation
 	hasher  *projections.Hasher
+	indexer *projections.Indexer
 	options Options
 	budget  budget
 	report  Report
 
 	total, read uint64
-	unreadable  int // documents under names that no document can have
 	marks       [][]projections.PartitionMark
-	past        []priors // by partition
-	verdicts    map[string]*verdict
-}
-
-// verdict is what the log said of a document.
-type verdict struct {
-	partition int
-	position  string
-	judged    projector.Case
-	misplaced bool
-	unindex   []projections.IndexEntry
-	lost      []string // indexes that lack it; empty text: the list of keys
+	past        []priors            // by partition
+	verdicts    map[string]*verdict // by verdictOf
 }
 
 func (x *examination) progress(n int) {
@@ -151,111 +141,16 @@ func (x *examination) run(ctx context.Context) error {
 	if err := x.judge(ctx, all); err != nil {
 		return err
 	}
-	if err := x.fold(ctx, all); err != nil {
-		return err
-	}
-	if err := x.judge(ctx, all); err != nil { // what folding made suspect
-		return err
+	for _, look := range []func(context.Context, []*scrubbed) error{x.narrow, x.fold} {
+		if err := look(ctx, all); err != nil {
+			return err
+		}
+		if err := x.judge(ctx, all); err != nil { // what is suspect now
+			return err
+		}
 	}
 	x.conclude(all)
 	return nil
-}
-
-// judge asks the log about everything that is suspect and was not judged yet.
-func (x *examination) judge(ctx context.Context, all []*scrubbed) error {
-	for _, s := range all {
-		for _, key := range slices.Sorted(maps.Keys(s.misplaced)) {
-			if err := x.judgeMisplaced(ctx, s, key); err != nil {
-				return err
-			}
-		}
-		keys := slices.DeleteFunc(slices.Sorted(maps.Keys(s.suspects)), func(key string) bool { return x.verdicts[key] != nil })
-		for chunk := range slices.Chunk(keys, judgedAtOnce) {
-			for try := 0; len(chunk) > 0 && try < judgeTries; try++ {
-				again, err := x.judgeSome(ctx, s, chunk)
-				if err != nil {
-					return err
-				}
-				chunk = again
-			}
-		}
-	}
-	return nil
-}
-
-// judgeMisplaced looks whether a document is in a partition that is not its own.
-func (x *examination) judgeMisplaced(ctx context.Context, s *scrubbed, key string) error {
-	u := s.misplaced[key]
-	now, err := x.ask(ctx, s.partition, []projections.Inspected{{Key: key, Entries: u.unindex}})
-	if err != nil || now.header.State != projections.Live {
-		return err
-	}
-	f := &now.found[0]
-	if f.Document == nil && !f.Listed && !f.Foreign && !slices.Contains(f.Has, true) {
-		return nil
-	}
-	id := key + "\x00misplaced"
-	x.verdicts[id] = &verdict{
-		partition: s.partition, position: now.header.Checkpoint.String(), misplaced: true, unindex: u.unindex, judged: projector.Case{Key: key, Found: f.Document},
-	}
-	return nil
-}
-
-// judgeSome has the log judge documents of one partition, and returns those that changed while they were looked at.
-func (x *examination) judgeSome(ctx context.Context, s *scrubbed, keys []string) (again []string, err error) {
-	was, err := x.inspect(ctx, s.partition, keys)
-	if err != nil || was.header.State != projections.Live {
-		return nil, err
-	}
-	cases := make([]projector.Case, len(keys))
-	for i := range cases {
-		cases[i] = projector.Case{Key: keys[i], Upto: projections.SequenceOf(was.header.Checkpoint), Found: was.found[i].Document}
-	}
-	done := x.budget.step()
-	if err := projector.Judge(ctx, x.v, cases); err != nil {
-		return nil, err
-	}
-	if err := done(ctx); err != nil {
-		return nil, err
-	}
-	asked := make([]projections.Inspected, len(keys))
-	right := make([]int, len(keys)) // how many of the entries are those that it should have
-	for i := range asked {
-		entries := x.entriesOf(cases[i].Right)
-		right[i] = len(entries)
-		for _, e := range s.suspects[keys[i]].unindex {
-			if !slices.Contains(entries[:right[i]], e) {
-				entries = append(entries, e)
-			}
-		}
-		asked[i] = projections.Inspected{Key: keys[i], Entries: entries}
-	}
-	now, err := x.ask(ctx, s.partition, asked)
-	if err != nil || now.header.State != projections.Live {
-		return nil, err
-	}
-	for i := range cases {
-		c, f := &cases[i], &now.found[i]
-		if !same(c.Found, f.Document) {
-			again = append(again, c.Key)
-			continue
-		}
-		v := &verdict{partition: s.partition, position: was.header.Checkpoint.String(), judged: *c}
-		if !c.Wrong() && f.Listed != (c.Right != nil) {
-			v.lost = append(v.lost, "")
-		}
-		for j, has := range f.Has {
-			switch {
-			case j < right[i] && !has && !c.Wrong():
-				name, _ := x.def.IndexName(f.Entries[j].Index)
-				v.lost = append(v.lost, name)
-			case j >= right[i] && has:
-				v.unindex = append(v.unindex, f.Entries[j])
-			}
-		}
-		x.verdicts[c.Key] = v
-	}
-	return again, nil
 }
 
 // same reports whether a document was not changed from one look to the next.
@@ -283,69 +178,6 @@ func (x *examination) entriesOf(d *projections.Document) (list []projections.Ind
 	return list
 }
 
-// fold folds those partitions again of which something is to be learned: all of them when it goes deep, otherwise those whose sums are wrong, and those with a document that is wrong though its digest is right.
-func (x *examination) fold(ctx context.Context, all []*scrubbed) error {
-	wanted := make([]bool, len(all))
-	for i, s := range all {
-		wanted[i] = s.settled && (x.options.Deep || s.sums)
-	}
-	for _, v := range x.verdicts {
-		if v.judged.Wrong() && !forged(x.def, v.judged.Found) && !v.misplaced {
-			wanted[v.partition] = all[v.partition].settled
-		}
-	}
-	var group []*projector.Survey
-	var size uint64
-	flush := func() error {
-		done := x.budget.step()
-		if err := projector.FoldPartitions(ctx, x.v, x.gen.Partitions, group); err != nil {
-			return err
-		}
-		for _, survey := range group {
-			x.surveyed(all[survey.Partition], survey)
-		}
-		group, size = nil, 0
-		return done(ctx)
-	}
-	for i, s := range all {
-		if !wanted[i] {
-			continue
-		}
-		if size+s.header.Documents > foldedAtOnce && len(group) > 0 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		at := projections.SequenceOf(s.header.Checkpoint)
-		marks := slices.DeleteFunc(slices.Clone(x.marks[i]), func(m projections.PartitionMark) bool { return m.Sequence > at })
-		group, size = append(group, &projector.Survey{Partition: i, Upto: at, Marks: marks}), size+s.header.Documents
-	}
-	if len(group) == 0 {
-		return nil
-	}
-	return flush()
-}
-
-// surveyed takes in what a partition should have been at the moment for which it was read.
-func (x *examination) surveyed(s *scrubbed, survey *projector.Survey) {
-	h := &s.header
-	wrong := survey.Digest != h.Digest || uint64(len(survey.Documents)) != h.Documents || survey.Parked != h.Parked
-	x.past[s.partition] = priors{known: true, good: survey.Good, wrong: wrong || survey.Bad != 0}
-	if wrong {
-		x.report.Recount = append(x.report.Recount, s.partition)
-	}
-	for key, want := range survey.Documents {
-		if got, ok := s.documents[key]; !ok || got.at != want.At || got.digest != want.Digest {
-			s.suspect(key, x.gen.Partitions)
-		}
-	}
-	for key := range s.documents {
-		if _, ok := survey.Documents[key]; !ok {
-			s.suspect(key, x.gen.Partitions)
-		}
-	}
-}
-
 // conclude makes the findings.
 func (x *examination) conclude(all []*scrubbed) {
 	found := make(map[int]bool)
@@ -365,6 +197,18 @@ func (x *examination) conclude(all []*scrubbed) {
 				Region: x.report.Region, Projection: x.report.Projection, Generation: x.report.Generation, Partition: n, Kind: KindPartition,
 				Position: all[n].header.Checkpoint.String(), LastGood: x.past[n].good, Detected: x.options.Now().UTC(),
 			})
+		}
+	}
+	for _, s := range all {
+		for _, u := range s.unreadable {
+			f := Finding{
+				Region: x.report.Region, Projection: x.report.Projection, Generation: x.report.Generation, Partition: s.partition, Kind: KindExtra, Member: u.entry,
+				Position: s.header.Checkpoint.String(), Outside: true, Detected: x.options.Now().UTC(),
+			}
+			if u.index != "" {
+				f.Kind, f.Index, f.Entry = KindIndex, u.index, EntryExtra
+			}
+			x.report.Findings = append(x.report.Findings, f)
 		}
 	}
 	slices.SortStableFunc(x.report.Findings, func(a, b Finding) int {

@@ -68,6 +68,8 @@ type Finding struct {
 	// Index names the index of KindIndex, empty for the list of keys; Entry says what about its entry: EntryMissing or EntryExtra.
 	Index string `json:"index,omitempty"`
 	Entry string `json:"entry,omitempty"`
+	// Member is what a name or an entry of an index says, under which there can be no document. Nothing of ours writes there, so a person has to remove it.
+	Member string `json:"member,omitempty"`
 	// FirstBad is the first record of the log that is not in what was found, or was not applied rightly; 0: there is none, it was changed outside of the log.
 	FirstBad uint64 `json:"first_bad,omitempty"`
 	// Outside says that it was changed outside of the log. With neither, all that is known is that it was right at the mark at LastGood.

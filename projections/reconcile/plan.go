@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -36,7 +37,7 @@ type Plan struct {
 	Repairs []projections.Repair `json:"repairs,omitempty"`
 	// Rebuild says why the read model should be built anew; empty: it need not be.
 	Rebuild string `json:"rebuild,omitempty"`
-	// Blocked are keys of which a person has to remove something first, because what is there is no document.
+	// Blocked are names and entries of indexes that a person has to remove, because there can be no document of that key.
 	Blocked []string `json:"blocked,omitempty"`
 }
 
@@ -50,6 +51,9 @@ func (r *Report) Plan(share float64) Plan {
 	var list []projections.RepairDocument
 	for i := range r.Findings {
 		f := &r.Findings[i]
+		if f.Member != "" {
+			p.Blocked = append(p.Blocked, fmt.Sprintf("partition %d, %s: %q", f.Partition, cmp.Or(f.Index, "documents"), f.Member))
+		}
 		if f.Key == "" {
 			continue
 		}

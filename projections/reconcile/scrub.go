@@ -3,43 +3,54 @@ package reconcile
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 
 	"tidemark.dev/projections"
 )
 
 const (
-	// walkPage is how many documents, or entries of an index, are read at once.
+	// walkPage is how many documents are read at once.
 	walkPage = 1_000
+	// maxExpected bounds what is believed of a header's number of documents.
+	maxExpected = 1 << 20
 	// settleTries bounds how often what changed during a walk is read again until it stands still for a moment.
 	settleTries = 60
 )
 
 // suspect is a document of which something looks wrong. Looking is not judging: it may just have changed.
 type suspect struct {
+	content bool                     // it does not look right by itself, or in the sums
 	unindex []projections.IndexEntry // entries that name it and are not those of what it is
 	index   []string                 // indexes that may not have it
 }
 
 // scrubbed is what a walk through a partition found.
 type scrubbed struct {
-	partition int
-	header    projections.Header // of the moment for which the sums were compared
-	settled   bool               // there was such a moment
-	documents map[string]seen    // as they were stored then
-	suspects  map[string]*suspect
-	misplaced map[string]*suspect // of documents that belong to another partition
-	sums      bool                // what the partition says of its documents together is not what they come to
-	read      uint64              // documents read
+	partition  int
+	header     projections.Header // of the moment for which the sums were compared
+	settled    bool               // there was such a moment
+	documents  map[string]seen    // as they were stored then
+	entries    expected
+	suspects   map[string]*suspect
+	misplaced  map[string]*suspect // of documents that belong to another partition
+	unreadable []unreadable
+	sums       bool   // what the partition says of its documents together is not what they come to
+	read       uint64 // documents read
 }
 
-// seen is what a walk remembers of a document.
+// seen is what a walk remembers of a document. What its digest covers is as good as remembered: one whose content is not its digest's is suspected at once.
 type seen struct {
-	at      string
-	digest  projections.Digest
-	parked  bool
-	expires bool
+	digest   projections.Digest
+	sequence uint64 // of the record that changed it last
+	place    int    // in what is expected of indexes
+	parked   bool
 }
 
+// unreadable is an entry of an index that can be of no document, or, without an index, the name of a document that can be none.
+type unreadable struct{ index, entry string }
+
+// suspect returns what is suspected of a document.
 func (s *scrubbed) suspect(key string, partitions int) *suspect {
 	in := s.suspects
 	if projections.PartitionOf(key, partitions) != s.partition {
@@ -51,9 +62,12 @@ func (s *scrubbed) suspect(key string, partitions int) *suspect {
 	return in[key]
 }
 
+// doubt suspects a document of not being what it should be.
+func (s *scrubbed) doubt(key string, partitions int) { s.suspect(key, partitions).content = true }
+
 // scrub walks through one partition: each document against its digest, all of them against the sums of the header, each index against the documents.
 func (x *examination) scrub(ctx context.Context, partition int) (*scrubbed, error) {
-	s := &scrubbed{partition: partition, documents: map[string]seen{}, suspects: map[string]*suspect{}, misplaced: map[string]*suspect{}}
+	s := &scrubbed{partition: partition, suspects: map[string]*suspect{}, misplaced: map[string]*suspect{}}
 	begin, err := x.documents(ctx, s)
 	if err != nil || begin.State != projections.Live {
 		s.header = begin
@@ -62,7 +76,11 @@ func (x *examination) scrub(ctx context.Context, partition int) (*scrubbed, erro
 	if err := x.settle(ctx, s, &begin); err != nil {
 		return nil, err
 	}
-	return s, x.indexes(ctx, s)
+	if err := x.indexes(ctx, s); err != nil {
+		return nil, err
+	}
+	s.entries = expected{} // they are as large as the documents
+	return s, x.relook(ctx, s)
 }
 
 // documents reads all documents that are listed, and returns the header that came with the first ones.
@@ -75,6 +93,7 @@ func (x *examination) documents(ctx context.Context, s *scrubbed) (begin project
 		}
 		if first {
 			begin = h
+			s.documents = make(map[string]seen, min(h.Documents, maxExpected))
 		}
 		for i := range page {
 			s.look(x, &page[i])
@@ -93,15 +112,20 @@ func (x *examination) documents(ctx context.Context, s *scrubbed) (begin project
 
 // look checks a document that is listed, and remembers it.
 func (s *scrubbed) look(x *examination, d *projections.Document) {
-	switch {
-	case projections.PartitionOf(d.Key, x.gen.Partitions) != s.partition, d.Values == nil, x.hasher.Stored(d) != d.Digest:
-		s.suspect(d.Key, x.gen.Partitions)
+	own := projections.PartitionOf(d.Key, x.gen.Partitions) == s.partition
+	if !own || d.Values == nil || x.hasher.Stored(d) != d.Digest {
+		s.doubt(d.Key, x.gen.Partitions)
 	}
-	_, expires := "", false
-	if d.Values != nil {
-		_, expires = x.def.ExpiryValue(d.Parked, d.Values)
+	s.documents[d.Key] = seen{digest: d.Digest, sequence: sequenceOf(d.At), place: s.entries.expect(x, d, own), parked: d.Parked != ""}
+}
+
+// sequenceOf returns the sequence of a version; 0 when it cannot be read.
+func sequenceOf(at string) uint64 {
+	n, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
+	if err != nil {
+		return 0
 	}
-	s.documents[d.Key] = seen{at: d.At, digest: d.Digest, parked: d.Parked != "", expires: expires}
+	return n
 }
 
 // settle reads again what changed since the walk began, until it is all of one moment, and compares the sums then.
@@ -132,7 +156,7 @@ func (x *examination) settle(ctx context.Context, s *scrubbed, begin *projection
 		}
 		if whole && now.header.Checkpoint.Equal(h.Checkpoint) {
 			s.header, s.settled = now.header, true
-			s.sums = !s.comesTo(&now.header)
+			s.sums = s.sum() != sumOf(&now.header)
 			return nil
 		}
 		if whole {
@@ -149,24 +173,42 @@ func (s *scrubbed) put(x *examination, found *projections.Inspected) {
 	if found.Document == nil {
 		delete(s.documents, found.Key)
 		if found.Listed || found.Foreign {
-			s.suspect(found.Key, x.gen.Partitions)
+			s.doubt(found.Key, x.gen.Partitions)
 		}
 		return
 	}
 	s.look(x, found.Document)
 }
 
-// comesTo reports whether what a header says of all documents together is what they come to.
-func (s *scrubbed) comesTo(h *projections.Header) bool {
-	var digest projections.Digest
-	parked := uint64(0)
+// sum is what documents come to together.
+type sum struct {
+	digest            projections.Digest
+	documents, parked uint64
+}
+
+// sumOf returns what a header says of all documents together.
+func sumOf(h *projections.Header) sum { return sum{h.Digest, h.Documents, h.Parked} }
+
+// sum returns what the documents come to as they were read.
+func (s *scrubbed) sum() (all sum) {
 	for _, d := range s.documents {
-		digest = digest.Add(d.digest)
-		if d.parked {
-			parked++
-		}
+		all.add(d)
 	}
-	return digest == h.Digest && uint64(len(s.documents)) == h.Documents && parked == h.Parked
+	return all
+}
+
+func (s *sum) add(d seen) {
+	s.digest, s.documents = s.digest.Add(d.digest), s.documents+1
+	if d.parked {
+		s.parked++
+	}
+}
+
+func (s *sum) take(d seen) {
+	s.digest, s.documents = s.digest.Sub(d.digest), s.documents-1
+	if d.parked {
+		s.parked--
+	}
 }
 
 // inspected is what a partition has under some keys, and its header, all of one moment.
@@ -200,65 +242,6 @@ func (x *examination) ask(ctx context.Context, partition int, asked []projection
 	return out, nil
 }
 
-// indexes compares the indexes of a partition with its documents.
-func (x *examination) indexes(ctx context.Context, s *scrubbed) error {
-	_, keys, entries, err := x.store.Sizes(ctx, x.gen, x.def, s.partition)
-	if err != nil {
-		return err
-	}
-	for place := projections.FirstIndex; place < len(x.def.Indexes); place++ {
-		name, err := x.def.IndexName(place)
-		if err != nil {
-			return err
-		}
-		has, err := x.entries(ctx, s, place, name)
-		if err != nil {
-			return err
-		}
-		if place >= 0 && entries[name] == keys && uint64(len(has)) == keys {
-			continue // each document has one entry, and none is wrong
-		}
-		for key, d := range s.documents {
-			wants := place >= 0 || place == projections.ParkedIndex && d.parked || place == projections.ExpiryIndex && d.expires
-			if wants && !has[key] {
-				u := s.suspect(key, x.gen.Partitions)
-				u.index = append(u.index, name)
-			}
-		}
-	}
-	return nil
-}
-
-// entries reads all entries of an index, suspects those that are not what their document says, and returns the keys of the others.
-func (x *examination) entries(ctx context.Context, s *scrubbed, place int, name string) (map[string]bool, error) {
-	has := make(map[string]bool, len(s.documents))
-	q := projections.IndexQuery{Index: name, Limit: walkPage}
-	for {
-		done := x.budget.step()
-		_, page, err := x.store.Find(ctx, x.gen, x.def, s.partition, q)
-		if err != nil {
-			return nil, err
-		}
-		for i := range page {
-			f := &page[i]
-			if value, ok := x.def.IndexValue(name, &f.Document); ok && value == f.Value {
-				has[f.Key] = true
-				continue
-			}
-			u := s.suspect(f.Key, x.gen.Partitions)
-			u.unindex = append(u.unindex, projections.IndexEntry{Index: place, Value: f.Value})
-		}
-		if err := done(ctx); err != nil {
-			return nil, err
-		}
-		if len(page) < walkPage {
-			return has, nil
-		}
-		last := &page[len(page)-1]
-		q.After, q.AfterKey = last.Value, last.Key
-	}
-}
-
 // strays takes in what the store has under names of documents that no list of keys has.
 func (x *examination) strays(ctx context.Context, all []*scrubbed) error {
 	for ref, err := range x.store.Strays(ctx, x.gen) {
@@ -267,9 +250,10 @@ func (x *examination) strays(ctx context.Context, all []*scrubbed) error {
 			return err
 		case ref.Partition < 0 || ref.Partition >= len(all) || all[ref.Partition].header.State != projections.Live:
 		case projections.ValidateKey(ref.Key) == nil:
-			all[ref.Partition].suspect(ref.Key, x.gen.Partitions)
+			all[ref.Partition].doubt(ref.Key, x.gen.Partitions)
 		default:
-			x.unreadable++
+			s := all[ref.Partition]
+			s.unreadable = append(s.unreadable, unreadable{entry: ref.Key})
 		}
 	}
 	return nil

@@ -126,6 +126,11 @@ func (b *bench) wantIndexed(partition int, index string, docs ...projections.Doc
 	all.Reverse = true
 	slices.Reverse(want)
 	sameFound(b.t, b.find(partition, all), want)
+	all.Bare = true
+	for i := range want {
+		want[i].Document = projections.Document{Key: want[i].Key}
+	}
+	sameFound(b.t, b.find(partition, all), want)
 	if n := b.count(partition, index, "", ""); n != uint64(len(docs)) {
 		b.t.Fatalf("the index %s counts %d entries, want %d", index, n, len(docs))
 	}
@@ -443,6 +448,10 @@ func testEntryLost(t *testing.T, open func(t *testing.T) Subject) {
 	if found[0].Values == nil || found[1].Values != nil || found[2].Values != nil {
 		t.Fatalf("found %+v, want never and b without values", found)
 	}
+	bare := b.find(0, projections.IndexQuery{Index: "by_count", Limit: 10, Bare: true})
+	if len(bare) != 3 || bare[0].Key != "a" || bare[1].Key != "never" || bare[2].Key != "b" {
+		t.Fatalf("found %q without the documents, want a, never and b", bare)
+	}
 	if n := b.count(0, "by_count", "", ""); n != 3 {
 		t.Errorf("the index counts %d entries, want the 3 that are there", n)
 	}
@@ -457,6 +466,10 @@ func testEntryDamaged(t *testing.T, open func(t *testing.T) Subject) {
 	_, _, err := b.Store.Find(b.ctx, b.g, b.def, 0, projections.IndexQuery{Index: "by_count", Limit: 10})
 	b.wantCode(err, projections.ErrDocumentDamaged)
 	wantInText(t, err, "by_count", "p12 written by hand")
+	bare := b.find(0, projections.IndexQuery{Index: "by_count", Limit: 10, Bare: true})
+	if len(bare) != 2 || bare[0].Key != "a" || bare[1].Value != "p12 written by hand" || bare[1].Key != "" {
+		t.Fatalf("found %q without the documents, want a, and the entry that cannot be read", bare)
+	}
 }
 
 func testIndexLeftovers(t *testing.T, open func(t *testing.T) Subject) {

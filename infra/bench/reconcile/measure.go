@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/minio/highwayhash"
+	"github.com/redis/go-redis/v9"
+
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/projector"
+	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/reconcile"
+)
+
+const (
+	comparisons = 200   // of marks
+	bareStep    = 1_000 // documents of one round trip of the yardstick
+	maxMarks    = 100   // milliseconds that comparing marks may take
+	maxScrub    = 2.0   // times the yardstick
+	maxMended   = 10 * time.Second
+)
+
+// examine examines the read model without any limit, and says how long that took after the last document was read.
+func (p *proof) examine(ctx context.Context, deep bool) (r *reconcile.Report, took, after time.Duration, err error) {
+	began := time.Now()
+	last := began
+	r, err = reconcile.Examine(ctx, "here", projector.Version{Projection: p.proj, Log: p.log}, p.store, p.kv, reconcile.Options{
+		Budget: 1, Deep: deep, Progress: func(_, _ uint64) { last = time.Now() },
+	})
+	return r, time.Since(began), time.Since(last), err
+}
+
+// marksEqual measures how long it takes to read the marks of two copies and to compare them. Both are the same one here, in the place of two regions.
+func (p *proof) marksEqual(ctx context.Context) error {
+	reader := query.New("here", p.store, p.kv, query.NewHeads(p.log))
+	took := make([]time.Duration, comparisons)
+	for i := range took {
+		began := time.Now()
+		var list []reconcile.Standing
+		for _, region := range []string{"one", "two"} {
+			m, err := reader.Marks(ctx, name, query.MarksOptions{})
+			if err != nil {
+				return err
+			}
+			m.Region = region
+			list = append(list, m.Standing)
+		}
+		if v := reconcile.Compare(list); v.Result != reconcile.Equal {
+			return fmt.Errorf("of two equal copies it says %+v", v)
+		}
+		took[i] = time.Since(began)
+	}
+	slices.Sort(took)
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1_000 }
+	p.table.prove(ms(took[comparisons/2]) <= maxMarks, "marks of two copies read and compared", "median %.2f ms, p99 %.2f ms (at most %d)", ms(took[comparisons/2]), ms(took[comparisons*99/100]), maxMarks)
+	return nil
+}
+
+// scrubs measures examinations of the healthy read model against the yardstick, in turn, until enough documents were examined. Nothing may be found.
+func (p *proof) scrubs(ctx context.Context) error {
+	gen, err := p.generation(ctx)
+	if err != nil {
+		return err
+	}
+	var ratios, bare, whole []float64
+	documents, compared, findings := uint64(0), 0, 0
+	for round := 0; round < p.c.rounds || documents < p.c.comparison; round++ {
+		yardstick, n, err := p.bare(ctx, gen)
+		if err != nil {
+			return err
+		}
+		r, took, _, err := p.examine(ctx, false)
+		if err != nil {
+			return err
+		}
+		if len(r.Findings)+len(r.Recount) > 0 {
+			p.table.prove(false, "a healthy read model", "findings: %s", summary(r))
+		}
+		documents, compared, findings = documents+r.Documents, compared+r.Compared, findings+len(r.Findings)+len(r.Recount)
+		each, eachBare := took.Seconds()/float64(r.Documents), yardstick.Seconds()/float64(n)
+		ratios, whole, bare = append(ratios, each/eachBare), append(whole, each), append(bare, eachBare)
+	}
+	p.healthy = time.Duration(median(whole) * float64(p.c.documents) * float64(time.Second))
+	p.table.line("yardstick: SCAN, HGETALL and a hash, pipelined", "%.2f us a document, median of %d rounds", median(bare)*1e6, len(bare))
+	p.table.line("scrub: documents, sums, both indexes, strays", "%.2f us a document", median(whole)*1e6)
+	p.table.prove(median(ratios) <= maxScrub, "scrub to yardstick", "%.2f x, rounds %.2f to %.2f (at most %.1f)", median(ratios), slices.Min(ratios), slices.Max(ratios), maxScrub)
+	p.table.prove(findings == 0, "false alarms", "%d in %d documents examined, %d partitions' sums compared", findings, documents, compared)
+	return nil
+}
+
+// bare is the yardstick of a scrub: the names of all documents by SCAN, each read by HGETALL in a pipeline together with the next SCAN, and hashed as it comes.
+func (p *proof) bare(ctx context.Context, gen projections.Generation) (time.Duration, int, error) {
+	key := make([]byte, highwayhash.Size)
+	began, n := time.Now(), 0
+	var sum uint64
+	var names []string
+	for cursor, more := uint64(0), true; more || len(names) > 0; {
+		pipe := p.redis.Pipeline()
+		docs := make([]*redis.RawCmd, len(names))
+		for i := range names {
+			docs[i] = redis.NewRawCmd(ctx, "hgetall", names[i])
+			_ = pipe.Process(ctx, docs[i]) // only queues
+		}
+		var scan *redis.ScanCmd
+		if more {
+			scan = pipe.Scan(ctx, cursor, prefix(gen)+"*:doc:*", bareStep)
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return 0, 0, err
+		}
+		for _, d := range docs {
+			sum += highwayhash.Sum64(d.Val(), key)
+		}
+		n += len(docs)
+		names = nil
+		if more {
+			names, cursor = scan.Val()
+			more = cursor != 0
+		}
+	}
+	if n == 0 || sum == 0 {
+		return 0, 0, fmt.Errorf("the yardstick read %d documents", n)
+	}
+	return time.Since(began), n, nil
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}

@@ -1,0 +1,164 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+
+	"tidemark.dev/projections"
+)
+
+// indexPage is how many entries of an index are read at once.
+const indexPage = 2_000
+
+// expected are the entries that the documents of a partition should have, as they were read.
+type expected struct {
+	values []string // of each document one for each index, by its place; empty: none
+	met    []bool   // whether the index has it
+}
+
+// slots is how many values there are of each document.
+func slots(def *projections.Definition) int { return len(def.Indexes) - projections.FirstIndex }
+
+// expect notes in which entries a document should be, and returns the place of the first one. One that is in a partition that is not its own should be in none.
+func (e *expected) expect(x *examination, d *projections.Document, own bool) (place int) {
+	place = len(e.values)
+	for range slots(x.def) {
+		e.values, e.met = append(e.values, ""), append(e.met, false)
+	}
+	if d.Values == nil || !own {
+		return place // it is suspected whatever the indexes have
+	}
+	at := e.values[place:]
+	if d.Parked != "" {
+		at[projections.ParkedIndex-projections.FirstIndex], _ = projections.ParkedValue(d.Parked)
+	}
+	if x.def.Expires != "" {
+		at[projections.ExpiryIndex-projections.FirstIndex], _ = x.def.ExpiryValue(d.Parked, d.Values)
+	}
+	for i := range x.def.Indexes {
+		if value, err := x.indexer.Value(i, d.Values); err == nil {
+			at[i-projections.FirstIndex] = string(value)
+		}
+	}
+	return place
+}
+
+// indexes compares the indexes of a partition with its documents. A document that changes meanwhile is suspected of not being where it should.
+func (x *examination) indexes(ctx context.Context, s *scrubbed) error {
+	for place := projections.FirstIndex; place < len(x.def.Indexes); place++ {
+		name, err := x.def.IndexName(place)
+		if err != nil {
+			return err
+		}
+		if err := x.index(ctx, s, place, name); err != nil {
+			return err
+		}
+	}
+	n := slots(x.def)
+	for key, d := range s.documents {
+		for slot := d.place; slot < d.place+n; slot++ {
+			if s.entries.values[slot] == "" || s.entries.met[slot] {
+				continue
+			}
+			name, err := x.def.IndexName(slot - d.place + projections.FirstIndex)
+			if err != nil {
+				return err
+			}
+			u := s.suspect(key, x.gen.Partitions)
+			u.index = append(u.index, name)
+		}
+	}
+	return nil
+}
+
+// index reads all entries of an index, and suspects those that are not expected.
+func (x *examination) index(ctx context.Context, s *scrubbed, place int, name string) error {
+	q := projections.IndexQuery{Index: name, Limit: indexPage, Bare: true}
+	for {
+		done := x.budget.step()
+		_, page, err := x.store.Find(ctx, x.gen, x.def, s.partition, q)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			f := &page[i]
+			if f.Key == "" {
+				s.unreadable = append(s.unreadable, unreadable{name, f.Value})
+				continue
+			}
+			d, known := s.documents[f.Key]
+			if slot := d.place + place - projections.FirstIndex; known && s.entries.values[slot] == f.Value {
+				s.entries.met[slot] = true
+				continue
+			}
+			u := s.suspect(f.Key, x.gen.Partitions)
+			u.unindex = append(u.unindex, projections.IndexEntry{Index: place, Value: f.Value})
+		}
+		if err := done(ctx); err != nil {
+			return err
+		}
+		if len(page) < indexPage {
+			return nil
+		}
+		last := &page[len(page)-1]
+		if q.After, q.AfterKey = last.Value, last.Key; last.Key == "" { // both together say where to go on
+			n := len(last.Value) - 1
+			q.After, q.AfterKey = last.Value[:n], last.Value[n:]
+		}
+	}
+}
+
+// relook clears documents that nothing is suspected of but to be in an index as they were before, or will be in a moment: when a document, its entries and those that looked wrong are as they
+// should be, all in one atomic step, there is nothing for the log to judge.
+func (x *examination) relook(ctx context.Context, s *scrubbed) error {
+	var keys []string
+	for key, u := range s.suspects {
+		if !u.content {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for chunk := range slices.Chunk(keys, projections.MaxInspected) {
+		was, err := x.inspect(ctx, s.partition, chunk)
+		if err != nil || was.header.State != projections.Live {
+			return err
+		}
+		asked := make([]projections.Inspected, len(chunk))
+		right := make([]int, len(chunk))
+		for i, key := range chunk {
+			entries := x.entriesOf(was.found[i].Document)
+			right[i] = len(entries)
+			asked[i] = projections.Inspected{Key: key, Entries: withOthers(entries, s.suspects[key].unindex)}
+		}
+		now, err := x.ask(ctx, s.partition, asked)
+		if err != nil || now.header.State != projections.Live {
+			return err
+		}
+		for i, key := range chunk {
+			if f := &now.found[i]; same(was.found[i].Document, f.Document) && x.sound(f, right[i]) {
+				delete(s.suspects, key)
+			}
+		}
+	}
+	return nil
+}
+
+// sound reports whether nothing is wrong with a document that the store alone can tell. The first entries that were asked for are those that it should have.
+func (x *examination) sound(f *projections.Inspected, right int) bool {
+	d := f.Document
+	if f.Foreign || f.Listed != (d != nil) || d != nil && (d.Values == nil || x.hasher.Stored(d) != d.Digest) {
+		return false
+	}
+	return !slices.Contains(f.Has[:right], false) && !slices.Contains(f.Has[right:], true)
+}
+
+// withOthers appends those of some entries that are not there yet.
+func withOthers(entries, others []projections.IndexEntry) []projections.IndexEntry {
+	right := entries
+	for _, e := range others {
+		if !slices.Contains(right, e) {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
