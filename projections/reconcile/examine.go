@@ -75,7 +75,7 @@ func Examine(ctx context.Context, region string, v projector.Version, store proj
 	x := &examination{
 		v: v, def: def, store: store, gen: pointer.Live(def.Name), hasher: projections.NewHasher(def), options: o,
 		budget: budget{share: cmp.Or(o.Budget, DefaultBudget)},
-		report: Report{Region: region, Projection: def.Name, Version: def.Version, Generation: pointer.Generation, Partitions: pointer.Partitions, Deep: o.Deep},
+		report: Report{Region: region, Projection: def.Name, Version: def.Version, Generation: pointer.Generation, Partitions: pointer.Partitions, Deep: o.Deep, Findings: []Finding{}},
 	}
 	if x.options.Now == nil {
 		x.options.Now = time.Now
