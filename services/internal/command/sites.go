@@ -37,7 +37,7 @@ func (p *program) sites(ctx context.Context, all []string) ([]*site, error) {
 		return nil, err
 	}
 	if p.region != "" {
-		if _, _, err := p.find(); err != nil { // a name that no region has
+		if _, err := p.findNamed(p.region); err != nil { // a name that no region has
 			return nil, err
 		}
 		all = []string{p.region}

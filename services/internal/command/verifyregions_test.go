@@ -31,8 +31,8 @@ type comparison struct {
 	}
 }
 
-// misremember lets a region have recorded another number of documents of one partition at its newest mark.
-func misremember(t *testing.T, dir, name, projection string, partition int) {
+// redisOf returns a client of a region's own Redis.
+func redisOf(t *testing.T, dir, name string) *redis.Client {
 	t.Helper()
 	a, err := region.LoadAddress(filepath.Join(dir, name))
 	if err != nil {
@@ -42,7 +42,13 @@ func misremember(t *testing.T, dir, name, projection string, partition int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := redis.NewClient(o)
+	return redis.NewClient(o)
+}
+
+// misremember lets a region have recorded another number of documents of one partition at its newest mark.
+func misremember(t *testing.T, dir, name, projection string, partition int) {
+	t.Helper()
+	r := redisOf(t, dir, name)
 	defer r.Close()
 	ctx := context.Background()
 	key := fmt.Sprintf("tm:{%s.1.%02d}:marks", projection, partition)
