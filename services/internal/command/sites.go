@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -192,7 +193,7 @@ func (x *examined) hide() {
 		f := &x.Report.Findings[i]
 		for j := range f.Fields {
 			d := &f.Fields[j]
-			kind := kinds[d.Field]
+			kind := cmp.Or(kinds[d.Field], "<unknown>")
 			for _, value := range []**string{&d.Expected, &d.Found} {
 				if *value != nil {
 					*value = &kind
