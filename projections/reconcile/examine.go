@@ -115,6 +115,7 @@ type verdict struct {
 	position  string
 	judged    projector.Case
 	misplaced bool
+	foreign   bool // there is something that is no document
 	unindex   []projections.IndexEntry
 	lost      []string // indexes that lack it; empty text: the list of keys
 }
@@ -196,7 +197,7 @@ func (x *examination) judgeMisplaced(ctx context.Context, s *scrubbed, key strin
 	}
 	id := key + "\x00misplaced"
 	x.verdicts[id] = &verdict{
-		partition: s.partition, position: now.header.Checkpoint.String(), misplaced: true, unindex: u.unindex, judged: projector.Case{Key: key, Found: f.Document},
+		partition: s.partition, position: now.header.Checkpoint.String(), misplaced: true, foreign: f.Foreign, unindex: u.unindex, judged: projector.Case{Key: key, Found: f.Document},
 	}
 	return nil
 }
@@ -240,7 +241,7 @@ func (x *examination) judgeSome(ctx context.Context, s *scrubbed, keys []string)
 			again = append(again, c.Key)
 			continue
 		}
-		v := &verdict{partition: s.partition, position: was.header.Checkpoint.String(), judged: *c}
+		v := &verdict{partition: s.partition, position: was.header.Checkpoint.String(), judged: *c, foreign: f.Foreign}
 		if !c.Wrong() && f.Listed != (c.Right != nil) {
 			v.lost = append(v.lost, "")
 		}
@@ -290,7 +291,7 @@ func (x *examination) fold(ctx context.Context, all []*scrubbed) error {
 		wanted[i] = s.settled && (x.options.Deep || s.sums)
 	}
 	for _, v := range x.verdicts {
-		if v.judged.Wrong() && !forged(x.def, v.judged.Found) && !v.misplaced {
+		if v.judged.Wrong() && !forged(x.def, v.judged.Found) && !v.misplaced && !v.foreign {
 			wanted[v.partition] = all[v.partition].settled
 		}
 	}
@@ -380,10 +381,13 @@ func (x *examination) findings(v *verdict) (list []Finding) {
 	past := x.past[v.partition]
 	switch {
 	case v.misplaced:
-		return []Finding{{Key: v.judged.Key, Kind: KindExtra, Found: contentOf(v.judged.Found), Outside: true, Misplaced: true, unindex: v.unindex}}
+		return []Finding{{Key: v.judged.Key, Kind: KindExtra, Found: contentOf(v.judged.Found), Outside: true, Misplaced: true, Foreign: v.foreign, unindex: v.unindex}}
+	case v.foreign && v.judged.Right == nil:
+		return []Finding{{Key: v.judged.Key, Kind: KindExtra, Outside: true, Foreign: true, unindex: v.unindex}}
 	case v.judged.Wrong():
 		f := judged(x.def, &v.judged, past)
-		f.unindex = v.unindex
+		f.unindex, f.Foreign = v.unindex, v.foreign
+		f.Outside = f.Outside || v.foreign
 		return []Finding{f}
 	}
 	for _, name := range v.lost {

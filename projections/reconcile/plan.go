@@ -53,6 +53,10 @@ func (r *Report) Plan(share float64) Plan {
 		if f.Key == "" {
 			continue
 		}
+		if f.Foreign {
+			p.Blocked = append(p.Blocked, f.Key)
+			continue
+		}
 		at := projections.Ref{Partition: f.Partition, Key: f.Key}
 		n, known := named[at]
 		if !known {

@@ -434,17 +434,19 @@ func testEntryLost(t *testing.T, open func(t *testing.T) Subject) {
 	b.must(b.apply(0, 1, 2, b.newDocuments(docs...)...))
 	b.Tamper.RemoveDocument(t, b.g, projections.Ref{Key: "b"})
 	value, _ := b.def.IndexValue("by_count", &docs[0])
+	b.Tamper.PutEntry(t, b.g, 0, "by_count", value+"spoilt")
+	b.Tamper.SpoilKey(t, b.g, projections.Ref{Key: "spoilt"})
 	b.Tamper.PutEntry(t, b.g, 0, "by_count", value+"never")
 	b.Tamper.DropEntry(t, b.g, 0, "by_count", b.entries(&docs[2])[0].Value+"c")
 	found := b.find(0, projections.IndexQuery{Index: "by_count", Limit: 10})
-	if len(found) != 3 || found[0].Key != "a" || found[1].Key != "never" || found[2].Key != "b" {
-		t.Fatalf("found %q, want a, never and b", found)
+	if len(found) != 4 || found[0].Key != "a" || found[1].Key != "never" || found[2].Key != "spoilt" || found[3].Key != "b" {
+		t.Fatalf("found %q, want a, never, spoilt and b", found)
 	}
-	if found[0].Values == nil || found[1].Values != nil || found[2].Values != nil {
-		t.Fatalf("found %+v, want never and b without values", found)
+	if found[0].Values == nil || found[1].Values != nil || found[2].Values != nil || found[3].Values != nil {
+		t.Fatalf("found %+v, want never, spoilt and b without values", found)
 	}
-	if n := b.count(0, "by_count", "", ""); n != 3 {
-		t.Errorf("the index counts %d entries, want the 3 that are there", n)
+	if n := b.count(0, "by_count", "", ""); n != 4 {
+		t.Errorf("the index counts %d entries, want the 4 that are there", n)
 	}
 }
 
