@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -381,6 +382,14 @@ func (m *mended) hide() {
 	}
 }
 
+// removeIt says what a person has to do about what is no document.
+const removeIt = "Remove from Redis, with DEL, what is no document, and repair again."
+
+// blocked reports whether something that is no document is in the way of a repair.
+func blocked(x *examined) bool {
+	return slices.ContainsFunc(x.Report.Findings, func(f reconcile.Finding) bool { return f.Foreign })
+}
+
 // err returns why not all is well; nil when it is, or a dry run found only what can be put right.
 func (m *mended) err() (worst error) {
 	var all, after []*examined
@@ -388,13 +397,21 @@ func (m *mended) err() (worst error) {
 		if x.failed != nil {
 			worst = worse(worst, x.failed)
 		}
-		if all = append(all, x.examined); x.after != nil {
+		all = append(all, x.examined)
+		switch {
+		case x.after != nil:
 			after = append(after, x.after)
+		case x.failed == nil && x.Plan != nil && len(x.Plan.Blocked) > 0:
+			worst = worse(worst, events.Errorf(failure.ErrDamaged, "under the names of %s of %s in %s is something that is no document", display.Count(len(x.Plan.Blocked), "document"), x.Projection, x.Region).
+				Hint(removeIt))
 		}
 	}
 	if left := found(after); left > 0 {
-		worst = worse(worst, events.Errorf(failure.ErrDamaged, "%s: what is stored is still not what the log says", display.Count(left, "finding")).
-			Hint("Is it damaged again and again? What was carried out may be repeated; tidemark replay PROJECTION --from-start builds a read model anew."))
+		next := "It may be repeated. What is damaged again and again is better built anew: tidemark replay PROJECTION --from-start"
+		if slices.ContainsFunc(after, blocked) {
+			next = removeIt
+		}
+		worst = worse(worst, events.Errorf(failure.ErrDamaged, "what is stored is still not what the log says: %s", display.Count(left, "finding")).Hint("%s", next))
 	}
 	return worse(worst, notExamined(all))
 }

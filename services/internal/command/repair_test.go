@@ -307,6 +307,28 @@ func TestWhatAPersonDoesToDocumentsIsFoundAndPutRight(t *testing.T) {
 		t.Errorf("the repair said %+v", r)
 	}
 
+	t.Log("what is no document has to be removed by a person; the rest is put right, and found, all the same")
+	v.do("HINCRBY", v.doc("A"), "total", 1)
+	v.do("DEL", v.doc("B"))
+	v.do("SET", v.doc("B"), "x")
+	v.do("SET", v.doc("Y"), "x")
+	if d := look(1, "delays", "--region", "eu"); d.Deep.Findings != 3 || !d.Deep.Complete {
+		t.Errorf("found is %+v", d)
+	}
+	if r := do(1, "repair", "delays", "--yes"); !strings.Contains(r.out, "no document: Y, B\n") || !strings.Contains(r.out, "something that is no document") || !strings.Contains(r.err, "read-model-damaged") || !strings.Contains(r.err, "DEL") {
+		t.Errorf("the repair said %+v", r)
+	}
+	if r := do(1, "repair", "delays", "--dry-run"); !strings.Contains(r.err, "2 documents of delays in eu") || !strings.Contains(r.err, "DEL") {
+		t.Errorf("with nothing but that the repair said %+v", r)
+	}
+	v.do("DEL", v.doc("B"), v.doc("Y"))
+	if m := decode[mending](t, do(0, "repair", "--yes", "-o", "json").out); m.planned(t).Outcome.Repaired != 1 {
+		t.Errorf("the repair is %+v", m)
+	}
+	if !maps.Equal(v.stored(), healthy) {
+		t.Error("it is not as it was")
+	}
+
 	t.Log("a region that does not answer is not examined, and what is known to be wrong is worse")
 	gone := region.Address{Region: "sa", Leader: "us", Origin: "us", NATS: "nats://127.0.0.1:1", Redis: "redis://127.0.0.1:1"}
 	if err := os.Mkdir(filepath.Join(dir, "sa"), 0o700); err != nil {

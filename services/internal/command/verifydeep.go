@@ -154,6 +154,9 @@ func sinceOf(f *reconcile.Finding) string {
 
 // whatOf says what is wrong.
 func whatOf(f *reconcile.Finding, hidden bool) string {
+	if f.Foreign {
+		return "something that is no document is stored under its name"
+	}
 	switch f.Kind {
 	case reconcile.KindMissing:
 		return "there is no such document"
