@@ -143,15 +143,16 @@ type Store interface {
 	Lookup(ctx context.Context, g Generation, def *Definition, refs []Ref) ([]Header, []*Document, error)
 
 	// Page returns, for one partition, its header and up to limit documents with keys above after, in byte order of keys. Header and
-	// keys come from one atomic step; each document is at least as new as the header.
+	// keys come from one atomic step; each document is at least as new as the header. A document that is listed and was removed behind the store's back, or whose name holds
+	// something else by now, is returned with its key and nothing else: Values nil.
 	Page(ctx context.Context, g Generation, def *Definition, partition int, after string, limit int) (Header, []Document, error)
 
 	// Find returns, for one partition, its header and up to q.Limit entries of an index with their documents, in the byte order of value and then key, or from the
 	// last to the first with q.Reverse. It returns fewer only at the end of the range. Header and entries come from one atomic step; each document is at
 	// least as new as the header. So a document may have got another value since, or may be under a value that somebody wrote into the index by hand: whoever asks
-	// compares Found.Value with Definition.IndexValue and leaves out what differs. A document that is in the index and was removed behind the store's back is returned with
-	// Values nil. With q.Bare no document is read, and there is one Found for each entry, whether it has a document or not; one that cannot be read is there with
-	// all of it as the value, and without a key. From an absent partition comes the header alone. It returns
+	// compares Found.Value with Definition.IndexValue and leaves out what differs. A document that is in the index and was removed behind the store's back, or whose
+	// name holds something else by now, is returned with Values nil. With q.Bare no document is read, and there is one Found for each entry, whether it has a document or not; one that
+	// cannot be read is there with all of it as the value, and without a key. From an absent partition comes the header alone. It returns
 	// ErrUnknownIndex, and ErrDocumentDamaged when an entry cannot be read and q.Bare is not set.
 	Find(ctx context.Context, g Generation, def *Definition, partition int, q IndexQuery) (Header, []Found, error)
 

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -106,7 +107,7 @@ func (l *listing) members(ctx context.Context, limit int) (projections.Header, [
 }
 
 // documents reads the documents of members. One that is not there was either removed since, then it is left out, or it is still listed, then it
-// is damaged: the caller is told of it, by a document without values.
+// is damaged, as is one whose name holds something else: the caller is told of it, by a document without values.
 func (l *listing) documents(ctx context.Context, members []string) ([]projections.Found, error) {
 	out := make([]projections.Found, len(members))
 	refs := make([]projections.Ref, len(members))
@@ -124,7 +125,7 @@ func (l *listing) documents(ctx context.Context, members []string) ([]projection
 	if l.bare {
 		return out, nil
 	}
-	docs, err := l.store.Load(ctx, l.g, l.def, refs)
+	docs, err := l.load(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +142,24 @@ func (l *listing) documents(ctx context.Context, members []string) ([]projection
 		}
 	}
 	return out[:n], nil
+}
+
+// load reads documents. One whose name holds something else is a document without values: those are looked for only when there is one, by halving.
+func (l *listing) load(ctx context.Context, refs []projections.Ref) ([]*projections.Document, error) {
+	docs, err := l.store.Load(ctx, l.g, l.def, refs)
+	switch {
+	case !errors.Is(err, projections.ErrWrongType):
+		return docs, err
+	case len(refs) == 1:
+		return []*projections.Document{{Key: refs[0].Key}}, nil
+	}
+	half := len(refs) / 2
+	first, err := l.load(ctx, refs[:half])
+	if err != nil {
+		return nil, err
+	}
+	second, err := l.load(ctx, refs[half:])
+	return append(first, second...), err
 }
 
 // listed reads whether the member is there, and its document, in one transaction.

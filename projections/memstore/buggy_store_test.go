@@ -286,6 +286,12 @@ func (b *buggyStore) Page(
 		slices.SortStableFunc(docs, func(x, y projections.Document) int {
 			return strings.Compare(strings.ToLower(x.Key), strings.ToLower(y.Key))
 		})
+	case "a page ends at what is no document":
+		for i := range docs {
+			if _, found, _ := b.Store.Inspect(ctx, g, def, partition, []projections.Inspected{{Key: docs[i].Key}}); len(found) == 1 && found[0].Foreign {
+				return h, nil, events.Errorf(projections.ErrWrongType, "%q is no document", docs[i].Key)
+			}
+		}
 	case "lost documents are left out of pages":
 		docs = slices.DeleteFunc(docs, func(d projections.Document) bool { return d.Values == nil })
 	}

@@ -44,10 +44,7 @@ func (s *Store) Find(
 		if !ok {
 			return h, nil, events.Errorf(projections.ErrDocumentDamaged, "the index %s of %s has the entry %q, which cannot be read", q.Index, a, entry)
 		}
-		if err := p.checkType(a, key); err != nil {
-			return h, nil, err
-		}
-		out = append(out, projections.Found{Value: value, Document: *decode(def, key, p.documents[key])})
+		out = append(out, projections.Found{Value: value, Document: p.listed(def, key)})
 	}
 	return h, out, nil
 }

@@ -117,6 +117,14 @@ func (p *partition) check(a address, def *projections.Definition, c *projections
 	return nil
 }
 
+// listed returns a document of which a list has the key.
+func (p *partition) listed(def *projections.Definition, key string) projections.Document {
+	if p.foreign[key] {
+		return projections.Document{Key: key}
+	}
+	return *decode(def, key, p.documents[key])
+}
+
 func (p *partition) checkType(a address, key string) error {
 	if p != nil && p.foreign[key] {
 		return events.Errorf(projections.ErrWrongType, "the key %q of %s holds no document", key, a)

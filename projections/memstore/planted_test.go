@@ -103,6 +103,7 @@ func bugs() map[string]string {
 		"a drop leaves marks":                                "Store/create and drop remove marks",
 		"a mark that cannot be read is an error":             "Store/what cannot be read as a mark is left out",
 		"a mark that cannot be read ends them":               "Store/what cannot be read as a mark is left out",
+		"a page ends at what is no document":                 "Store/a document whose key is of another type has no values",
 		"marks of another type are none":                     "Store/marks of another type refuse the whole commit",
 		"documents are written before the type of the marks": "Store/marks of another type refuse the whole commit",
 		"marks are looked at by every commit":                "Store/marks of another type refuse the whole commit",

@@ -262,18 +262,14 @@ func (s *Store) Page(
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := at(g, partition)
-	p := s.partitions[a]
+	p := s.partitions[at(g, partition)]
 	h := p.read(partition)
 	if h.State == projections.Absent || lost != nil {
 		return h, nil, lost
 	}
 	var out []projections.Document
 	for _, key := range p.keys.above(after, limit) {
-		if err := p.checkType(a, key); err != nil {
-			return h, nil, err
-		}
-		out = append(out, *decode(def, key, p.documents[key]))
+		out = append(out, p.listed(def, key))
 	}
 	return h, out, nil
 }

@@ -55,11 +55,12 @@ func (e *engine) repair(ctx context.Context, r *repairing) error {
 	e.begin()
 	e.batch.again = true
 	if err := e.mend(ctx, r); err != nil {
-		r.refused = errors.Is(err, projections.ErrDocumentDamaged) || errors.Is(err, events.ErrEvicted)
+		r.refused = errors.Is(err, projections.ErrDocumentDamaged) || errors.Is(err, projections.ErrWrongType) || errors.Is(err, events.ErrEvicted)
 		return err
 	}
 	if r.recount >= 0 {
 		if err := e.recount(ctx, r); err != nil {
+			r.refused = errors.Is(err, projections.ErrDocumentDamaged)
 			return err
 		}
 	}
@@ -139,6 +140,10 @@ func (e *engine) compare(ctx context.Context, partition int, mine map[string]*en
 		return resync("partition %d is at %s, remembered %s", partition, h.Checkpoint, e.parts[partition].head.Checkpoint)
 	}
 	for i, d := range folded {
+		if found[i].Foreign {
+			return events.Errorf(projections.ErrWrongType, "something that is no document is stored under the name of %q of %s; its step of the repair was not carried out", d.key, e.def.Name).
+				Hint("Remove it from the store, then repair again.")
+		}
 		if e.isStored(d, &found[i]) {
 			r.right++
 			d.repaired, d.stored = false, d.exists
@@ -277,6 +282,10 @@ func (e *engine) recount(ctx context.Context, r *repairing) error {
 		}
 		stored = h
 		for i := range page {
+			if page[i].Values == nil {
+				return events.Errorf(projections.ErrDocumentDamaged, "the document %q of %s is listed and is not whole, so partition %d was not summed up again", page[i].Key, e.def.Name, r.recount).
+					Hint("Repair it first.")
+			}
 			next.Digest = next.Digest.Add(page[i].Digest)
 			next.Documents++
 			if page[i].Parked != "" {

@@ -75,7 +75,7 @@ func Examine(ctx context.Context, region string, v projector.Version, store proj
 	x := &examination{
 		v: v, def: def, store: store, gen: pointer.Live(def.Name), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), options: o,
 		budget: budget{share: cmp.Or(o.Budget, DefaultBudget)},
-		report: Report{Region: region, Projection: def.Name, Version: def.Version, Generation: pointer.Generation, Partitions: pointer.Partitions, Deep: o.Deep},
+		report: Report{Region: region, Projection: def.Name, Version: def.Version, Generation: pointer.Generation, Partitions: pointer.Partitions, Deep: o.Deep, Findings: []Finding{}},
 	}
 	if x.options.Now == nil {
 		x.options.Now = time.Now
@@ -224,10 +224,13 @@ func (x *examination) findings(v *verdict) (list []Finding) {
 	past := x.past[v.partition]
 	switch {
 	case v.misplaced:
-		return []Finding{{Key: v.judged.Key, Kind: KindExtra, Found: contentOf(v.judged.Found), Outside: true, Misplaced: true, unindex: v.unindex}}
+		return []Finding{{Key: v.judged.Key, Kind: KindExtra, Found: contentOf(v.judged.Found), Outside: true, Misplaced: true, Foreign: v.foreign, unindex: v.unindex}}
+	case v.foreign && v.judged.Right == nil:
+		return []Finding{{Key: v.judged.Key, Kind: KindExtra, Outside: true, Foreign: true, unindex: v.unindex}}
 	case v.judged.Wrong():
 		f := judged(x.def, &v.judged, past)
-		f.unindex = v.unindex
+		f.unindex, f.Foreign = v.unindex, v.foreign
+		f.Outside = f.Outside || v.foreign
 		return []Finding{f}
 	}
 	for _, name := range v.lost {

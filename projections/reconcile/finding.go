@@ -65,6 +65,8 @@ type Finding struct {
 	Fields []FieldDifference `json:"fields,omitempty"`
 	// Misplaced says that a document is in a partition that is not its own, where no query finds it.
 	Misplaced bool `json:"misplaced,omitempty"`
+	// Foreign says that something which is no document is under the document's name. A person has to remove it: nothing can be written there until then.
+	Foreign bool `json:"foreign,omitempty"`
 	// Index names the index of KindIndex, empty for the list of keys; Entry says what about its entry: EntryMissing or EntryExtra.
 	Index string `json:"index,omitempty"`
 	Entry string `json:"entry,omitempty"`

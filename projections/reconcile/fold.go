@@ -146,7 +146,7 @@ func (x *examination) fold(ctx context.Context, all []*scrubbed) error {
 func (x *examination) genuine() map[int]bool {
 	in := map[int]bool{}
 	for _, v := range x.verdicts {
-		if v.judged.Wrong() && !forged(x.def, v.judged.Found) && !v.misplaced {
+		if v.judged.Wrong() && !forged(x.def, v.judged.Found) && !v.misplaced && !v.foreign {
 			in[v.partition] = true
 		}
 	}

@@ -16,6 +16,7 @@ type verdict struct {
 	position  string
 	judged    projector.Case
 	misplaced bool
+	foreign   bool // there is something that is no document
 	unindex   []projections.IndexEntry
 	lost      []string // indexes that lack it; empty text: the list of keys
 }
@@ -75,7 +76,7 @@ func (x *examination) judgeMisplaced(ctx context.Context, s *scrubbed, key strin
 		return nil
 	}
 	x.verdicts[verdictOf(s.partition, key)] = &verdict{
-		partition: s.partition, position: now.header.Checkpoint.String(), misplaced: true, unindex: u.unindex, judged: projector.Case{Key: key, Found: f.Document},
+		partition: s.partition, position: now.header.Checkpoint.String(), misplaced: true, foreign: f.Foreign, unindex: u.unindex, judged: projector.Case{Key: key, Found: f.Document},
 	}
 	return nil
 }
@@ -133,7 +134,7 @@ func (x *examination) conclusion(ctx context.Context, l *looked) (again []string
 			again = append(again, c.Key)
 			continue
 		}
-		v := &verdict{partition: l.s.partition, position: l.was.header.Checkpoint.String(), judged: *c}
+		v := &verdict{partition: l.s.partition, position: l.was.header.Checkpoint.String(), judged: *c, foreign: f.Foreign}
 		if !c.Wrong() && f.Listed != (c.Right != nil) {
 			v.lost = append(v.lost, "")
 		}

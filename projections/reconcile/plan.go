@@ -23,7 +23,7 @@ const (
 const ErrRebuild = events.Code("rebuild-needed")
 
 // Codes lists every code of this package that errors have.
-func Codes() []events.Code { return []events.Code{ErrRebuild} }
+func Codes() []events.Code { return []events.Code{ErrRebuild, ErrUnknownPlan} }
 
 // Plan is what is to be done about a report: at most one of Repairs and Rebuild.
 type Plan struct {
@@ -57,6 +57,10 @@ func (r *Report) Plan(share float64) Plan {
 		if f.Key == "" {
 			continue
 		}
+		if f.Foreign {
+			p.Blocked = append(p.Blocked, f.Key)
+			continue
+		}
 		at := projections.Ref{Partition: f.Partition, Key: f.Key}
 		n, known := named[at]
 		if !known {
@@ -87,6 +91,15 @@ func (r *Report) Plan(share float64) Plan {
 	return p
 }
 
+// Refusal returns ErrRebuild for a plan that asks for that, and says how; nil: it can be carried out.
+func (p *Plan) Refusal() error {
+	if p.Rebuild == "" {
+		return nil
+	}
+	return events.Errorf(ErrRebuild, "%s of %s in %s; nothing was changed", p.Rebuild, p.Projection, p.Region).
+		Hint("Build it anew, beside the one that answers: tidemark replay %s --from-start --region %s", p.Projection, p.Region)
+}
+
 // Outcome is what the execution of a plan came to.
 type Outcome struct {
 	Repaired  int      `json:"repaired"`  // documents that were written
@@ -98,9 +111,8 @@ type Outcome struct {
 // Execute has the owner of the read model carry out a plan, and waits. It returns ErrRebuild for a plan that asks for that, projections.ErrRepairRunning, and what a repair failed with. What was
 // carried out before an error is in the outcome; a plan can be executed again.
 func Execute(ctx context.Context, kv projections.KV, p *Plan, progress func(done, total int)) (out Outcome, err error) {
-	if p.Rebuild != "" {
-		return out, events.Errorf(ErrRebuild, "%s of %s in %s: nothing was changed", p.Rebuild, p.Projection, p.Region).
-			Hint("Build it anew, beside the one that answers: tidemark replay %s --from-start --region %s", p.Projection, p.Region)
+	if err := p.Refusal(); err != nil {
+		return out, err
 	}
 	done := 0
 	for _, job := range p.Repairs {

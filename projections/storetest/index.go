@@ -439,21 +439,23 @@ func testEntryLost(t *testing.T, open func(t *testing.T) Subject) {
 	b.must(b.apply(0, 1, 2, b.newDocuments(docs...)...))
 	b.Tamper.RemoveDocument(t, b.g, projections.Ref{Key: "b"})
 	value, _ := b.def.IndexValue("by_count", &docs[0])
+	b.Tamper.PutEntry(t, b.g, 0, "by_count", value+"spoilt")
+	b.Tamper.SpoilKey(t, b.g, projections.Ref{Key: "spoilt"})
 	b.Tamper.PutEntry(t, b.g, 0, "by_count", value+"never")
 	b.Tamper.DropEntry(t, b.g, 0, "by_count", b.entries(&docs[2])[0].Value+"c")
 	found := b.find(0, projections.IndexQuery{Index: "by_count", Limit: 10})
-	if len(found) != 3 || found[0].Key != "a" || found[1].Key != "never" || found[2].Key != "b" {
-		t.Fatalf("found %q, want a, never and b", found)
+	if len(found) != 4 || found[0].Key != "a" || found[1].Key != "never" || found[2].Key != "spoilt" || found[3].Key != "b" {
+		t.Fatalf("found %q, want a, never, spoilt and b", found)
 	}
-	if found[0].Values == nil || found[1].Values != nil || found[2].Values != nil {
-		t.Fatalf("found %+v, want never and b without values", found)
+	if found[0].Values == nil || found[1].Values != nil || found[2].Values != nil || found[3].Values != nil {
+		t.Fatalf("found %+v, want never, spoilt and b without values", found)
 	}
 	bare := b.find(0, projections.IndexQuery{Index: "by_count", Limit: 10, Bare: true})
-	if len(bare) != 3 || bare[0].Key != "a" || bare[1].Key != "never" || bare[2].Key != "b" {
-		t.Fatalf("found %q without the documents, want a, never and b", bare)
+	if len(bare) != 4 || bare[0].Key != "a" || bare[1].Key != "never" || bare[2].Key != "spoilt" || bare[3].Key != "b" {
+		t.Fatalf("found %q without the documents, want a, never, spoilt and b", bare)
 	}
-	if n := b.count(0, "by_count", "", ""); n != 3 {
-		t.Errorf("the index counts %d entries, want the 3 that are there", n)
+	if n := b.count(0, "by_count", "", ""); n != 4 {
+		t.Errorf("the index counts %d entries, want the 4 that are there", n)
 	}
 }
 

@@ -15,7 +15,7 @@ func pageTests() []subtest {
 		{"a page begins above a key that need not exist", testPageAfter},
 		{"a document that is listed and lost has no values", testPageLost},
 		{"a page of an absent partition is absent", testPageAbsent},
-		{"a key of another type ends a page with its name", testPageWrongType},
+		{"a document whose key is of another type has no values", testPageWrongType},
 	}
 }
 
@@ -129,9 +129,17 @@ func testPageAbsent(t *testing.T, open func(t *testing.T) Subject) {
 func testPageWrongType(t *testing.T, open func(t *testing.T) Subject) {
 	b := newBench(t, open, 1)
 	b.create(1)
-	b.must(b.apply(0, 1, 2, writes(document("a", 1, 2))...))
-	b.Tamper.SpoilKey(t, b.g, projections.Ref{Key: "a"})
-	_, _, err := b.Store.Page(b.ctx, b.g, b.def, 0, "", 10)
-	b.wantCode(err, projections.ErrWrongType)
-	wantInText(t, err, "a")
+	b.must(b.apply(0, 1, 2, writes(document("a", 1, 2), document("b", 2, 2), document("c", 3, 2), document("d", 4, 2), document("e", 5, 2))...))
+	b.Tamper.SpoilKey(t, b.g, projections.Ref{Key: "b"})
+	b.Tamper.SpoilKey(t, b.g, projections.Ref{Key: "e"})
+	_, page, err := b.Store.Page(b.ctx, b.g, b.def, 0, "", 10)
+	b.must(err)
+	if len(page) != 5 {
+		t.Fatalf("the page is %+v, want five documents", page)
+	}
+	for i, d := range page {
+		if spoilt := d.Key == "b" || d.Key == "e"; spoilt != (d.Values == nil) || spoilt && (d.At != "" || d.Digest != projections.Digest{}) || d.Key != string(rune('a'+i)) {
+			t.Errorf("document %d of the page is %+v, want b and e without anything", i, d)
+		}
+	}
 }

@@ -10,7 +10,7 @@ import (
 
 func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 	help := want(t, cli(t, "", "help"), 0).out
-	for _, name := range []string{"up", "demo", "publish", "import", "get", "list", "count", "watch", "history", "status", "verify", "replay", "parked", "projection", "config"} {
+	for _, name := range []string{"up", "demo", "publish", "import", "get", "list", "count", "watch", "history", "status", "verify", "repair", "replay", "parked", "projection", "config"} {
 		if !regexp.MustCompile(`(?m)^  ` + name + ` +\S`).MatchString(help) {
 			t.Errorf("help does not list %s", name)
 		}
@@ -37,11 +37,14 @@ func TestVersionSaysWhichProgramThisIs(t *testing.T) {
 func TestProjectionsAreCompleted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir)
-	for _, name := range []string{"get", "list", "replay"} {
+	for _, name := range []string{"get", "list", "replay", "repair"} {
 		eventually(t, name+" is completed", func() (bool, string) {
 			r := want(t, cli(t, "", "__complete", "--dir", dir, name, ""), 0)
 			return strings.HasPrefix(r.out, "airports\nroutes\n"), fmt.Sprint(r)
 		})
+	}
+	if out := want(t, cli(t, "", "__complete", "--dir", dir, "repair", "--region", ""), 0).out; !strings.HasPrefix(out, "us\n") {
+		t.Errorf("the completion of regions is %q", out)
 	}
 	if out := want(t, cli(t, "", "__complete", "--dir", t.TempDir(), "get", ""), 0).out; !strings.HasPrefix(out, ":4") {
 		t.Errorf("without a region the completion is %q", out)

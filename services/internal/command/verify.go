@@ -35,6 +35,7 @@ const (
 
 func (p *program) verify() *cobra.Command {
 	mark := markLatest
+	deep := deepFlags{}
 	cmd := &cobra.Command{
 		Use:   "verify [projection]",
 		Short: "Compare the read models of all regions, of one projection or of all",
@@ -44,16 +45,26 @@ compared at the newest mark that they have in common, while writes go on and how
 equal: every region had the same documents there. different: two regions had not; the partitions that differ are named. unknown: not everything could be compared, because a region does
 not answer, has recorded no common mark, or answers from another version; what is unknown is never equal. A region that stopped passing marks is unhealthy, however equal its old ones are.
 
-Equal is as written: what was changed in Redis behind the projectors' back shows when the digest of its partition is, or when the documents are looked at.
+Equal is as written: what was changed in Redis behind the projectors' back shows when the documents are looked at. --deep does that, in every region or in the one that --region names: it
+reads each stored document, entry of an index and sum, and folds all of them again from the region's own copy of the log. What is not as the log says is printed as a finding: which region,
+projection and key; missing, extra, stale, altered, index-entry, or partition; the fields; since which record of the log, or that it was changed outside of the log. It changes nothing, goes on while
+events are applied, and takes a core while it does. Values are hidden; --reveal shows them. tidemark repair puts right what is found.
 
-All regions are those of the topology file, or those that run on this machine and those that follow its leader. Exit code 0: all are equal, and none unhealthy. 1: some are different.
-3: nothing is known to differ, and something is unknown or unhealthy.`,
-		Example:           "  tidemark verify\n  tidemark verify airports --mark now      # write a mark, and wait until every region has passed it\n  tidemark verify -o json --timeout 10s",
+All regions are those of the topology file, or those that run on this machine and those that follow its leader. Exit code 0: all are equal, and none unhealthy, and with --deep nothing was found. 1: some
+are different, or something was found. 3: nothing is known to be wrong, and something is unknown or unhealthy, or could not be examined.`,
+		Example: `  tidemark verify
+  tidemark verify airports --mark now      # write a mark, and wait until every region has passed it
+  tidemark verify -o json --timeout 10s
+  tidemark verify --deep                   # read and judge every document of every region
+  tidemark verify airports --deep --region eu --reveal`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.projectionNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if mark != markLatest && mark != markNow {
 				return events.Errorf(failure.ErrUsage, "%q is not a mark", mark).Hint("Use --mark latest or --mark now.")
+			}
+			if deep.reveal && !deep.deep {
+				return events.Errorf(failure.ErrUsage, "--reveal shows the values of findings, and only --deep has any")
 			}
 			if len(args) > 0 && !projections.ValidName(args[0]) {
 				return projections.UnknownProjection(args[0])
@@ -69,9 +80,23 @@ All regions are those of the topology file, or those that run on this machine an
 				return err
 			}
 			defer c.Close() //nolint:errcheck // the mark is acknowledged
-			return p.compare(ctx, c, args, &verified{Mark: mark}, wait)
+			v := &verified{Mark: mark}
+			if err := p.compare(ctx, c, args, v, wait); err != nil {
+				return err
+			}
+			if deep.deep {
+				if v.Deep, err = p.lookDeep(cmd.Context(), v.Regions, args, deep.reveal); err != nil {
+					return err
+				}
+			}
+			if err := p.print(v, v.write); err != nil {
+				return err
+			}
+			return worse(v.err(), v.Deep.err())
 		},
 	}
+	cmd.Flags().BoolVar(&deep.deep, "deep", false, "also read every stored document, and fold it again from the log")
+	cmd.Flags().BoolVar(&deep.reveal, "reveal", false, "with --deep: show the values of findings")
 	cmd.Flags().StringVar(&mark, "mark", markLatest, "latest: the newest mark that all regions have recorded; now: write one, and wait for it")
 	_ = cmd.RegisterFlagCompletionFunc("mark", cobra.FixedCompletions([]string{markLatest, markNow}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -87,6 +112,8 @@ type verified struct {
 	Healthy  bool                `json:"healthy"`
 	Regions  []string            `json:"regions"`
 	Verdicts []reconcile.Verdict `json:"verdicts"`
+	// Deep is what looking at every document came to, when that was asked for.
+	Deep *lookedDeep `json:"deep,omitempty"`
 }
 
 // everywhere returns a client of all regions of the installation.
@@ -144,7 +171,7 @@ func (p *program) dial(ctx context.Context, all []region.Config) (*client.Region
 	return client.Dial(ctx, client.Config{Regions: all, Source: defaultSource, AttemptTimeout: min(p.timeout, verifyPatience), Logger: slog.New(slog.DiscardHandler)})
 }
 
-// compare compares the regions, prints what that came to, and returns an error unless all are equal.
+// compare compares the regions.
 func (p *program) compare(ctx context.Context, c *client.Regions, names []string, v *verified, wait time.Duration) error {
 	v.Regions = slices.Sorted(slices.Values(c.Names()))
 	if len(names) == 0 {
@@ -176,10 +203,7 @@ func (p *program) compare(ctx context.Context, c *client.Regions, names []string
 		return projections.UnknownProjection(names[0])
 	}
 	v.conclude()
-	if err := p.print(v, v.write); err != nil {
-		return err
-	}
-	return v.err()
+	return nil
 }
 
 // known returns the projections that any region knows of.
@@ -236,7 +260,7 @@ func (v *verified) err() error {
 	case v.Result == reconcile.Different:
 		which := names(func(one *reconcile.Verdict) bool { return one.Result == reconcile.Different })
 		return events.Errorf(failure.ErrDifferent, "the regions' read models differ: %s", which).
-			Hint("Only the log says which region is wrong. In that one, tidemark replay PROJECTION --from-start builds the read model anew.")
+			Hint("Only the log says which region is wrong: tidemark verify --deep asks it, and tidemark repair puts that region right.")
 	case v.Result == reconcile.Unknown:
 		which := names(func(one *reconcile.Verdict) bool { return one.Result == reconcile.Unknown })
 		return events.Errorf(failure.ErrNotVerified, "nothing is known to differ, and not everything could be compared: %s", which).

@@ -17,7 +17,7 @@ const shownPartitions = 16
 // write writes a row for each projection and region, and below what does not fit into a table.
 func (v *verified) write(w io.Writer) error {
 	if len(v.Verdicts) == 0 {
-		return nil
+		return v.Deep.write(w)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PROJECTION\tREGION\tVERDICT\tMARK\tSEQUENCE\tDOCUMENTS\tDIGEST\tNEWEST MARK")
@@ -42,7 +42,7 @@ func (v *verified) write(w io.Writer) error {
 	for i := range v.Verdicts {
 		remarksOn(&v.Verdicts[i], remark)
 	}
-	return nil
+	return v.Deep.write(w)
 }
 
 // verdictOf says what is known of one region.

@@ -28,6 +28,8 @@ const (
 	ErrCannotListen = events.Code("cannot-listen")
 	// ErrDifferent: the read models of two regions differ at a mark.
 	ErrDifferent = events.Code("regions-differ")
+	// ErrDamaged: looking at what a region stores found what the log does not say.
+	ErrDamaged = events.Code("read-model-damaged")
 	// ErrNotVerified: nothing is known to differ, and not everything could be compared.
 	ErrNotVerified = events.Code("not-verified")
 	// ErrReplayFailed: a replay ended without a result; the live read model was left alone.
@@ -46,6 +48,6 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrStarting, ErrTooSlow, ErrStopping,
-		ErrCannotListen, ErrDifferent, ErrNotVerified, ErrReplayFailed, ErrDeclined, ErrInterrupted, ErrTimedOut, ErrInternal,
+		ErrCannotListen, ErrDifferent, ErrDamaged, ErrNotVerified, ErrReplayFailed, ErrDeclined, ErrInterrupted, ErrTimedOut, ErrInternal,
 	}
 }

@@ -144,6 +144,8 @@ func ofMending(code events.Code) Class {
 		return notMet(http.StatusConflict, "A replay is running")
 	case projections.ErrRepairRunning:
 		return notMet(http.StatusConflict, "A repair is running")
+	case reconcile.ErrUnknownPlan:
+		return bad(http.StatusNotFound, "The region keeps no such plan")
 	case reconcile.ErrRebuild:
 		return notMet(http.StatusConflict, "The read model should be built anew")
 	case projections.ErrUntrustedLog:
@@ -267,6 +269,8 @@ func ofServices(code events.Code) Class {
 		return bad(http.StatusInternalServerError, "The HTTP address cannot be used")
 	case ErrDifferent:
 		return notMet(http.StatusConflict, "The regions' read models differ")
+	case ErrDamaged:
+		return notMet(http.StatusConflict, "A read model is not what the log says")
 	case ErrNotVerified:
 		return later(unknown(http.StatusServiceUnavailable, "Not everything could be compared"))
 	case ErrReplayFailed:
