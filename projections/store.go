@@ -188,8 +188,8 @@ type Store interface {
 	Sizes(ctx context.Context, g Generation, def *Definition, partition int) (h Header, keys uint64, entries map[string]uint64, err error)
 
 	// Members returns, for one partition, its header and up to limit members of an index above after, in byte order and as they are stored, each a value and a key, see CutIndexEntry; or, with
-	// an empty index, of its list of keys. An empty after stands for the beginning. All of it comes from one atomic step. No document is looked at, and nothing has to be readable: Page
-	// and Find stop with an error where somebody put something else, and this goes on. An entry that cannot be read is removed by a Write that removes the document without a key, which there
+	// an empty index, of its list of keys. An empty after stands for the beginning. All of it comes from one atomic step. No document is looked at, and nothing has to be readable: Find
+	// stops with an error where somebody put something else, and this goes on. An entry that cannot be read is removed by a Write that removes the document without a key, which there
 	// never is, and has it in Unindex. From an absent partition comes the header alone. It returns ErrUnknownIndex.
 	Members(ctx context.Context, g Generation, def *Definition, partition int, index, after string, limit int) (Header, []string, error)
 

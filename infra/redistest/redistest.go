@@ -236,3 +236,18 @@ func (s *Server) cleanup() {
 		s.t.Errorf("redistest: %v", err)
 	}
 }
+
+// Console is what a person with redis-cli has: a client of a Redis that somebody else runs.
+type Console struct{ *redis.Client }
+
+// Dial opens a console of the Redis at a URL, until the test ends.
+func Dial(t testing.TB, url string) *Console {
+	t.Helper()
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatalf("the address of Redis is %q: %v", url, err)
+	}
+	c := &Console{redis.NewClient(o)}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}

@@ -37,7 +37,7 @@ type Plan struct {
 	Repairs []projections.Repair `json:"repairs,omitempty"`
 	// Rebuild says why the read model should be built anew; empty: it need not be.
 	Rebuild string `json:"rebuild,omitempty"`
-	// Blocked are names and entries of indexes that a person has to remove, because there can be no document of that key.
+	// Blocked are names and entries of indexes that a person has to remove, because there can be no document of that key, or because what is there is none.
 	Blocked []string `json:"blocked,omitempty"`
 }
 
@@ -58,7 +58,7 @@ func (r *Report) Plan(share float64) Plan {
 			continue
 		}
 		if f.Foreign {
-			p.Blocked = append(p.Blocked, f.Key)
+			p.Blocked = append(p.Blocked, fmt.Sprintf("partition %d, documents: %q", f.Partition, f.Key))
 			continue
 		}
 		at := projections.Ref{Partition: f.Partition, Key: f.Key}

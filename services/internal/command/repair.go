@@ -147,7 +147,7 @@ type plan struct {
 	Documents  int       `json:"documents"`
 	Recount    int       `json:"recount,omitempty"` // partitions whose sums are summed up again
 	Rebuild    string    `json:"rebuild,omitempty"` // why it should be built anew instead
-	Blocked    []string  `json:"blocked,omitempty"` // keys of which a person has to remove something first
+	Blocked    []string  `json:"blocked,omitempty"` // what a person has to remove first
 }
 
 // planOf returns a stored plan as it is printed. whole is the same with all its repairs.
@@ -382,12 +382,12 @@ func (m *mended) hide() {
 	}
 }
 
-// removeIt says what a person has to do about what is no document.
-const removeIt = "Remove from Redis, with DEL, what is no document, and repair again."
+// removeIt says what a person has to do about what no repair touches.
+const removeIt = "Remove it from Redis, with DEL or ZREM, and repair again."
 
-// blocked reports whether something that is no document is in the way of a repair.
+// blocked reports whether something is there that only a person removes.
 func blocked(x *examined) bool {
-	return slices.ContainsFunc(x.Report.Findings, func(f reconcile.Finding) bool { return f.Foreign })
+	return slices.ContainsFunc(x.Report.Findings, func(f reconcile.Finding) bool { return f.Foreign || f.Member != "" })
 }
 
 // err returns why not all is well; nil when it is, or a dry run found only what can be put right.
@@ -402,7 +402,7 @@ func (m *mended) err() (worst error) {
 		case x.after != nil:
 			after = append(after, x.after)
 		case x.failed == nil && x.Plan != nil && len(x.Plan.Blocked) > 0:
-			worst = worse(worst, events.Errorf(failure.ErrDamaged, "under the names of %s of %s in %s is something that is no document", display.Count(len(x.Plan.Blocked), "document"), x.Projection, x.Region).
+			worst = worse(worst, events.Errorf(failure.ErrDamaged, "%s of %s in %s can be no document, or what is there is none", display.Count(len(x.Plan.Blocked), "name"), x.Projection, x.Region).
 				Hint(removeIt))
 		}
 	}

@@ -10,8 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
-
+	"tidemark.dev/infra/redistest"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/reconcile"
@@ -67,7 +66,7 @@ func (m mending) planned(t *testing.T) looked {
 // vandal changes what a region stores, as a person with redis-cli can.
 type vandal struct {
 	t     *testing.T
-	redis *redis.Client
+	redis *redistest.Console
 	gen   projections.Generation
 }
 
@@ -75,9 +74,11 @@ const sixteen = 16 // partitions of a read model
 
 func newVandal(t *testing.T, dir, name, projection string) *vandal {
 	t.Helper()
-	v := &vandal{t: t, redis: redisOf(t, dir, name), gen: projections.Generation{Projection: projection, Number: 1, Partitions: sixteen}}
-	t.Cleanup(func() { _ = v.redis.Close() })
-	return v
+	a, err := region.LoadAddress(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &vandal{t: t, redis: redistest.Dial(t, a.Redis), gen: projections.Generation{Projection: projection, Number: 1, Partitions: sixteen}}
 }
 
 // tag begins the keys of the partition of a document.
@@ -148,7 +149,7 @@ indexes: {by_total: total}
 // TestWhatAPersonDoesToDocumentsIsFoundAndPutRight: every kind of damage that redis-cli can do is found in its region and named; a dry run changes nothing, a repair puts all of it right, a second one writes nothing.
 func TestWhatAPersonDoesToDocumentsIsFoundAndPutRight(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "regions")
-	startAll(t, dir, "--regions", "us,eu")
+	startAll(t, dir, "--regions", "us,eu", "--keep-wrong")
 	do := func(code int, args ...string) result {
 		t.Helper()
 		return want(t, cli(t, "", append([]string{"--dir", dir}, args...)...), code)
@@ -315,10 +316,10 @@ func TestWhatAPersonDoesToDocumentsIsFoundAndPutRight(t *testing.T) {
 	if d := look(1, "delays", "--region", "eu"); d.Deep.Findings != 3 || !d.Deep.Complete {
 		t.Errorf("found is %+v", d)
 	}
-	if r := do(1, "repair", "delays", "--yes"); !strings.Contains(r.out, "no document: Y, B\n") || !strings.Contains(r.out, "something that is no document") || !strings.Contains(r.err, "read-model-damaged") || !strings.Contains(r.err, "DEL") {
+	if r := do(1, "repair", "delays", "--yes"); !strings.Contains(r.out, fmt.Sprintf("no document: partition %d, documents: %q; partition %d, documents: %q\n", projections.PartitionOf("Y", sixteen), "Y", projections.PartitionOf("B", sixteen), "B")) || !strings.Contains(r.out, "something that is no document") || !strings.Contains(r.err, "read-model-damaged") || !strings.Contains(r.err, "DEL") {
 		t.Errorf("the repair said %+v", r)
 	}
-	if r := do(1, "repair", "delays", "--dry-run"); !strings.Contains(r.err, "2 documents of delays in eu") || !strings.Contains(r.err, "DEL") {
+	if r := do(1, "repair", "delays", "--dry-run"); !strings.Contains(r.err, "2 names of delays in eu") || !strings.Contains(r.err, "DEL") {
 		t.Errorf("with nothing but that the repair said %+v", r)
 	}
 	v.do("DEL", v.doc("B"), v.doc("Y"))
@@ -353,7 +354,7 @@ func TestWhatAPersonDoesToDocumentsIsFoundAndPutRight(t *testing.T) {
 // TestWhereTooMuchIsWrongAReadModelIsToBeBuiltAnew: beyond the share nothing is changed, and the command is named.
 func TestWhereTooMuchIsWrongAReadModelIsToBeBuiltAnew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "regions")
-	startAll(t, dir, "--regions", "us")
+	startAll(t, dir, "--regions", "us", "--keep-wrong")
 	do := func(code int, args ...string) result {
 		t.Helper()
 		return want(t, cli(t, "", append([]string{"--dir", dir}, args...)...), code)

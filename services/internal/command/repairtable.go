@@ -47,11 +47,7 @@ func (m *mended) write(w io.Writer) error {
 	}
 	for _, x := range m.Models {
 		if x.Plan != nil && len(x.Plan.Blocked) > 0 {
-			names := make([]string, len(x.Plan.Blocked))
-			for i, key := range x.Plan.Blocked {
-				names[i] = display.Name(key)
-			}
-			fmt.Fprintf(w, "%s %s: remove first what is stored under the names of these documents, for it is no document: %s\n", x.Region, display.Name(x.Projection), strings.Join(names, ", "))
+			fmt.Fprintf(w, "%s %s: to be removed by a person, because it is no document: %s\n", x.Region, display.Name(x.Projection), display.Text(strings.Join(x.Plan.Blocked, "; ")))
 		}
 	}
 	switch {

@@ -168,8 +168,11 @@ func (p *program) examineOne(ctx context.Context, x *examined, deep bool) (err e
 	if err != nil {
 		return err
 	}
-	if r := x.Report; r.Compared < r.Partitions {
+	switch r := x.Report; {
+	case r.Compared < r.Partitions:
 		x.Unknown = &reconcile.Reason{Code: reasonMoving, Message: display.Count(r.Partitions-r.Compared, "partition") + " did not stand still for long enough to compare what all documents come to"}
+	case r.Unjudged > 0:
+		x.Unknown = &reconcile.Reason{Code: reasonMoving, Message: display.Count(r.Unjudged, "document") + " looked wrong, and changed each time while the log was asked about it"}
 	}
 	return nil
 }

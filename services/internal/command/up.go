@@ -25,6 +25,7 @@ const defaultHTTP = "127.0.0.1:7070"
 
 func (p *program) up() *cobra.Command {
 	var http, level, format, names string
+	var keep bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run regions on this machine until Ctrl-C",
@@ -48,6 +49,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 			}
 			for i := range configs {
 				configs[i].Region.Logger = logger
+				configs[i].Reconciler.KeepWrong = keep
 			}
 			return p.serve(cmd.Context(), configs)
 		},
@@ -55,6 +57,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 	flags := cmd.Flags()
 	flags.StringVar(&names, "regions", defaultRegions, "names of the regions, joined by commas; the first one leads")
 	flags.StringVar(&http, "http", defaultHTTP, "address of the first region's HTTP API, counted up for the others; port 0 takes free ones; empty: none")
+	flags.BoolVar(&keep, "keep-wrong", false, "find what is stored and not as the log says, and leave it so: tidemark repair puts it right")
 	flags.StringVar(&level, "log-level", "warn", "debug, info, warn or error; the log goes to stderr")
 	flags.StringVar(&format, "log-format", "text", "text or json")
 	return cmd

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -154,6 +155,9 @@ func sinceOf(f *reconcile.Finding) string {
 
 // whatOf says what is wrong.
 func whatOf(f *reconcile.Finding, hidden bool) string {
+	if f.Member != "" {
+		return fmt.Sprintf("%q of %s can name no document", f.Member, cmp.Or(f.Index, "the list of keys"))
+	}
 	if f.Foreign {
 		return "something that is no document is stored under its name"
 	}
