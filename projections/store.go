@@ -190,7 +190,9 @@ type Store interface {
 	// was seen there, and seen not to be listed, in one atomic step, so a document that is being made is never one. What is there from the beginning to the end of the walk is yielded,
 	// in any order and maybe more than once; what comes or goes meanwhile, or is moved between servers, may be. The walk goes through all names of the store, also those of others, in
 	// bounded steps, and ends with the first error.
-	Strays(ctx context.Context, g Generation) iter.Seq2[Ref, error]
+	//
+	// listed says which documents whoever asks has seen listed: these are not looked at, which spares the store most of the work. nil: none.
+	Strays(ctx context.Context, g Generation, listed func(Ref) bool) iter.Seq2[Ref, error]
 
 	// Drop removes a generation in bounded steps. Dropping what is not there is no error.
 	Drop(ctx context.Context, g Generation) error

@@ -46,7 +46,7 @@ func everyCall(ctx context.Context, s *redisstore.Store) map[string]error {
 	_, _, inspect := s.Inspect(ctx, g, def, 0, []projections.Inspected{{Key: "a", Entries: []projections.IndexEntry{{Index: projections.ParkedIndex}}}})
 	_, _, _, sizes := s.Sizes(ctx, g, def, 0)
 	var strays error
-	for _, strays = range s.Strays(ctx, g) {
+	for _, strays = range s.Strays(ctx, g, nil) {
 		continue
 	}
 	_, _, marks := s.Marks(ctx, g)

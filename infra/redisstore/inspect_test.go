@@ -13,7 +13,7 @@ import (
 
 // straysOf returns what Strays yields.
 func straysOf(ctx context.Context, s *redisstore.Store, g projections.Generation) (refs []projections.Ref, err error) {
-	for ref, err := range s.Strays(ctx, g) {
+	for ref, err := range s.Strays(ctx, g, nil) {
 		if err != nil {
 			return refs, err
 		}

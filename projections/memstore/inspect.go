@@ -74,11 +74,14 @@ func (s *Store) Sizes(
 }
 
 // Strays yields the documents that the lists of keys do not have: one partition after the other, by key.
-func (s *Store) Strays(ctx context.Context, g projections.Generation) iter.Seq2[projections.Ref, error] {
+func (s *Store) Strays(ctx context.Context, g projections.Generation, listed func(projections.Ref) bool) iter.Seq2[projections.Ref, error] {
 	return func(yield func(projections.Ref, error) bool) {
 		for i := range g.Partitions {
 			refs, err := s.strays(ctx, g, i)
 			for _, ref := range refs {
+				if listed != nil && listed(ref) {
+					continue
+				}
 				if !yield(ref, nil) {
 					return
 				}

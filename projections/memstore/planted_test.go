@@ -143,6 +143,7 @@ func bugs() map[string]string {
 
 		"strays of partitions that are absent": "Store/strays are what no list of keys has",
 		"what is missing is a stray":           "Store/strays are what no list of keys has",
+		"what was seen listed is yielded too":  "Store/strays are what no list of keys has",
 		"a stray has to be a document":         "Store/strays are what no list of keys has",
 		"strays of similar names":              "Store/strays of other generations and projections are not ours",
 		"a walk for strays goes on":            "Store/a walk for strays can be ended",

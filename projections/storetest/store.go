@@ -280,7 +280,7 @@ func testEndedContext(t *testing.T, open func(t *testing.T) Subject) {
 	_, _, _, changes := b.Store.Changes(ctx, b.g, 0, 0, 1)
 	_, _, inspect := b.Store.Inspect(ctx, b.g, b.def, 0, []projections.Inspected{{Key: "a"}})
 	_, _, _, sizes := b.Store.Sizes(ctx, b.g, b.def, 0)
-	_, strays := b.strays(ctx)
+	_, strays := b.strays(ctx, nil)
 	_, _, marks := b.Store.Marks(ctx, b.g)
 	apply := b.Store.Apply(ctx, b.g, b.def, []projections.Commit{b.commit(0, 1, 2)})
 	for name, err := range map[string]error{
