@@ -159,7 +159,7 @@ func FoldPartitions(ctx context.Context, v Version, n int, surveys []*Survey) er
 		out := f.of[s.partition]
 		if d := e.document(s); d != nil {
 			out.Documents[s.key] = Sum{At: d.At, Digest: d.Digest}
-			out.Survey.Digest = out.Survey.Digest.Add(d.Digest)
+			out.Digest = out.Digest.Add(d.Digest)
 			if d.Parked != "" {
 				out.Parked++
 			}

@@ -2,12 +2,10 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
 
-	"tidemark.dev/events"
 	"tidemark.dev/projections"
 )
 
@@ -269,9 +267,4 @@ func (x *examination) strays(ctx context.Context, all []*scrubbed) error {
 		}
 	}
 	return nil
-}
-
-// gone reports whether an error says that the read model is not what it was when it was looked for: then there is nothing to say of it.
-func gone(err error) bool {
-	return errors.Is(err, projections.ErrUnknownProjection) || errors.Is(err, events.ErrConflict)
 }
