@@ -187,17 +187,13 @@ type Store interface {
 	// ExpiryIndexName; all from one atomic step. From an absent partition comes the header alone.
 	Sizes(ctx context.Context, g Generation, def *Definition, partition int) (h Header, keys uint64, entries map[string]uint64, err error)
 
-	// Members returns, for one partition, its header and up to limit members of an index above after, in byte order and as they are stored, each a value and a key, see CutIndexEntry; or, with
-	// an empty index, of its list of keys. An empty after stands for the beginning. All of it comes from one atomic step. No document is looked at, and nothing has to be readable: Find
-	// stops with an error where somebody put something else, and this goes on. An entry that cannot be read is removed by a Write that removes the document without a key, which there
-	// never is, and has it in Unindex. From an absent partition comes the header alone. It returns ErrUnknownIndex.
-	Members(ctx context.Context, g Generation, def *Definition, partition int, index, after string, limit int) (Header, []string, error)
-
 	// Strays yields what is under the name of a document and not in its partition's list of keys: no Page and no commit of the generation finds it. A partition that is absent has none. Each one
 	// was seen there, and seen not to be listed, in one atomic step, so a document that is being made is never one. What is there from the beginning to the end of the walk is yielded,
 	// in any order and maybe more than once; what comes or goes meanwhile, or is moved between servers, may be. The walk goes through all names of the store, also those of others, in
 	// bounded steps, and ends with the first error.
-	Strays(ctx context.Context, g Generation) iter.Seq2[Ref, error]
+	//
+	// listed says which documents whoever asks has seen listed: these are not looked at, which spares the store most of the work. nil: none.
+	Strays(ctx context.Context, g Generation, listed func(Ref) bool) iter.Seq2[Ref, error]
 
 	// Drop removes a generation in bounded steps. Dropping what is not there is no error.
 	Drop(ctx context.Context, g Generation) error

@@ -49,7 +49,7 @@ func BenchmarkInspectAgainstLoad(b *testing.B) {
 func BenchmarkStraysAgainstScan(b *testing.B) {
 	w := newWorkload(b)
 	strays := func() {
-		for ref, err := range w.store.Strays(b.Context(), w.g) {
+		for ref, err := range w.store.Strays(b.Context(), w.g, nil) {
 			must(b, err)
 			b.Fatalf("there is the stray %v", ref)
 		}

@@ -142,26 +142,3 @@ func (s *Store) Sizes(
 	}
 	return h, sizes[0], entries, nil
 }
-
-// Members returns keys, or entries of an index, as they are, from one transaction.
-func (s *Store) Members(
-	ctx context.Context, g projections.Generation, def *projections.Definition, partition int, index, after string, limit int,
-) (projections.Header, []string, error) {
-	const op = "list members"
-	names := s.names.of(g).at(partition)
-	l := &listing{op: op, store: s, g: g, partition: partition, set: names.keys, from: "-", to: "+"}
-	if index != "" {
-		if _, _, err := def.FindIndex(index); err != nil {
-			return projections.Header{}, nil, err
-		}
-		l.set = names.index + index
-	}
-	if after != "" {
-		l.goOn(after)
-	}
-	h, members, err := l.members(ctx, limit)
-	if err != nil || h.State == projections.Absent {
-		return h, nil, ofKey(failure(ctx, op, err), op, l.set)
-	}
-	return h, members, nil
-}

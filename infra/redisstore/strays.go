@@ -15,7 +15,7 @@ import (
 
 // Strays yields the documents that the lists of keys do not have. It walks through all keys of every server, one server after the other; what each step finds is looked at again,
 // partition by partition, together with the list.
-func (s *Store) Strays(ctx context.Context, g projections.Generation) iter.Seq2[projections.Ref, error] {
+func (s *Store) Strays(ctx context.Context, g projections.Generation, listed func(projections.Ref) bool) iter.Seq2[projections.Ref, error] {
 	return func(yield func(projections.Ref, error) bool) {
 		nodes, err := s.masters(ctx)
 		for _, node := range nodes {
@@ -25,7 +25,7 @@ func (s *Store) Strays(ctx context.Context, g projections.Generation) iter.Seq2[
 			for page, failed := range scan(ctx, node, globEscape(s.names.of(g).tag)+"*"+docInfix+"*") {
 				var refs []projections.Ref
 				if err = failed; err == nil {
-					refs, err = s.strays(ctx, g, page)
+					refs, err = s.strays(ctx, g, page, listed)
 				}
 				if err != nil {
 					break
@@ -78,13 +78,15 @@ func scan(ctx context.Context, node redis.Cmdable, pattern string) iter.Seq2[[]s
 }
 
 // strays returns those of some names that are of documents which exist and are not listed. Nearly all of them are listed, so the list is asked first, alone.
-func (s *Store) strays(ctx context.Context, g projections.Generation, found []string) ([]projections.Ref, error) {
+func (s *Store) strays(ctx context.Context, g projections.Generation, found []string, listed func(projections.Ref) bool) ([]projections.Ref, error) {
 	names := s.names.of(g)
 	keys := make(map[int][]string)
 	for _, name := range found {
 		partition, suffix, ok := cutName(names.tag, name)
 		key, isDoc := strings.CutPrefix(suffix, docInfix)
-		if ok && isDoc && partition < g.Partitions && names.at(partition).doc+key == name {
+		switch {
+		case !ok, !isDoc, partition >= g.Partitions, !strings.HasPrefix(name, names.at(partition).doc):
+		case listed == nil || !listed(projections.Ref{Partition: partition, Key: key}):
 			keys[partition] = append(keys[partition], key)
 		}
 	}

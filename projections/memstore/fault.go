@@ -29,7 +29,6 @@ const (
 	OpChanges  Op = "changes"
 	OpInspect  Op = "inspect"
 	OpSizes    Op = "sizes"
-	OpMembers  Op = "members"
 	OpStrays   Op = "strays"
 	OpDrop     Op = "drop"
 

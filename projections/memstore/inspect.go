@@ -73,43 +73,15 @@ func (s *Store) Sizes(
 	return h, uint64(len(p.keys.members)), entries, nil
 }
 
-// Members returns keys, or entries of an index, as they are.
-func (s *Store) Members(
-	ctx context.Context, g projections.Generation, def *projections.Definition, partition int, index, after string, limit int,
-) (projections.Header, []string, error) {
-	before, lost := s.enter(ctx, Call{Op: OpMembers, Generation: g, Partition: partition})
-	if before != nil {
-		return projections.Header{}, nil, before
-	}
-	if index != "" {
-		if _, _, err := def.FindIndex(index); err != nil {
-			return projections.Header{}, nil, err
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := at(g, partition)
-	p := s.partitions[a]
-	h := p.read(partition)
-	if h.State == projections.Absent || lost != nil {
-		return h, nil, lost
-	}
-	set := p.keys
-	if index != "" {
-		if err := p.checkIndex(a, index); err != nil {
-			return h, nil, err
-		}
-		set = p.indexes[index]
-	}
-	return h, slices.Clone(set.above(after, limit)), nil
-}
-
 // Strays yields the documents that the lists of keys do not have: one partition after the other, by key.
-func (s *Store) Strays(ctx context.Context, g projections.Generation) iter.Seq2[projections.Ref, error] {
+func (s *Store) Strays(ctx context.Context, g projections.Generation, listed func(projections.Ref) bool) iter.Seq2[projections.Ref, error] {
 	return func(yield func(projections.Ref, error) bool) {
 		for i := range g.Partitions {
 			refs, err := s.strays(ctx, g, i)
 			for _, ref := range refs {
+				if listed != nil && listed(ref) {
+					continue
+				}
 				if !yield(ref, nil) {
 					return
 				}

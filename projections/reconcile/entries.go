@@ -73,39 +73,36 @@ func (x *examination) indexes(ctx context.Context, s *scrubbed) error {
 
 // index reads all entries of an index, and suspects those that are not expected.
 func (x *examination) index(ctx context.Context, s *scrubbed, place int, name string) error {
-	q := projections.IndexQuery{Index: name, Limit: indexPage, Bare: true}
-	for {
-		done := x.budget.step()
-		_, page, err := x.store.Find(ctx, x.gen, x.def, s.partition, q)
-		if err != nil {
-			return err
-		}
-		for i := range page {
-			f := &page[i]
-			if f.Key == "" {
-				s.unreadable = append(s.unreadable, unreadable{name, f.Value})
-				continue
+	return pages(ctx, &x.budget, indexPage,
+		func(last *projections.Found) ([]projections.Found, error) {
+			q := projections.IndexQuery{Index: name, Limit: indexPage, Bare: true}
+			switch {
+			case last == nil:
+			case last.Key == "": // value and key together say where to go on
+				n := len(last.Value) - 1
+				q.After, q.AfterKey = last.Value[:n], last.Value[n:]
+			default:
+				q.After, q.AfterKey = last.Value, last.Key
 			}
-			d, known := s.documents[f.Key]
-			if slot := d.place + place - projections.FirstIndex; known && s.entries.values[slot] == f.Value {
-				s.entries.met[slot] = true
-				continue
+			_, page, err := x.store.Find(ctx, x.gen, x.def, s.partition, q)
+			return page, err
+		},
+		func(page []projections.Found) {
+			for i := range page {
+				f := &page[i]
+				if f.Key == "" {
+					s.unreadable = append(s.unreadable, unreadable{name, f.Value})
+					continue
+				}
+				d, known := s.documents[f.Key]
+				if slot := d.place + place - projections.FirstIndex; known && s.entries.values[slot] == f.Value {
+					s.entries.met[slot] = true
+					continue
+				}
+				u := s.suspect(f.Key, x.gen.Partitions)
+				u.unindex = append(u.unindex, projections.IndexEntry{Index: place, Value: f.Value})
 			}
-			u := s.suspect(f.Key, x.gen.Partitions)
-			u.unindex = append(u.unindex, projections.IndexEntry{Index: place, Value: f.Value})
-		}
-		if err := done(ctx); err != nil {
-			return err
-		}
-		if len(page) < indexPage {
-			return nil
-		}
-		last := &page[len(page)-1]
-		if q.After, q.AfterKey = last.Value, last.Key; last.Key == "" { // both together say where to go on
-			n := len(last.Value) - 1
-			q.After, q.AfterKey = last.Value[:n], last.Value[n:]
-		}
-	}
+		})
 }
 
 // relook clears documents that nothing is suspected of but to be in an index as they were before, or will be in a moment: when a document, its entries and those that looked wrong are as they

@@ -85,29 +85,29 @@ func (x *examination) scrub(ctx context.Context, partition int) (*scrubbed, erro
 
 // documents reads all documents that are listed, and returns the header that came with the first ones.
 func (x *examination) documents(ctx context.Context, s *scrubbed) (begin projections.Header, err error) {
-	for after, first := "", true; ; first = false {
-		done := x.budget.step()
-		h, page, err := x.store.Page(ctx, x.gen, x.def, s.partition, after, walkPage)
-		if err != nil {
-			return begin, err
-		}
-		if first {
-			begin = h
-			s.documents = make(map[string]seen, min(h.Documents, maxExpected))
-		}
-		for i := range page {
-			s.look(x, &page[i])
-			after = page[i].Key
-		}
-		s.read += uint64(len(page))
-		x.progress(len(page))
-		if err := done(ctx); err != nil {
-			return begin, err
-		}
-		if len(page) < walkPage {
-			return begin, nil
-		}
-	}
+	err = pages(ctx, &x.budget, walkPage,
+		func(last *projections.Document) ([]projections.Document, error) {
+			after := ""
+			if last != nil {
+				after = last.Key
+			}
+			h, page, err := x.store.Page(ctx, x.gen, x.def, s.partition, after, walkPage)
+			if last == nil {
+				begin = h
+			}
+			return page, err
+		},
+		func(page []projections.Document) {
+			if s.documents == nil {
+				s.documents = make(map[string]seen, min(begin.Documents, maxExpected))
+			}
+			for i := range page {
+				s.look(x, &page[i])
+			}
+			s.read += uint64(len(page))
+			x.progress(len(page))
+		})
+	return begin, err
 }
 
 // look checks a document that is listed, and remembers it.
@@ -178,6 +178,9 @@ func (s *scrubbed) put(x *examination, found *projections.Inspected) {
 		return
 	}
 	s.look(x, found.Document)
+	if !found.Listed {
+		s.doubt(found.Key, x.gen.Partitions)
+	}
 }
 
 // sum is what documents come to together.
@@ -244,7 +247,14 @@ func (x *examination) ask(ctx context.Context, partition int, asked []projection
 
 // strays takes in what the store has under names of documents that no list of keys has.
 func (x *examination) strays(ctx context.Context, all []*scrubbed) error {
-	for ref, err := range x.store.Strays(ctx, x.gen) {
+	listed := func(ref projections.Ref) bool {
+		if ref.Partition >= len(all) {
+			return false
+		}
+		_, ok := all[ref.Partition].documents[ref.Key]
+		return ok
+	}
+	for ref, err := range x.store.Strays(ctx, x.gen, listed) {
 		switch {
 		case err != nil:
 			return err

@@ -21,8 +21,8 @@ func strayTests() []subtest {
 }
 
 // strays returns what Strays yields, sorted and each once, and the error with which it ended.
-func (b *bench) strays(ctx context.Context) (refs []projections.Ref, err error) {
-	for ref, failed := range b.Store.Strays(ctx, b.g) {
+func (b *bench) strays(ctx context.Context, listed func(projections.Ref) bool) (refs []projections.Ref, err error) {
+	for ref, failed := range b.Store.Strays(ctx, b.g, listed) {
 		if err != nil {
 			return nil, fmt.Errorf("the walk goes on after an error: %w", err)
 		}
@@ -36,7 +36,7 @@ func (b *bench) strays(ctx context.Context) (refs []projections.Ref, err error) 
 
 func (b *bench) wantStrays(want ...projections.Ref) {
 	b.t.Helper()
-	got, err := b.strays(b.ctx)
+	got, err := b.strays(b.ctx, nil)
 	b.must(err)
 	if !slices.Equal(got, want) {
 		b.t.Fatalf("the strays are\n%.2000v, want\n%.2000v", got, want)
@@ -57,6 +57,11 @@ func testStrays(t *testing.T, open func(t *testing.T) Subject) {
 	b.Tamper.Unlist(t, b.g, projections.Ref{Partition: 11, Key: "b"})
 	b.Tamper.SpoilKey(t, b.g, projections.Ref{Partition: 11, Key: "spoilt"})
 	b.wantStrays(projections.Ref{Partition: 11, Key: "b"}, projections.Ref{Partition: 11, Key: "spoilt"})
+	got, err := b.strays(b.ctx, func(ref projections.Ref) bool { return ref.Key != "spoilt" })
+	b.must(err)
+	if !slices.Equal(got, []projections.Ref{{Partition: 11, Key: "spoilt"}}) {
+		t.Fatalf("but for those that were seen listed, the strays are %v", got)
+	}
 	var want []projections.Ref
 	for _, k := range nastyKeys() {
 		if k == "a" {
@@ -93,7 +98,7 @@ func testStraysEnded(t *testing.T, open func(t *testing.T) Subject) {
 		b.Tamper.PutDocument(t, b.g, projections.Ref{Partition: i % 2, Key: fmt.Sprint("k", i)}, map[string]string{"name": "x"})
 	}
 	seen := 0
-	for _, err := range b.Store.Strays(b.ctx, b.g) {
+	for _, err := range b.Store.Strays(b.ctx, b.g, nil) {
 		b.must(err)
 		if seen++; seen == 3 {
 			break
@@ -102,7 +107,7 @@ func testStraysEnded(t *testing.T, open func(t *testing.T) Subject) {
 	if seen != 3 {
 		t.Fatalf("the walk ended after %d strays", seen)
 	}
-	got, err := b.strays(b.ctx)
+	got, err := b.strays(b.ctx, nil)
 	b.must(err)
 	if len(got) != 20 {
 		t.Fatalf("%d strays are found, want 20", len(got))
@@ -140,7 +145,7 @@ func testStraysWhileWritten(t *testing.T, open func(t *testing.T) Subject) {
 		w.Create = !w.Remove
 	}
 	hammer(b, func() error {
-		got, err := b.strays(b.ctx)
+		got, err := b.strays(b.ctx, nil)
 		if err == nil && !slices.Equal(got, []projections.Ref{stray}) {
 			err = fmt.Errorf("the strays are %v", got)
 		}

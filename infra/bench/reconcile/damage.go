@@ -50,6 +50,9 @@ func ways() []way {
 func (p *proof) damages(ctx context.Context) error {
 	list := ways()
 	for i, way := range list {
+		if !p.c.each {
+			break
+		}
 		p.table.head(fmt.Sprintf("%d documents: %s", damaged, way.what))
 		d, err := p.newDamage(ctx)
 		if err != nil {

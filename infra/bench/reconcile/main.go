@@ -26,6 +26,7 @@ type config struct {
 	memory     bool
 	rekey      bool
 	deep       bool
+	each       bool
 	comparison uint64
 }
 
@@ -51,6 +52,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.BoolVar(&c.memory, "memory", false, "keep the log in memory instead of in JetStream")
 	flags.BoolVar(&c.rekey, "rekey", false, "compute the documents' keys from the events, instead of taking the entities' ids")
 	flags.BoolVar(&c.deep, "deep", true, "after each repair fold every partition again from the log")
+	flags.BoolVar(&c.each, "each", true, "damage in each way alone before all of them at once")
 	flags.Uint64Var(&c.comparison, "comparisons", 1_000_000, "documents that are examined without any finding")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/minio/highwayhash"
@@ -65,10 +66,18 @@ func (p *proof) scrubs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var ratios, bare, whole []float64
+	var ratios, processor, bare, whole []float64
 	documents, compared, findings := uint64(0), 0, 0
 	for round := 0; round < p.c.rounds || documents < p.c.comparison; round++ {
+		begin, err := p.processor(ctx)
+		if err != nil {
+			return err
+		}
 		yardstick, n, err := p.bare(ctx, gen)
+		if err != nil {
+			return err
+		}
+		between, err := p.processor(ctx)
 		if err != nil {
 			return err
 		}
@@ -76,6 +85,11 @@ func (p *proof) scrubs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		end, err := p.processor(ctx)
+		if err != nil {
+			return err
+		}
+		processor = append(processor, (end-between).Seconds()/(between-begin).Seconds())
 		if len(r.Findings)+len(r.Recount) > 0 {
 			p.table.prove(false, "a healthy read model", "findings: %s", summary(r))
 		}
@@ -87,8 +101,26 @@ func (p *proof) scrubs(ctx context.Context) error {
 	p.table.line("yardstick: SCAN, HGETALL and a hash, pipelined", "%.2f us a document, median of %d rounds", median(bare)*1e6, len(bare))
 	p.table.line("scrub: documents, sums, both indexes, strays", "%.2f us a document", median(whole)*1e6)
 	p.table.prove(median(ratios) <= maxScrub, "scrub to yardstick", "%.2f x, rounds %.2f to %.2f (at most %.1f)", median(ratios), slices.Min(ratios), slices.Max(ratios), maxScrub)
+	p.table.line("the same by processor time, of here and of Redis", "%.2f x, rounds %.2f to %.2f, live writes included", median(processor), slices.Min(processor), slices.Max(processor))
 	p.table.prove(findings == 0, "false alarms", "%d in %d documents examined, %d partitions' sums compared", findings, documents, compared)
 	return nil
+}
+
+// processor returns how much processor time this program and Redis have used.
+func (p *proof) processor(ctx context.Context) (time.Duration, error) {
+	info, err := p.redis.InfoMap(ctx, "cpu").Result()
+	if err != nil {
+		return 0, err
+	}
+	used := processorTime()
+	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
+		seconds, err := strconv.ParseFloat(info["CPU"][name], 64)
+		if err != nil {
+			return 0, err
+		}
+		used += time.Duration(seconds * float64(time.Second))
+	}
+	return used, nil
 }
 
 // bare is the yardstick of a scrub: the names of all documents by SCAN, each read by HGETALL in a pipeline together with the next SCAN, and hashed as it comes.

@@ -32,9 +32,5 @@ func (t *table) prove(right bool, what, format string, args ...any) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
-func each(d time.Duration, n int) string {
-	return fmt.Sprintf("%.2f us each", float64(d.Nanoseconds())/1_000/float64(max(n, 1)))
-}
-
 // indent makes an error of several lines one that fits into a table.
 func indent(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/memstore"
 	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/services/internal/httpapi"
 )
@@ -34,4 +35,18 @@ func TestFindingsAreAnsweredWithoutValues(t *testing.T) {
 	}
 	status(t, f.get(t, "/v1/projections/nothing/findings"), http.StatusNotFound)
 	status(t, f.get(t, path+"?limit=1"), http.StatusBadRequest)
+}
+
+func (f *fixture) everyStatusOfFindings(t *testing.T) {
+	t.Helper()
+	f.kv.Disarm()
+	const path = "/v1/projections/airports/findings"
+	status(t, f.get(t, path), http.StatusOK)
+	status(t, f.get(t, path+"?x=1"), http.StatusBadRequest)
+	status(t, f.get(t, "/v1/projections/nothing/findings"), http.StatusNotFound)
+	status(t, f.get(t, path, "Sec-Fetch-Site", "cross-site"), http.StatusForbidden)
+	status(t, f.get(t, path, "Host", "evil.example"), http.StatusMisdirectedRequest)
+	f.kv.Fail(memstore.Fault{Op: memstore.OpKVGet})
+	status(t, f.get(t, path), http.StatusServiceUnavailable)
+	f.kv.Disarm()
 }

@@ -265,6 +265,7 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 	status(t, f.post(t, flight, departed("3", "Host", "evil.example:7070")...), http.StatusMisdirectedRequest)
 
 	f.everyStatusOfMarks(t)
+	f.everyStatusOfFindings(t)
 	f.everyStatusOfProjections(t)
 
 	known, err := operations()
