@@ -178,7 +178,10 @@ func (b *buggyStore) Members(
 		})
 	case "members are documents":
 		if index == "" {
-			_, _, err = b.Store.Page(ctx, g, def, partition, after, limit)
+			_, whole, _ := b.Store.Page(ctx, g, def, partition, after, limit)
+			got = slices.DeleteFunc(got, func(key string) bool {
+				return slices.ContainsFunc(whole, func(d projections.Document) bool { return d.Key == key && d.Values == nil })
+			})
 		}
 	case "members are in another order":
 		slices.SortStableFunc(got, func(x, y string) int { return strings.Compare(strings.ToLower(x), strings.ToLower(y)) })
