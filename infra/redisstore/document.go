@@ -62,3 +62,8 @@ func fieldIndex(def *projections.Definition, name string) int {
 	}
 	return -1
 }
+
+// DocumentName returns the key in Redis of a document, for whoever looks at it, or changes it, with another client.
+func (s *Store) DocumentName(g projections.Generation, ref projections.Ref) string {
+	return s.names.of(g).at(ref.Partition).doc + ref.Key
+}

@@ -30,6 +30,15 @@ func (r *Region) Wipe(ctx context.Context) error {
 	return nil
 }
 
+// Deface changes a field of a stored document behind its projector's back, as an accident or a person would.
+func (r *Region) Deface(ctx context.Context, g projections.Generation, key, field, value string) error {
+	name := r.store.DocumentName(g, projections.Ref{Partition: projections.PartitionOf(key, g.Partitions), Key: key})
+	if err := r.redis.HSet(ctx, name, field, value).Err(); err != nil {
+		return events.Errorf(projections.ErrStoreUnreachable, "the document could not be changed: %w", err)
+	}
+	return nil
+}
+
 // wipe removes the keys of one server that match. Each is removed by itself, since those of a cluster are of different slots.
 func wipe(ctx context.Context, c *redis.Client, match string) error {
 	var cursor uint64

@@ -1,6 +1,7 @@
 package marks
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -47,4 +48,14 @@ func (f *Finding) hint(region, origin, leader string) string {
 // notKnown is the verdict before anything is known.
 func notKnown(origin string) error {
 	return events.Errorf(events.ErrUnreachable, "what the audit of the log of origin %s has found was not read yet; nothing is applied before that", origin)
+}
+
+// Trusted returns why a region's copy of a log is not to be believed, as its audit wrote it down: projections.ErrUntrustedLog, or the errors of kv; nil when nothing is known against it. leader is
+// the region that leads the log.
+func Trusted(ctx context.Context, kv projections.KV, origin, region, leader string) error {
+	a, _, err := projections.ReadJSON[Audit](ctx, kv, AuditKey(origin))
+	if err != nil || a.Finding == nil {
+		return err
+	}
+	return a.Finding.err(region, origin, leader)
 }

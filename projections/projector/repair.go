@@ -52,6 +52,10 @@ func (e *engine) repair(ctx context.Context, r *repairing) error {
 		r.refused = true
 		return events.Errorf(events.ErrConflict, "generation %d of %s is live now, and the repair is of generation %d; nothing more was changed", e.gen.Number, e.def.Name, r.generation)
 	}
+	if err := e.options.trusted(e.def); err != nil {
+		r.refused = true
+		return err
+	}
 	e.begin()
 	e.batch.again = true
 	if err := e.mend(ctx, r); err != nil {

@@ -61,6 +61,9 @@ func (r *Reader) Marks(ctx context.Context, projection string, o MarksOptions) (
 		}
 	}
 	r.examine(ctx, &m, &a)
+	if record, err := reconcile.ReadRecord(ctx, r.kv, projection); err == nil && record.Scrubbed != nil && record.Scrubbed.Generation == m.gen.Number {
+		a.Scrubbed = record.Scrubbed.Began // what was changed since may not have been seen
+	}
 	return a, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/projector"
 )
 
@@ -72,6 +73,9 @@ func Examine(ctx context.Context, region string, v projector.Version, store proj
 	case pointer.Definition != def.Fingerprint():
 		return nil, events.Errorf(events.ErrConflict, "version %d of %s is live, and version %d was to be examined", pointer.Version, def.Name, def.Version)
 	}
+	if err := trusted(ctx, region, v, kv); err != nil {
+		return nil, err
+	}
 	x := &examination{
 		v: v, def: def, store: store, gen: pointer.Live(def.Name), hasher: projections.NewHasher(def), indexer: projections.NewIndexer(def), options: o,
 		budget: budget{share: cmp.Or(o.Budget, DefaultBudget)},
@@ -89,6 +93,14 @@ func Examine(ctx context.Context, region string, v projector.Version, store proj
 	}
 	x.report.Ended = x.options.Now().UTC()
 	return &x.report, nil
+}
+
+// trusted returns why the log cannot judge: its own audit found it damaged. Streams that are not ours are not audited.
+func trusted(ctx context.Context, region string, v projector.Version, kv projections.KV) error {
+	if v.Projection.Definition().Source != nil {
+		return nil
+	}
+	return marks.Trusted(ctx, kv, v.Log.Origin(), region, "")
 }
 
 // examination is one examination.

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -157,4 +158,23 @@ func differences(def *projections.Definition, c *projector.Case) (list []FieldDi
 		list = append(list, FieldDifference{Field: def.Fields[i].Name, Expected: want, Found: got})
 	}
 	return slices.Clip(list)
+}
+
+// Hide replaces the values of findings by their kinds. Names stay, and whether there is a value. fields are those of the projection; of one that is not among them the kind is not known.
+func Hide(findings []Finding, fields []projections.Field) {
+	kinds := make(map[string]string, len(fields))
+	for _, f := range fields {
+		kinds[f.Name] = "<" + string(f.Kind) + ">"
+	}
+	for i := range findings {
+		for j := range findings[i].Fields {
+			d := &findings[i].Fields[j]
+			kind := cmp.Or(kinds[d.Field], "<unknown>")
+			for _, value := range []**string{&d.Expected, &d.Found} {
+				if *value != nil {
+					*value = &kind
+				}
+			}
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/marks"
 	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/reconcile"
 )
@@ -228,6 +229,29 @@ func TestBeyondAShareARebuildIsAskedFor(t *testing.T) {
 		}
 		if plan = r.Plan(0.5); plan.Rebuild != "" || len(plan.Repairs) == 0 {
 			t.Errorf("with a larger share the plan is %+v", plan)
+		}
+	})
+}
+
+// A log that its own audit found damaged judges nothing: what it says could be what is wrong.
+func TestADamagedLogJudgesNothing(t *testing.T) {
+	inPlace(t, "accounts", 3, nil, func(p *place) {
+		p.add(50)
+		p.settle()
+		p.edit(p.pick(1)[0], func(f map[string]string) { f["sum"] += "1" })
+		audit := marks.Audit{Origin: "us", Region: "us", Finding: &marks.Finding{Kind: marks.Altered, From: 1, First: 7, Text: "a record cannot be read"}}
+		if _, err := projections.WriteJSON(context.Background(), p.kv, marks.AuditKey("us"), audit, 0); err != nil {
+			t.Fatal(err)
+		}
+		v := projector.Version{Projection: p.proj, Log: p.log}
+		_, err := reconcile.Examine(context.Background(), "us", v, p.store, p.kv, reconcile.Options{Budget: 1})
+		if code, _ := events.CodeOf(err); code != projections.ErrUntrustedLog {
+			t.Errorf("it answered %v", err)
+		}
+		defer p.reconciling(reconcile.ReconcilerOptions{})()
+		p.until("it says why it is not examined", func() bool { return strings.Contains(p.record().Failed, "fails its audit") })
+		if r := p.record(); r.Repaired != nil || r.Found != 0 {
+			t.Errorf("the record says %+v", r)
 		}
 	})
 }

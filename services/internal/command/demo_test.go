@@ -36,7 +36,7 @@ func TestTheDemoHolds(t *testing.T) {
 			if err := json.Unmarshal([]byte(run("-o", "json")), &s); err != nil {
 				t.Fatal(err)
 			}
-			if s.Events != 2*flights.Count+501 || s.Airports != 225 || s.Routes != 2977 || !s.DigestsEqual || !s.DocumentsSame {
+			if s.Events != 2*flights.Count+501 || s.Airports != 225 || s.Routes != 2977 || !s.DigestsEqual || !s.DocumentsSame || s.Found != 1 || s.Repaired != 1 || !s.MarkEqual {
 				t.Errorf("summary: %+v", s)
 			}
 			text := run()

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -188,22 +187,7 @@ func (x *examined) hide() {
 	if x.Report == nil {
 		return
 	}
-	kinds := make(map[string]string, len(x.fields))
-	for _, f := range x.fields {
-		kinds[f.Name] = "<" + string(f.Kind) + ">"
-	}
-	for i := range x.Report.Findings {
-		f := &x.Report.Findings[i]
-		for j := range f.Fields {
-			d := &f.Fields[j]
-			kind := cmp.Or(kinds[d.Field], "<unknown>")
-			for _, value := range []**string{&d.Expected, &d.Found} {
-				if *value != nil {
-					*value = &kind
-				}
-			}
-		}
-	}
+	reconcile.Hide(x.Report.Findings, x.fields)
 }
 
 // found returns how much is wrong with all of them.

@@ -44,8 +44,11 @@ type Summary struct {
 	Replayed      float64         `json:"replayed_seconds"`
 	Airports      int             `json:"airports"`
 	Routes        int             `json:"routes"`
-	DigestsEqual  bool            `json:"digests_equal"`   // of the regions with each other, and of the replay
-	DocumentsSame bool            `json:"documents_equal"` // of every region, with the independent fold
+	DigestsEqual  bool            `json:"digests_equal"`    // of the regions with each other, and of the replay
+	DocumentsSame bool            `json:"documents_equal"`  // of every region, with the independent fold
+	Found         int             `json:"damaged_found"`    // documents that were changed in a Redis by hand
+	Repaired      int             `json:"damaged_repaired"` // of them
+	MarkEqual     bool            `json:"mark_equal"`       // whether all regions had the same documents at a mark after that
 	Seconds       float64         `json:"seconds"`
 }
 
@@ -84,7 +87,7 @@ type demo struct {
 
 // story is what a reader of the output follows.
 func (d *demo) story(ctx context.Context) error {
-	for _, part := range []func(context.Context) error{d.publish, d.busiest, d.ownWrite, d.cut, d.heal, d.lose, d.replay, d.compare} {
+	for _, part := range []func(context.Context) error{d.publish, d.busiest, d.ownWrite, d.cut, d.heal, d.lose, d.replay, d.compare, d.mend} {
 		if err := part(ctx); err != nil {
 			return err
 		}

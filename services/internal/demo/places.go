@@ -10,6 +10,7 @@ import (
 
 	"tidemark.dev/infra/netfault"
 	"tidemark.dev/infra/region"
+	"tidemark.dev/projections"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/query"
@@ -20,6 +21,7 @@ import (
 type place struct {
 	*region.Region
 	reader *query.Reader
+	own    []projections.Projection
 	links  []*netfault.Proxy // its links to the regions before it, which can be cut
 }
 
@@ -87,6 +89,7 @@ func (d *demo) work(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
+		p.own = all
 		worker, err := runner.New(all, p.Log(), p.Store(), p.KV(), p.Leases(), runner.Options{Projector: projector.Options{Holder: p.Holder(), Logger: o.Logger}})
 		if err != nil {
 			return err

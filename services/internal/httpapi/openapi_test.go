@@ -75,6 +75,9 @@ func resource(path string) string {
 	if strings.HasPrefix(path, "/v1/projections/") && strings.HasSuffix(path, "/marks") {
 		return "/v1/projections/{projection}/marks"
 	}
+	if strings.HasPrefix(path, "/v1/projections/") && strings.HasSuffix(path, "/findings") {
+		return "/v1/projections/{projection}/findings"
+	}
 	if strings.HasPrefix(path, "/v1/projections/") {
 		return "/v1/projections/{projection}"
 	}
