@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
-
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
 )
@@ -30,20 +28,6 @@ type comparison struct {
 			Unknown *struct{ Code string }
 		}
 	}
-}
-
-// redisOf returns a client of a region's own Redis.
-func redisOf(t *testing.T, dir, name string) *redis.Client {
-	t.Helper()
-	a, err := region.LoadAddress(filepath.Join(dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := redis.ParseURL(a.Redis)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return redis.NewClient(o)
 }
 
 // misremember lets a region have recorded another number of documents of one partition at its newest mark.
