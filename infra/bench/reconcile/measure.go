@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/minio/highwayhash"
 	"github.com/redis/go-redis/v9"
 
+	"tidemark.dev/events"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/query"
@@ -28,10 +30,33 @@ const (
 func (p *proof) examine(ctx context.Context, deep bool) (r *reconcile.Report, took, after time.Duration, err error) {
 	began := time.Now()
 	last := began
-	r, err = reconcile.Examine(ctx, "here", projector.Version{Projection: p.proj, Log: p.log}, p.store, p.kv, reconcile.Options{
+	log := &counting{Reader: p.log}
+	r, err = reconcile.Examine(ctx, "here", projector.Version{Projection: p.proj, Log: log}, p.store, p.kv, reconcile.Options{
 		Budget: 1, Deep: deep, Progress: func(_, _ uint64) { last = time.Now() },
 	})
+	p.passes, p.histories = log.passes, log.histories
 	return r, time.Since(began), time.Since(last), err
+}
+
+// counting counts how often a log is read as a whole, and histories of entities.
+type counting struct {
+	events.Reader
+
+	passes, histories int
+}
+
+// Read is a pass over the log when it begins with the first record.
+func (c *counting) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
+	if r.From == 1 {
+		c.passes++
+	}
+	return c.Reader.Read(ctx, r)
+}
+
+// History reads the history of an entity.
+func (c *counting) History(ctx context.Context, entity events.Entity, from uint64) iter.Seq2[events.Record, error] {
+	c.histories++
+	return c.Reader.History(ctx, entity, from)
 }
 
 // marksEqual measures how long it takes to read the marks of two copies and to compare them. Both are the same one here, in the place of two regions.

@@ -18,6 +18,8 @@ type proof struct {
 
 	table   *table
 	healthy time.Duration // that an examination takes which finds nothing
+	// Of the last examination: how often it read the whole log, and the history of an entity.
+	passes, histories int
 }
 
 func (p *proof) run(ctx context.Context) error {
@@ -90,6 +92,7 @@ func (p *proof) mended(ctx context.Context, way string, want map[finding]bool) (
 			p.table.line("", "not found: %+v", f)
 		}
 	}
+	p.table.line("    judged", "%s after the last document was read, %d histories and %d passes over the log", seconds(after), p.histories, p.passes)
 	began := time.Now()
 	plan := r.Plan(0)
 	out, err := reconcile.Execute(ctx, p.kv, &plan, nil)
