@@ -2,9 +2,12 @@ package parts
 
 import (
 	"os"
+	"strconv"
 
+	"tidemark.dev/events"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/infra/topology"
+	"tidemark.dev/services/internal/failure"
 	"tidemark.dev/services/internal/service"
 )
 
@@ -14,8 +17,22 @@ func WriterConfig(s service.Settings) (Config, error) { return configOf(s, regio
 // ProjectorConfig returns the configuration of a projector. Errors: those of topology.Load and region.Of.
 func ProjectorConfig(s service.Settings) (Config, error) { return configOf(s, region.Projector) }
 
-// ReconcilerConfig returns the configuration of a reconciler. Errors: those of topology.Load and region.Of.
-func ReconcilerConfig(s service.Settings) (Config, error) { return configOf(s, region.Projector) }
+// keepWrong is the environment variable that lets a reconciler report what it finds and repair nothing.
+const keepWrong = "TIDEMARK_KEEP_WRONG"
+
+// ReconcilerConfig returns the configuration of a reconciler. Errors: those of topology.Load and region.Of, and failure.ErrUsage.
+func ReconcilerConfig(s service.Settings) (Config, error) {
+	c, err := configOf(s, region.Projector)
+	if err != nil {
+		return c, err
+	}
+	if text := os.Getenv(keepWrong); text != "" {
+		if c.Reconciler.KeepWrong, err = strconv.ParseBool(text); err != nil {
+			return c, events.Errorf(failure.ErrUsage, "%s is neither true nor false", keepWrong).Hint("Leave it out, and what is found wrong is repaired.")
+		}
+	}
+	return c, nil
+}
 
 // QueryConfig returns the configuration of a query service. Errors: those of topology.Load and region.Of.
 func QueryConfig(s service.Settings) (Config, error) { return configOf(s, region.Client) }
