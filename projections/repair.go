@@ -64,6 +64,12 @@ type RepairEntry struct {
 // RepairKey is the key of a projection's repair: the running one, or the last.
 func RepairKey(projection string) string { return "repair." + projection }
 
+// FindingsKey is the key of what the region's reconciler knows of a projection: see package reconcile.
+func FindingsKey(projection string) string { return "reconcile." + projection }
+
+// PlanKey is the key of the last plan to repair a projection.
+func PlanKey(projection string) string { return "plan." + projection }
+
 // Running reports whether the repair has not ended yet.
 func (r *Repair) Running() bool { return r.State == RepairRequested }
 

@@ -65,8 +65,10 @@ func (r *Remover) turn(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.forget(ctx, projections.ReplayKey(r.name)); err != nil {
-		return err
+	for _, key := range [...]func(string) string{projections.ReplayKey, projections.RepairKey, projections.PlanKey, projections.FindingsKey} {
+		if err := r.forget(ctx, key(r.name)); err != nil {
+			return err
+		}
 	}
 	if revision != 0 {
 		if err := r.kv.Delete(ctx, projections.PointerKey(r.name), revision); err != nil {

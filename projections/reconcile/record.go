@@ -62,7 +62,7 @@ type Record struct {
 }
 
 // RecordKey is the key of the record about a projection.
-func RecordKey(projection string) string { return "reconcile." + projection }
+func RecordKey(projection string) string { return projections.FindingsKey(projection) }
 
 // ReadRecord returns the record about a projection; the zero Record when there is none.
 func ReadRecord(ctx context.Context, kv projections.KV, projection string) (Record, error) {

@@ -23,7 +23,7 @@ const (
 // ErrUnknownPlan says that a region keeps no plan of an id: there was none, or a later one of the same projection took its place.
 const ErrUnknownPlan = events.Code("unknown-plan")
 
-// Stored is a plan that a region keeps in its KV under PlanKey, so that it can be looked at and carried out later, by its id. A region keeps the last one of each projection.
+// Stored is a plan that a region keeps in its KV under projections.PlanKey, so that it can be looked at and carried out later, by its id. A region keeps the last one of each projection.
 type Stored struct {
 	ID   string    `json:"id"`
 	Made time.Time `json:"made"`
@@ -36,11 +36,6 @@ type Stored struct {
 	Left int `json:"left,omitempty"`
 }
 
-const planPrefix = "plan."
-
-// PlanKey is the key of a projection's last plan.
-func PlanKey(projection string) string { return planPrefix + projection }
-
 // Store keeps the plan of a report in the region's KV, in place of the one before.
 func (r *Report) Store(ctx context.Context, kv projections.KV, p Plan, share float64, now time.Time) (Stored, error) {
 	s := Stored{ID: events.NewID(), Made: now.UTC(), Digest: r.digest(), Share: share, Plan: p}
@@ -50,10 +45,10 @@ func (r *Report) Store(ctx context.Context, kv projections.KV, p Plan, share flo
 	var err error
 	for range storeTries {
 		var revision uint64
-		if _, revision, err = projections.ReadJSON[json.RawMessage](ctx, kv, PlanKey(p.Projection)); err != nil {
+		if _, revision, err = projections.ReadJSON[json.RawMessage](ctx, kv, projections.PlanKey(p.Projection)); err != nil {
 			return Stored{}, err
 		}
-		if _, err = projections.WriteJSON(ctx, kv, PlanKey(p.Projection), s, revision); !errors.Is(err, projections.ErrRevision) {
+		if _, err = projections.WriteJSON(ctx, kv, projections.PlanKey(p.Projection), s, revision); !errors.Is(err, projections.ErrRevision) {
 			break
 		}
 	}
@@ -99,7 +94,7 @@ func (r *Report) digest() string {
 
 // ReadStored returns the plan that a region keeps of an id, of whatever projection, or ErrUnknownPlan.
 func ReadStored(ctx context.Context, kv projections.KV, id string) (Stored, error) {
-	keys, err := kv.Keys(ctx, planPrefix)
+	keys, err := kv.Keys(ctx, projections.PlanKey(""))
 	if err != nil {
 		return Stored{}, err
 	}
@@ -108,7 +103,7 @@ func ReadStored(ctx context.Context, kv projections.KV, id string) (Stored, erro
 		switch {
 		case err != nil:
 			return Stored{}, err
-		case id != "" && s.ID == id && s.Plan.Projection == strings.TrimPrefix(key, planPrefix):
+		case id != "" && s.ID == id && s.Plan.Projection == strings.TrimPrefix(key, projections.PlanKey("")):
 			return s, nil
 		}
 	}

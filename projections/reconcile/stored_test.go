@@ -56,10 +56,10 @@ func TestAPlanIsKeptUntilALaterOneOfItsProjection(t *testing.T) {
 	for i := range kept.Plan.Repairs {
 		named += len(kept.Plan.Repairs[i].Documents)
 	}
-	if entry, err := kv.Get(t.Context(), reconcile.PlanKey("b")); err != nil || len(entry.Value) > 1<<20 || named == 0 || kept.Left != 900-named || len(whole.Repairs) <= len(kept.Plan.Repairs) {
+	if entry, err := kv.Get(t.Context(), projections.PlanKey("b")); err != nil || len(entry.Value) > 1<<20 || named == 0 || kept.Left != 900-named || len(whole.Repairs) <= len(kept.Plan.Repairs) {
 		t.Errorf("of a large plan %d documents are kept, %d are left, in %d bytes, %v", named, kept.Left, len(entry.Value), err)
 	}
-	if _, err := kv.Put(t.Context(), reconcile.PlanKey("d"), []byte("{"), 0); err != nil {
+	if _, err := kv.Put(t.Context(), projections.PlanKey("d"), []byte("{"), 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := read("x"); !errors.Is(err, projections.ErrUnavailable) {

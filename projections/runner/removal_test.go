@@ -22,6 +22,11 @@ func TestWhatIsRemovedIsDroppedAndUnknown(t *testing.T) {
 		p.equals(parse(t, file("counts", 1)))
 		p.apply(file("counts", 2))
 		p.equals(parse(t, file("counts", 2)))
+		for _, key := range []string{projections.RepairKey("counts"), projections.PlanKey("counts"), projections.FindingsKey("counts")} { // what others keep about it goes too
+			if _, err := p.kv.Put(context.Background(), key, []byte("{}"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
 		p.remove("counts")
 		p.gone("counts", 2)
 		p.add(5)
