@@ -2,7 +2,10 @@ package reconcile
 
 import (
 	"context"
+	"iter"
 	"time"
+
+	"tidemark.dev/events"
 )
 
 // budget spreads work so that it takes at most a share of the time.
@@ -29,6 +32,32 @@ func (b *budget) step() func(context.Context) error {
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// pacedLog is a log of which a pass takes no more than the budget: whoever reads it rests behind each batch for as long as reading and using that batch asks for.
+type pacedLog struct {
+	events.Reader
+	budget *budget
+}
+
+// Read yields the records of a range.
+func (p pacedLog) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
+	if p.budget.share >= 1 {
+		return p.Reader.Read(ctx, r)
+	}
+	return func(yield func([]events.Record, error) bool) {
+		done := p.budget.step()
+		for records, err := range p.Reader.Read(ctx, r) {
+			if !yield(records, err) || err != nil {
+				return
+			}
+			if err := done(ctx); err != nil {
+				yield(nil, err)
+				return
+			}
+			done = p.budget.step()
 		}
 	}
 }

@@ -81,6 +81,7 @@ func Examine(ctx context.Context, region string, v projector.Version, store proj
 		budget: budget{share: cmp.Or(o.Budget, DefaultBudget)},
 		report: Report{Region: region, Projection: def.Name, Version: def.Version, Generation: pointer.Generation, Partitions: pointer.Partitions, Deep: o.Deep, Findings: []Finding{}},
 	}
+	x.v.Log = pacedLog{Reader: v.Log, budget: &x.budget}
 	if x.options.Now == nil {
 		x.options.Now = time.Now
 	}
