@@ -53,6 +53,7 @@ func TestAPassOverTheLogKeepsToTheBudget(t *testing.T) {
 func TestAPassOverTheLogEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		log := pacedLog{Reader: slowLog{batches: 100, each: time.Second}, budget: &budget{share: 0.5}}
 		batches, last := 0, error(nil)
 		for _, err := range log.Read(ctx, events.Range{}) {
