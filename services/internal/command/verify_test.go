@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/reconcile"
@@ -21,7 +22,7 @@ func TestWhatDiffersIsNamedAndWhatIsNotKnownIsNotEqual(t *testing.T) {
 	stands := func(region, end string, documents uint64) reconcile.Standing {
 		s := reconcile.Standing{Region: region, Projection: "airports", Version: 1, Partitions: 2, Marks: []reconcile.Mark{{Sequence: 1042, Number: 41, Sum: reconcile.Sum{Documents: documents, Digest: digest(end)}}}}
 		age := 3.2
-		s.Age = &age
+		s.Age, s.Scrubbed = &age, time.Date(2026, 11, 26, 1, 2, 3, 0, time.UTC)
 		s.At = &reconcile.PartitionsAt{Sequence: 1042, Number: 41, Partitions: []reconcile.Sum{{Documents: 1}, {Documents: documents - 1, Digest: digest(end)}}}
 		return s
 	}
@@ -40,15 +41,15 @@ func TestWhatDiffersIsNamedAndWhatIsNotKnownIsNotEqual(t *testing.T) {
 	if err := v.write(&out); err != nil {
 		t.Fatal(err)
 	}
-	want := `PROJECTION  REGION  VERDICT           MARK  SEQUENCE  DOCUMENTS  DIGEST                            NEWEST MARK
-airports    ap      DIFFERENT         41    1,042     5          0000000000000000000000000000000a  41, 3.2s old
-airports    eu      DIFFERENT         41    1,042     5          0000000000000000000000000000000b  41, 3.2s old
-airports    us      DIFFERENT         41    1,042     5          0000000000000000000000000000000a  41, 3.2s old
-late        eu      equal, UNHEALTHY  41    1,042     7          0000000000000000000000000000000c  41, 3.2s old
-late        us      equal             41    1,042     7          0000000000000000000000000000000c  41, 3.2s old
-routes      ap      unknown           none  none      unknown    unknown                           unknown
-routes      eu      unknown           41    1,042     7          0000000000000000000000000000000c  41, 3.2s old
-routes      us      unknown           41    1,042     7          0000000000000000000000000000000c  41, 3.2s old
+	want := `PROJECTION  REGION  VERDICT           MARK  SEQUENCE  DOCUMENTS  DIGEST                            NEWEST MARK   SCRUBBED
+airports    ap      DIFFERENT         41    1,042     5          0000000000000000000000000000000a  41, 3.2s old  2026-11-26 01:02:03Z
+airports    eu      DIFFERENT         41    1,042     5          0000000000000000000000000000000b  41, 3.2s old  2026-11-26 01:02:03Z
+airports    us      DIFFERENT         41    1,042     5          0000000000000000000000000000000a  41, 3.2s old  2026-11-26 01:02:03Z
+late        eu      equal, UNHEALTHY  41    1,042     7          0000000000000000000000000000000c  41, 3.2s old  2026-11-26 01:02:03Z
+late        us      equal             41    1,042     7          0000000000000000000000000000000c  41, 3.2s old  2026-11-26 01:02:03Z
+routes      ap      unknown           none  none      unknown    unknown                           unknown       unknown
+routes      eu      unknown           41    1,042     7          0000000000000000000000000000000c  41, 3.2s old  2026-11-26 01:02:03Z
+routes      us      unknown           41    1,042     7          0000000000000000000000000000000c  41, 3.2s old  2026-11-26 01:02:03Z
 
 airports: different at mark 41, sequence 1042, in 1 partition
 airports: partition 1: ap, us had 4 documents with 0000000000000000000000000000000a; eu had 4 documents with 0000000000000000000000000000000b

@@ -20,12 +20,12 @@ func (v *verified) write(w io.Writer) error {
 		return v.Deep.write(w)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PROJECTION\tREGION\tVERDICT\tMARK\tSEQUENCE\tDOCUMENTS\tDIGEST\tNEWEST MARK")
+	fmt.Fprintln(t, "PROJECTION\tREGION\tVERDICT\tMARK\tSEQUENCE\tDOCUMENTS\tDIGEST\tNEWEST MARK\tSCRUBBED")
 	for i := range v.Verdicts {
 		one := &v.Verdicts[i]
 		for j := range one.Regions {
 			r := &one.Regions[j]
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", display.Name(one.Projection), r.Region, verdictOf(one, r), hereOf(one, r), newestOf(r))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", display.Name(one.Projection), r.Region, verdictOf(one, r), hereOf(one, r), newestOf(r), scrubbedOf(r))
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -77,6 +77,17 @@ func newestOf(r *reconcile.Told) string {
 		return display.Number(r.Newest.Number)
 	}
 	return fmt.Sprintf("%s, %s old", display.Number(r.Newest.Number), display.Duration(time.Duration(*r.Age*float64(time.Second))))
+}
+
+// scrubbedOf returns the column of until when every stored document was compared with its digest: equal marks say nothing of what was changed in Redis since.
+func scrubbedOf(r *reconcile.Told) string {
+	switch {
+	case r.Unknown != nil:
+		return "unknown"
+	case r.Scrubbed.IsZero():
+		return "never"
+	}
+	return r.Scrubbed.Format("2006-01-02 15:04:05Z")
 }
 
 // remarksOn says which partitions differ, and why something is not known or not well.
