@@ -137,7 +137,15 @@ func TestOnePartitionThatCannotAnswerMakesAPageUnavailableAndItsDocumentsAlone(t
 }
 
 func TestAReadModelBeforeItsFirstProjectorIsUnknown(t *testing.T) {
-	inRegion(t, func(r *region) {
+	begin := make(chan struct{})
+	inRegionThat(t, func(r *region) {
+		r.store.Observe(func(c memstore.Call) {
+			if c.Op == memstore.OpCreate {
+				<-begin // the projector has not made anything yet
+			}
+		})
+	}, func(r *region) {
+		defer close(begin)
 		for _, err := range r.bothWays(query.Options{}) {
 			if !errors.Is(err, projections.ErrUnknownProjection) && !errors.Is(err, projections.ErrUnavailable) {
 				t.Errorf("got %v", err)
