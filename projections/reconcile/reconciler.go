@@ -26,7 +26,9 @@ const (
 	maxWait = time.Minute
 	// repairPatience bounds a repair, so that a region without a projector does not hold up everything else.
 	repairPatience = 5 * time.Minute
-	leaseName      = "reconciler"
+	// lookEvery is how often it is looked which read models there are, so that a new one need not wait until the others are due.
+	lookEvery = 10 * time.Second
+	leaseName = "reconciler"
 )
 
 // Versions finds what the live read models of a region were folded with.
@@ -183,7 +185,7 @@ func (r *Reconciler) scrubAll(ctx context.Context) {
 		}
 		wait = minWait
 		r.say(ctx, "", "", nil)
-		now, idle := time.Now(), r.options.Pause
+		now, idle := time.Now(), min(r.options.Pause, lookEvery)
 		for _, name := range names {
 			d, known := next[name]
 			if !known {
@@ -202,7 +204,7 @@ func (r *Reconciler) scrubAll(ctx context.Context) {
 			case deep:
 				d.deep = time.Now().Add(r.options.Deep)
 			}
-			next[name], idle = d, min(idle, r.options.Pause)
+			next[name] = d
 		}
 		t := time.NewTimer(max(idle, minWait))
 		select {

@@ -255,3 +255,40 @@ func TestADamagedLogJudgesNothing(t *testing.T) {
 		}
 	})
 }
+
+// empty has no read model for a while.
+type empty struct {
+	*place
+	until time.Time
+}
+
+func (e empty) Names(ctx context.Context) ([]string, error) {
+	if time.Now().Before(e.until) {
+		return nil, nil
+	}
+	return e.place.Names(ctx)
+}
+
+// A read model that is made later is scrubbed soon, and not when the others are due again.
+func TestANewReadModelIsScrubbedSoon(t *testing.T) {
+	inPlace(t, "accounts", 3, nil, func(p *place) {
+		p.add(20)
+		p.settle()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		r := reconcile.NewReconciler("us", empty{p, time.Now().Add(30 * time.Second)}, p.store, p.kv, p.leases, reconcile.ReconcilerOptions{})
+		go func() {
+			defer close(done)
+			_ = r.Run(ctx) // returns nil
+		}()
+		defer func() {
+			cancel()
+			<-done
+		}()
+		began := time.Now()
+		p.until("it is scrubbed", func() bool { return p.record().Scrubbed != nil })
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
