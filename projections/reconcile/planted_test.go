@@ -204,13 +204,27 @@ func plants() map[string]func(p *place, at int64) {
 		"a write has the values before": writing(isWritten, document(func(d *projections.Document) { d.Values[0] = "0" })),
 		"a write has no digest":         writing(isWritten, document(func(d *projections.Document) { d.Digest = projections.Digest{} })),
 		"a write has another position":  writing(isWritten, document(func(d *projections.Document) { d.At = "us.7f3a11d2@1:1" })),
-		"a write goes to another partition": writing(isWritten, func(commits []projections.Commit, c, w int) {
-			other := (c + 1) % len(commits)
-			moved := commits[c].Writes[w]
-			commits[c].Writes = slices.Delete(slices.Clone(commits[c].Writes), w, w+1)
-			moved.Create = true
-			commits[other].Writes = append(slices.Clone(commits[other].Writes), moved)
-		}),
+		"a write goes to another partition": func(p *place, at int64) {
+			n := nth{p: p, at: at}
+			var moved *projections.Write // on its way to the next commit of another partition
+			from := 0
+			p.seenStore = &badStore{Store: p.store, commits: func(commits []projections.Commit) {
+				for i := range commits {
+					c := &commits[i]
+					if moved != nil && c.Partition != from {
+						c.Writes, moved = append(slices.Clone(c.Writes), *moved), nil
+					}
+					for j := 0; j < len(c.Writes) && moved == nil; j++ {
+						if isWritten(&c.Writes[j]) && n.now() {
+							w := c.Writes[j]
+							w.Create = true
+							moved, from = &w, c.Partition
+							c.Writes = slices.Delete(slices.Clone(c.Writes), j, j+1)
+						}
+					}
+				}
+			}}
+		},
 		"an entry of an index is lost": writing(func(w *projections.Write) bool { return len(w.Index) > 0 }, func(commits []projections.Commit, c, w int) {
 			commits[c].Writes[w].Index = commits[c].Writes[w].Index[1:]
 		}),
