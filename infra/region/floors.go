@@ -28,6 +28,9 @@ func shareFloors(f events.Floors) *sharedFloors { return &sharedFloors{floors: f
 // Floors returns the floors, at most floorsAge old.
 func (s *sharedFloors) Floors(ctx context.Context) ([]events.Floor, error) {
 	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx) // whose time is over asks nobody
+		}
 		s.mu.Lock()
 		if time.Now().Before(s.until) {
 			defer s.mu.Unlock()
