@@ -45,15 +45,20 @@ func (m *Mark) Covers(sequence uint64) (chain Hash, ok bool) {
 	return parseHash(m.Chain)
 }
 
-// MarkTime returns the time that a mark stands for, or false for what MarkOf does not take for one. It is the earlier one of the writer's time and the broker's, so that
-// one clock that is ahead lets nothing expire early.
+// At returns the time that the mark stands for, which is the content of a record: the earlier one of the writer's time and the broker's, so that one clock that is ahead lets
+// nothing expire early.
+func (m *Mark) At(r *Record) time.Time {
+	if r.Time.Before(m.Time) {
+		return r.Time
+	}
+	return m.Time
+}
+
+// MarkTime returns the time that a mark stands for, or false for what MarkOf does not take for one.
 func MarkTime(r *Record) (time.Time, bool) {
 	m, ok := MarkOf(r)
 	if !ok {
 		return time.Time{}, false
 	}
-	if r.Time.Before(m.Time) {
-		return r.Time, true
-	}
-	return m.Time, true
+	return m.At(r), true
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/minio/highwayhash"
@@ -92,8 +93,7 @@ func NewHasher(def *Definition) *Hasher {
 func (h *Hasher) Document(key, at, parked string, values []string) Digest {
 	b := appendSized(h.buf[:0], key)
 	b = appendSized(b, at)
-	at, _, _ = strings.Cut(parked, " ") // the words of a reason may differ between releases, the place may not
-	b = appendSized(b, at)
+	b = appendSized(b, PlaceOf(parked))
 	for _, i := range h.order {
 		b = append(b, kindTag(h.def.Fields[i].Kind))
 		b = appendSized(b, h.def.Fields[i].Name)
@@ -102,6 +102,18 @@ func (h *Hasher) Document(key, at, parked string, values []string) Digest {
 	h.buf = b
 	sum := highwayhash.Sum128(b, h.key)
 	return Digest{hi: binary.BigEndian.Uint64(sum[:8]), lo: binary.BigEndian.Uint64(sum[8:])}
+}
+
+// PlaceOf returns the place of what Document.Parked says: the words behind it may differ between releases, the place may not.
+func PlaceOf(parked string) string {
+	place, _, _ := strings.Cut(parked, " ")
+	return place
+}
+
+// SequenceIn returns the sequence of a position of one origin in text form, as Document.At is one.
+func SequenceIn(at string) (sequence uint64, ok bool) {
+	sequence, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
+	return sequence, err == nil
 }
 
 // Stored returns the digest that a stored document should carry.

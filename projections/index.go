@@ -1,8 +1,8 @@
 package projections
 
 import (
+	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"tidemark.dev/events"
@@ -142,12 +142,11 @@ func (d *Definition) IndexValue(index string, doc *Document) (value string, ok b
 // ParkedValue returns the value under which a document is in the index of the parked ones. parked is what Document.Parked says; a document that is
 // not parked has none, nor has one whose place cannot be read.
 func ParkedValue(parked string) (value string, ok bool) {
-	place, _, _ := strings.Cut(parked, " ")
-	seq, err := strconv.ParseInt(place[strings.LastIndexByte(place, ':')+1:], 10, 64)
-	if err != nil {
+	seq, ok := SequenceIn(PlaceOf(parked))
+	if !ok || seq > math.MaxInt64 {
 		return "", false
 	}
-	return string(appendIndexInt(nil, seq)), true
+	return string(appendIndexInt(nil, int64(seq))), true
 }
 
 // ExpiryValue returns the value under which a document is in the index of those that expire, by its values in the order of the definition's fields. One that

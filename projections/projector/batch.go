@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +25,7 @@ type batch struct {
 	come    []projections.IndexEntry
 	commits []projections.Commit
 	order   []int
-	marks   []int    // where marks are among the records
+	marks   []markAt // among the records
 	again   bool     // partitions that were touched are written also where they stand
 	parked  []*entry // documents whose fold stopped in this batch
 	began   time.Time
@@ -267,14 +266,8 @@ func (e *engine) adopt(target *entry, d *projections.Document) error {
 // within reports whether the position that a document carries is not beyond a sequence. A document from beyond its partition's checkpoint
 // was written by somebody else in the meantime.
 func within(at string, upto uint64) bool {
-	seq, ok := sequenceOf(at)
+	seq, ok := projections.SequenceIn(at)
 	return ok && seq <= upto
-}
-
-// sequenceOf returns the sequence of a position in text form.
-func sequenceOf(at string) (uint64, bool) {
-	seq, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
-	return seq, err == nil
 }
 
 // fold applies the operations, those of one event on one document together, and the marks between them, in the order of the log.
@@ -287,8 +280,8 @@ func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 		for next = first + 1; next < len(list) && list[next].At == at; {
 			next++
 		}
-		for len(marks) > 0 && marks[0] < at {
-			if err := e.passMark(ctx, work[marks[0]], work[b.marks[len(b.marks)-1]]); err != nil {
+		for len(marks) > 0 && marks[0].at < at {
+			if err := e.passMark(ctx, work[marks[0].at], &marks[0].Mark); err != nil {
 				return err
 			}
 			marks = marks[1:]
@@ -303,8 +296,8 @@ func (e *engine) fold(ctx context.Context, work []*events.Record) error {
 			}
 		}
 	}
-	for _, at := range marks {
-		if err := e.passMark(ctx, work[at], work[b.marks[len(b.marks)-1]]); err != nil {
+	for i := range marks {
+		if err := e.passMark(ctx, work[marks[i].at], &marks[i].Mark); err != nil {
 			return err
 		}
 	}

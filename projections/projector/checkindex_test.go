@@ -73,8 +73,8 @@ func checkChanges(store *memstore.Store, gen projections.Generation, h projectio
 	before := entries[0].Sequence
 	for _, e := range entries[1:] {
 		at := e.Sequence
-		if edited == nil && (at > seq || !o.boundary(at)) {
-			at-- // that of a repair, see Commit.LogSequence; runs that keep a list of edits repair nothing
+		if o.repairs && (at > seq || !o.boundary(at)) {
+			at-- // that of a repair, see Commit.LogSequence
 		}
 		switch {
 		case e.Sequence < before, at > seq, !o.boundary(at), len(e.Keys) == 0:

@@ -54,8 +54,8 @@ func (e *engine) sooner(d *entry) {
 
 // expireAt removes what has expired at a mark: of the documents that the batch has changed so far, and of those that the store has. What is removed goes with the
 // batch, in the same atomic step as its checkpoint.
-func (e *engine) expireAt(ctx context.Context, r *events.Record) error {
-	at, _ := events.MarkTime(r)
+func (e *engine) expireAt(ctx context.Context, r *events.Record, m *events.Mark) error {
+	at := m.At(r)
 	text, ok := projections.FormatExpiry(at)
 	if x := &e.expiry; x.field < 0 || !ok || x.known && (x.soon == "" || x.soon > text) {
 		return nil

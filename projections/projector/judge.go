@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -38,13 +37,7 @@ func (c *Case) Wrong() bool {
 	if c.Found == nil || c.Right == nil {
 		return c.Found != c.Right
 	}
-	return c.Found.At != c.Right.At || c.Found.Digest != c.Right.Digest || placeOf(c.Found.Parked) != placeOf(c.Right.Parked) || !slices.Equal(c.Found.Values, c.Right.Values)
-}
-
-// placeOf returns the place of parking: the words behind it may differ between releases.
-func placeOf(parked string) string {
-	place, _, _ := strings.Cut(parked, " ")
-	return place
+	return c.Found.At != c.Right.At || c.Found.Digest != c.Right.Digest || projections.PlaceOf(c.Found.Parked) != projections.PlaceOf(c.Right.Parked) || !slices.Equal(c.Found.Values, c.Right.Values)
 }
 
 // Judge folds documents again up to where each was read, and fills in what they should be. Every document whose key is its entity's id costs its own history; any others together cost one pass

@@ -12,21 +12,25 @@ import (
 // A mark does not cut a batch. The documents that changed since the mark before are counted into their partitions' digests as they are there, and each partition that passes the mark
 // records its digest with the same atomic step as its checkpoint.
 
-// noteMark remembers where a mark is among the records of a batch.
+// markAt is a mark, and where it is among the records of a batch.
+type markAt struct {
+	events.Mark
+	at int
+}
+
+// noteMark remembers a mark of a batch.
 func (e *engine) noteMark(r *events.Record, at int) {
-	if _, ok := events.MarkOf(r); ok {
-		e.batch.marks = append(e.batch.marks, at)
+	if m, ok := events.MarkOf(r); ok {
+		e.batch.marks = append(e.batch.marks, markAt{m, at})
 	}
 }
 
-// passMark does what is due at a mark. newest is the last one of the batch.
-func (e *engine) passMark(ctx context.Context, r, newest *events.Record) error {
-	if err := e.expireAt(ctx, r); err != nil {
+// passMark does what is due at a mark.
+func (e *engine) passMark(ctx context.Context, r *events.Record, m *events.Mark) error {
+	if err := e.expireAt(ctx, r, m); err != nil {
 		return err
 	}
-	m, _ := events.MarkOf(r)
-	last, _ := events.MarkOf(newest)
-	if !projections.KeepsMark(m.Number, max(m.Number, last.Number)) {
+	if newest := &e.batch.marks[len(e.batch.marks)-1]; !projections.KeepsMark(m.Number, max(m.Number, newest.Number)) {
 		return nil
 	}
 	e.countFresh()

@@ -147,7 +147,7 @@ func (e *engine) committed(ctx context.Context, work []*events.Record) {
 		return
 	}
 	if n := len(b.marks); n > 0 {
-		e.mark.passed(work[b.marks[n-1]])
+		e.mark.passed(work[b.marks[n-1].at])
 	}
 	c := Committed{Standing: e.standing(), Records: work, Marks: len(b.marks), Began: b.began, Ended: time.Now()}
 	for i := range b.commits {

@@ -22,6 +22,7 @@ type oracle struct {
 
 	terms   events.Terms
 	records []events.Record
+	repairs bool                  // documents were repaired: see checkChanges
 	decided int                   // records[:decided] belong to transactions of which it is known whether they are whole
 	spans   [][2]uint64           // first and last sequence of each whole transaction of several records
 	docs    map[string][]expected // every version, in order

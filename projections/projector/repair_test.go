@@ -18,6 +18,7 @@ import (
 // requestRepair asks for a repair of the live generation.
 func (w *world) requestRepair(documents []projections.RepairDocument, recount ...int) {
 	w.t.Helper()
+	w.repairs = true
 	job := projections.Repair{Projection: w.kind, Generation: w.live().Number, Reason: "test", Documents: documents, Recount: recount}
 	if _, err := projections.RequestRepair(context.Background(), w.kv, job, time.Now()); err != nil {
 		w.t.Fatal(err)

@@ -3,7 +3,6 @@ package projector
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -85,8 +84,7 @@ func (e *engine) release(ctx context.Context, r *events.Record, added []skips.Sk
 		if d == nil {
 			continue
 		}
-		place, _, _ := strings.Cut(d.parked, " ")
-		if at, parked := sequenceOf(place); parked && at == added[i].Sequence {
+		if at, parked := projections.SequenceIn(projections.PlaceOf(d.parked)); parked && at == added[i].Sequence {
 			again.add(e.resume(d, at, r.Sequence))
 		}
 	}

@@ -53,6 +53,7 @@ type world struct {
 	oracles map[int]*oracle     // by version
 	stored  int                 // events stored so far, which makes their ids
 	marks   uint64              // marks stored so far
+	repairs bool                // a repair was asked for
 }
 
 // running is a projector that runs.
@@ -146,6 +147,7 @@ func (w *world) oracle(version int) *oracle {
 		o = newOracle(w.kind, version)
 		w.oracles[version] = o
 	}
+	o.repairs = w.repairs
 	o.read(w.t, w.log)
 	return o
 }

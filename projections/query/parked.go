@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"strconv"
 	"strings"
 
 	"tidemark.dev/projections"
@@ -21,8 +20,8 @@ type Parked struct {
 // ParkedOf reads where and why a document is parked, as an Answer or an Item says it; false when it is not.
 func ParkedOf(key, parked string) (Parked, bool) {
 	at, reason, _ := strings.Cut(parked, " ")
-	seq, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
-	return Parked{Key: key, Sequence: seq, At: at, Reason: reason}, err == nil
+	seq, ok := projections.SequenceIn(at)
+	return Parked{Key: key, Sequence: seq, At: at, Reason: reason}, ok
 }
 
 // Hide takes the values out of the reason.

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"tidemark.dev/projections"
@@ -89,7 +88,7 @@ func contentOf(d *projections.Document) *Content {
 	if d == nil {
 		return nil
 	}
-	return &Content{At: d.At, Digest: d.Digest.String(), Parked: placeOf(d.Parked)}
+	return &Content{At: d.At, Digest: d.Digest.String(), Parked: projections.PlaceOf(d.Parked)}
 }
 
 // priors is what the marks of a partition tell of when it went wrong.
@@ -134,12 +133,6 @@ func judged(def *projections.Definition, c *projector.Case, past priors) Finding
 // forged reports whether a document's digest is not that of its content: no projector wrote it so.
 func forged(def *projections.Definition, d *projections.Document) bool {
 	return d != nil && (d.Values == nil || projections.NewHasher(def).Stored(d) != d.Digest)
-}
-
-// placeOf returns the place of parking, without the words of the reason.
-func placeOf(parked string) string {
-	place, _, _ := strings.Cut(parked, " ")
-	return place
 }
 
 // differences compares field by field.

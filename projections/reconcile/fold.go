@@ -33,7 +33,7 @@ func (x *examination) explained(s *scrubbed) bool {
 			return false // it has changed since
 		}
 		if right := v.judged.Right; right != nil {
-			if sequenceOf(right.At) > at {
+			if sequence, ok := projections.SequenceIn(right.At); !ok || sequence > at {
 				return false
 			}
 			sum.add(seen{digest: right.Digest, parked: right.Parked != ""})

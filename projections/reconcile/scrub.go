@@ -3,8 +3,6 @@ package reconcile
 import (
 	"context"
 	"slices"
-	"strconv"
-	"strings"
 
 	"tidemark.dev/projections"
 )
@@ -116,16 +114,8 @@ func (s *scrubbed) look(x *examination, d *projections.Document) {
 	if !own || d.Values == nil || x.hasher.Stored(d) != d.Digest {
 		s.doubt(d.Key, x.gen.Partitions)
 	}
-	s.documents[d.Key] = seen{digest: d.Digest, sequence: sequenceOf(d.At), place: s.entries.expect(x, d, own), parked: d.Parked != ""}
-}
-
-// sequenceOf returns the sequence of a version; 0 when it cannot be read.
-func sequenceOf(at string) uint64 {
-	n, err := strconv.ParseUint(at[strings.LastIndexByte(at, ':')+1:], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
+	sequence, _ := projections.SequenceIn(d.At) // 0 when it cannot be read: no record is the last one about it then
+	s.documents[d.Key] = seen{digest: d.Digest, sequence: sequence, place: s.entries.expect(x, d, own), parked: d.Parked != ""}
 }
 
 // settle reads again what changed since the walk began, until it is all of one moment, and compares the sums then.
