@@ -74,13 +74,7 @@ func (r *Reconciled) Mended(projection string, out reconcile.Outcome, err error)
 			code = "timed-out"
 		}
 		r.failed.Add(ctx, 1, labels("projection", projection, "code", string(code)))
-		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	last := r.last[projection]
-	last.open = 0
-	r.last[projection] = last
 }
 
 func (r *Reconciled) observe(_ context.Context, o metric.Observer) error {

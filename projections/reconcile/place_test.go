@@ -165,6 +165,22 @@ func (p *place) add(n int) {
 	}
 }
 
+// fill makes n documents, one event each.
+func (p *place) fill(n int) {
+	p.t.Helper()
+	for i := 0; i < n; {
+		var list []events.Event
+		for ; i < n && len(list) < 500; i++ {
+			list = append(list, events.Event{
+				ID: fmt.Sprint("f", i), Source: "urn:test", Type: "Changed", Entity: events.Entity{Type: "acct", ID: fmt.Sprintf("m%05d", i)}, Data: fmt.Appendf(nil, `{"n":%d,"tag":"t"}`, i),
+			})
+		}
+		if _, err := p.log.Append(context.Background(), events.Batch{Events: list}); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
 // mark appends a mark.
 func (p *place) mark() {
 	p.t.Helper()

@@ -108,6 +108,10 @@ type Outcome struct {
 	Jobs      []string `json:"jobs,omitempty"`
 }
 
+func (o *Outcome) add(more Outcome) {
+	o.Repaired, o.Right, o.Recounted, o.Jobs = o.Repaired+more.Repaired, o.Right+more.Right, o.Recounted+more.Recounted, append(o.Jobs, more.Jobs...)
+}
+
 // Execute has the owner of the read model carry out a plan, and waits. It returns ErrRebuild for a plan that asks for that, projections.ErrRepairRunning, and what a repair failed with. What was
 // carried out before an error is in the outcome; a plan can be executed again.
 func Execute(ctx context.Context, kv projections.KV, p *Plan, progress func(done, total int)) (out Outcome, err error) {

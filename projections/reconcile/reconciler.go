@@ -160,7 +160,6 @@ func (r *Reconciler) compareAll(ctx context.Context) {
 				continue
 			}
 			last[name] = v.Sequence
-			r.options.Logger.WarnContext(ctx, "regions differ: this one is examined", "projection", name, "mark", v.Number, "sequence", v.Sequence)
 			select {
 			case r.suspects <- name:
 			default: // there is enough to do
@@ -169,8 +168,8 @@ func (r *Reconciler) compareAll(ctx context.Context) {
 	}
 }
 
-// due is when a projection is examined next.
-type due struct{ scrub, deep time.Time }
+// due is when a projection is examined next. Before calm it is not examined because another region differs: it was a moment ago, and it may be the other one that is wrong and stays so.
+type due struct{ scrub, deep, calm time.Time }
 
 // scrubAll examines one projection after the other.
 func (r *Reconciler) scrubAll(ctx context.Context) {
@@ -211,10 +210,27 @@ func (r *Reconciler) scrubAll(ctx context.Context) {
 		case <-t.C:
 		case <-ctx.Done():
 		case name := <-r.suspects:
-			_ = r.tend(ctx, name, Options{Budget: suspectBudget, Deep: true}) // it has been said
+			r.doubt(ctx, name, next)
 		}
 		t.Stop()
 	}
+}
+
+// doubt examines a read model that differs from another region's.
+func (r *Reconciler) doubt(ctx context.Context, name string, next map[string]due) {
+	d, known := next[name]
+	if !known || time.Now().Before(d.calm) {
+		return // at the next mark it is said again
+	}
+	r.options.Logger.WarnContext(ctx, "regions differ: this one is examined", "projection", name)
+	err := r.tend(ctx, name, Options{Budget: suspectBudget, Deep: true})
+	now := time.Now()
+	if d.calm = now.Add(r.options.Pause); err != nil { // it has been said
+		d.calm = now.Add(min(maxWait, r.options.Pause))
+	} else {
+		d.scrub, d.deep = now.Add(r.options.Pause), now.Add(r.options.Deep)
+	}
+	next[name] = d
 }
 
 // resume returns when a projection is due that another process may have examined before.
@@ -300,9 +316,7 @@ func (r *Reconciler) examine(ctx context.Context, v projector.Version, o Options
 	if err != nil {
 		return err
 	}
-	if r.options.Observer != nil {
-		r.options.Observer.Examined(report)
-	}
+	r.examined(report)
 	var now Record
 	if err := update(ctx, r.kv, report.Projection, func(record *Record) {
 		record.take(report)
@@ -332,36 +346,46 @@ func (r *Reconciler) examine(ctx context.Context, v projector.Version, o Options
 // maxLogged bounds the findings of one examination that are logged.
 const maxLogged = 20
 
-// repair has findings repaired, and examines again.
-func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options) error {
-	plan := report.Plan(r.options.Share)
-	bounded, cancel := context.WithTimeout(ctx, repairPatience)
-	out, err := Execute(bounded, r.kv, &plan, nil)
-	cancel()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	left := len(report.Findings) + report.More
-	if err == nil {
-		var again *Report
-		if again, err = Examine(ctx, r.region, v, r.store, r.kv, o); err == nil {
-			left = len(again.Findings) + again.More
+// maxRounds bounds how often is examined and repaired in a row, where more is wrong than one report holds.
+const maxRounds = 100
+
+// repair has findings repaired, and examines again; once more as long as there was more than a report holds.
+func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options) (err error) {
+	var out Outcome
+	name, left := report.Projection, len(report.Findings)+report.More
+	for range maxRounds {
+		more := report.More > 0
+		plan := report.Plan(r.options.Share)
+		var done Outcome
+		if done, err = r.execute(ctx, &plan); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		out.add(done)
+		if err == nil {
+			report, err = Examine(ctx, r.region, v, r.store, r.kv, o)
+		}
+		if err != nil {
+			break
+		}
+		r.examined(report)
+		if left = len(report.Findings) + report.More; left == 0 || !more || done.Repaired == 0 {
+			break
 		}
 	}
 	if isGone(err) {
 		return err
 	}
 	if r.options.Observer != nil {
-		r.options.Observer.Mended(report.Projection, out, err)
+		r.options.Observer.Mended(name, out, err)
 	}
 	level, why := slog.LevelInfo, ""
 	if err != nil {
 		level, why = slog.LevelWarn, err.Error()
 	}
-	r.options.Logger.Log(ctx, level, "what was stored otherwise than the log says was repaired", "projection", report.Projection, "repaired", out.Repaired, "right", out.Right,
+	r.options.Logger.Log(ctx, level, "what was stored otherwise than the log says was repaired", "projection", name, "repaired", out.Repaired, "right", out.Right,
 		"recounted", out.Recounted, "left", left, "reason", why)
 	var now Record
-	saved := update(ctx, r.kv, report.Projection, func(record *Record) {
+	saved := update(ctx, r.kv, name, func(record *Record) {
 		record.repaired(time.Now(), out, left, err)
 		now = *record
 	})
@@ -369,6 +393,19 @@ func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Re
 		r.announce(now)
 	}
 	return errors.Join(err, saved)
+}
+
+func (r *Reconciler) examined(report *Report) {
+	if r.options.Observer != nil {
+		r.options.Observer.Examined(report)
+	}
+}
+
+// execute has a plan carried out, within bounded time.
+func (r *Reconciler) execute(ctx context.Context, plan *Plan) (Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, repairPatience)
+	defer cancel()
+	return Execute(ctx, r.kv, plan, nil)
 }
 
 func (r *Reconciler) announce(record Record) {

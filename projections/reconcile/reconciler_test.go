@@ -292,3 +292,78 @@ func TestANewReadModelIsScrubbedSoon(t *testing.T) {
 		}
 	})
 }
+
+// examinations counts what a reconciler examines.
+type examinations struct {
+	mu         sync.Mutex
+	deep, some int
+}
+
+func (e *examinations) Compared(*reconcile.Verdict) {}
+
+func (e *examinations) Examined(r *reconcile.Report) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.some++; r.Deep {
+		e.deep++
+	}
+}
+
+func (e *examinations) Mended(string, reconcile.Outcome, error) {}
+
+func (e *examinations) count() (deep, some int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.deep, e.some
+}
+
+// A region that is right, beside one that stays wrong, is not folded again at each mark.
+func TestARegionThatIsRightIsNotExaminedAtEachMark(t *testing.T) {
+	inPlace(t, "accounts", 5, nil, func(p *place) {
+		p.add(60)
+		p.mark()
+		p.settle()
+		standings := func(context.Context, string) []reconcile.Standing {
+			_, recorded, err := p.store.Marks(context.Background(), p.gen())
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			us := reconcile.Standing{Region: "us", Projection: p.kind, Version: 1, Definition: p.proj.Definition().Fingerprint(), Partitions: 4, Marks: reconcile.Common(recorded)}
+			us.Position = events.At(events.Point{Origin: "us", Lineage: "7f3a11d2", Term: 1, Sequence: 1})
+			eu := us
+			eu.Region, eu.Marks = "eu", slices.Clone(us.Marks)
+			for i := range eu.Marks {
+				eu.Marks[i].Documents++ // that region stays wrong
+			}
+			return []reconcile.Standing{us, eu}
+		}
+		var seen examinations
+		defer p.reconciling(reconcile.ReconcilerOptions{Standings: standings, Deep: 1_000 * time.Hour, Observer: &seen})()
+		for range 360 { // an hour of marks
+			p.mark()
+			pass(10 * time.Second)
+		}
+		if deep, _ := seen.count(); deep < 1 || deep > 7 {
+			t.Errorf("in an hour it was folded again %d times", deep)
+		}
+	})
+}
+
+// More than one report has room for is repaired in one go.
+func TestMoreThanAReportHoldsIsRepairedAtOnce(t *testing.T) {
+	inPlace(t, "many", 3, nil, func(p *place) {
+		const n = 2*reconcile.MaxFindings + 300
+		p.fill(n)
+		p.settle()
+		for _, ref := range p.refs() {
+			p.edit(ref, func(f map[string]string) { f["sum"] += "1" })
+		}
+		defer p.reconciling(reconcile.ReconcilerOptions{Share: 1})()
+		began := time.Now()
+		p.until("all of it is repaired", func() bool { return p.record().TotalRepaired == n && !p.record().Open })
+		if took := time.Since(began); took > reconcile.DefaultPause {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
