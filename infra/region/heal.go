@@ -35,12 +35,7 @@ func (h *healer) run(ctx context.Context) error {
 				h.region.config.Logger.WarnContext(ctx, "the damaged copy of the log was not made anew; it is tried again", "region", h.region.config.Name, "reason", err.Error())
 			}
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		t.Stop()
+		_ = pause(ctx, wait) // the end of ctx ends the loop
 	}
 	return nil
 }

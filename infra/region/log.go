@@ -142,10 +142,20 @@ func (r *Region) awaitMirror(ctx context.Context, heal *healer) (*natslog.Log, e
 	for {
 		log, err := natslog.Open(ctx, r.nats, cfg, natslog.Options{Logger: c.Logger.With("region", c.Name)})
 		if errors.Is(err, events.ErrUnsafeLog) && heal != nil { // its settings were looked at before
-			if why := heal.unopened(ctx); why != nil {
+			why := heal.unopened(ctx)
+			switch {
+			case why == nil:
+				heal = nil
+				continue
+			case !errors.Is(why, events.ErrUnreachable):
 				return nil, fmt.Errorf("%w\nIt was not made anew from its leader either: %s", err, why.Error())
+			case time.Now().After(deadline): // it is mended as soon as the leader answers, so it is worth waiting
+				return nil, events.Errorf(events.ErrUnreachable, "the copy of the log %s in region %s is damaged, and can be made anew only once its leader %s answers: %s", c.Origin, c.Name, c.Leader, why.Error()).
+					Hint("Check the link between the two regions.")
 			}
-			heal = nil
+			if err := pause(ctx, logPoll); err != nil { // the link may only just be coming up
+				return nil, err
+			}
 			continue
 		}
 		if err == nil || !errors.Is(err, events.ErrNoLog) || !c.Role.Tends() {
@@ -163,12 +173,20 @@ func (r *Region) awaitMirror(ctx context.Context, heal *healer) (*natslog.Log, e
 			return nil, events.Errorf(events.ErrNoLog, "region %s has no copy of the log %s yet, and cannot get one from its leader %s: %s", c.Name, c.Origin, c.Leader, why).
 				Hint("Check the link between the two regions; a copy that was made once is read without it.")
 		}
-		t := time.NewTimer(logPoll)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil, context.Cause(ctx)
+		if err := pause(ctx, logPoll); err != nil {
+			return nil, err
 		}
+	}
+}
+
+// pause waits, and returns the cause of ctx's end.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
