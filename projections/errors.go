@@ -34,6 +34,26 @@ const (
 	ErrUnknownIndex = events.Code("unknown-index")
 	// ErrReplayRunning: a replay of the projection is running already.
 	ErrReplayRunning = events.Code("replay-running")
+	// ErrUnknownReplay: no replay of that id is remembered.
+	ErrUnknownReplay = events.Code("unknown-replay")
+	// ErrInvalidOffset: an offset at which no replay can begin or end: 0, beyond the head, below what the log or the snapshots reach back to.
+	ErrInvalidOffset = events.Code("invalid-offset")
+	// ErrNotProven: a new generation was not proven equal, and that was required; nothing was switched.
+	ErrNotProven = events.Code("not-proven")
+	// ErrReplayCancelled: the replay was given up because somebody asked for it.
+	ErrReplayCancelled = events.Code("replay-cancelled")
+	// ErrNothingKept: there is no generation before the live one that could take its place.
+	ErrNothingKept = events.Code("nothing-kept")
+	// ErrUnknownCopy: the projection has no copy of that name.
+	ErrUnknownCopy = events.Code("unknown-copy")
+	// ErrCopyExists: the projection has a copy of that name already, or as many as it may have.
+	ErrCopyExists = events.Code("copy-exists")
+	// ErrUnknownSnapshot: no snapshot of that id is kept.
+	ErrUnknownSnapshot = events.Code("unknown-snapshot")
+	// ErrSnapshotDamaged: a snapshot is not what was put, or not of this read model.
+	ErrSnapshotDamaged = events.Code("snapshot-damaged")
+	// ErrStoreFull: the store has no memory left for what was to be written, or nearly so.
+	ErrStoreFull = events.Code("store-full")
 	// ErrRepairRunning: a repair of the projection is running already.
 	ErrRepairRunning = events.Code("repair-running")
 	// ErrWrongType: a key of the read model holds a value of another type; nothing was written.
@@ -62,7 +82,8 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrInvalidProjection, ErrUnknownProjection, ErrDefinitionChanged, ErrVersionLowered, ErrInvalidKey, ErrFenced, ErrLeaseLost,
-		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrRepairRunning, ErrWrongType,
+		ErrUnavailable, ErrNotReached, ErrNoDocument, ErrInvalidCursor, ErrResync, ErrInvalidQuery, ErrUnknownIndex, ErrReplayRunning, ErrUnknownReplay, ErrInvalidOffset, ErrNotProven,
+		ErrReplayCancelled, ErrNothingKept, ErrUnknownCopy, ErrCopyExists, ErrUnknownSnapshot, ErrSnapshotDamaged, ErrStoreFull, ErrRepairRunning, ErrWrongType,
 		ErrNamespaceTaken, ErrStoreUnreachable, ErrDocumentDamaged, ErrUntrustedLog, ErrInvalidSkip, ErrTooManySkips, ErrNotParked, ErrRevision, ErrNoKey, ErrMoved,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"tidemark.dev/events"
 )
@@ -25,7 +26,51 @@ type Pointer struct {
 	Highest uint32 `json:"highest"`
 	// Retired are generations that wait to be dropped.
 	Retired []Retiree `json:"retired,omitempty"`
+	// Previous is the generation before, which goes on being followed so that it can take over again; nil: there is none.
+	Previous *Built `json:"previous,omitempty"`
+	// Declined is the fingerprint of a version that was rolled back: it is not built again until a replay is asked for, or another version comes.
+	Declined string `json:"declined,omitempty"`
+	// Copies are the read model as it was at some positions, by name.
+	Copies []Copy `json:"copies,omitempty"`
 }
+
+// Built is a generation beside the live one, and what is needed to read it.
+type Built struct {
+	Retiree
+	Version    int     `json:"version"`
+	Definition string  `json:"definition"`
+	Fields     []Field `json:"fields"`
+	Indexes    []Index `json:"indexes,omitempty"`
+	Source     *Source `json:"source,omitempty"`
+	// Until is when it is dropped; nil: when something takes its place.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// Copy is a read model as it was at a position. It is never written again.
+type Copy struct {
+	Name string `json:"name"`
+	Built
+	Position  string    `json:"position"`
+	Documents uint64    `json:"documents"`
+	Digest    string    `json:"digest"`
+	Made      time.Time `json:"made"`
+}
+
+// MaxCopies bounds the copies of one projection.
+const MaxCopies = 16
+
+// Copy returns the copy of a name.
+func (p *Pointer) Copy(name string) (Copy, bool) {
+	for _, c := range p.Copies {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Copy{}, false
+}
+
+// ValidCopyName reports whether a copy may have a name: like a projection's.
+func ValidCopyName(name string) bool { return ValidName(name) }
 
 // Retiree is a generation that is no longer live.
 type Retiree struct {

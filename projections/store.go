@@ -21,6 +21,7 @@ type PartitionState string
 // The states. A partition that does not exist has the empty state.
 const (
 	Absent   PartitionState = ""
+	Loading  PartitionState = "loading"  // a snapshot is being written into it: it equals no fold of anything yet
 	Building PartitionState = "building" // it has not reached its target yet
 	Live     PartitionState = "live"
 	Retired  PartitionState = "retired" // another generation took over
@@ -104,7 +105,7 @@ type Commit struct {
 // is logged, so a replay does not pay for it.
 //
 // Beside the named errors every method may return ErrStoreUnreachable (nothing can be said about the outcome of a write) and
-// ErrWrongType.
+// ErrWrongType, and every method that writes ErrStoreFull: nothing was written.
 type Store interface {
 	// Headers returns the header of every partition, in order; a missing one has the state Absent.
 	Headers(ctx context.Context, g Generation) ([]Header, error)
@@ -197,6 +198,9 @@ type Store interface {
 
 	// Drop removes a generation in bounded steps. Dropping what is not there is no error.
 	Drop(ctx context.Context, g Generation) error
+
+	// Memory says how much memory the store uses and may use.
+	Memory(ctx context.Context) (Memory, error)
 }
 
 // ErrMoved says that a partition is not at the checkpoint that the projector expected. It reads the headers again and goes on from there.

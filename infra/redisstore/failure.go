@@ -58,7 +58,7 @@ func refusal(op string, err error) error {
 	case "READONLY":
 		return busy("it is a read-only replica", "Connect to the master; after a failover, check where the address points.")
 	case "OOM":
-		return busy("its memory is full", "Raise maxmemory or drop generations that nobody reads; the policy must stay noeviction.")
+		return made(projections.ErrStoreFull, "its memory is full", "Raise maxmemory or drop generations that nobody reads; the policy must stay noeviction.")
 	case "LOADING":
 		return busy("it is loading its data after a start", "Wait until it has finished.")
 	case "BUSY":

@@ -249,7 +249,7 @@ func TestEveryRefusalOfTheServerHasACodeAndAHint(t *testing.T) {
 		"MOVED 3999 10.1.2.3:6381":                                                      {projections.ErrStoreUnreachable, "cluster client"},
 		"CROSSSLOT Keys in request don't hash to the same slot":                         {projections.ErrStoreUnreachable, "hash tag"},
 		"READONLY You can't write against a read only replica.":                         {projections.ErrStoreUnreachable, "master"},
-		"OOM command not allowed when used memory > 'maxmemory'.":                       {projections.ErrStoreUnreachable, "noeviction"},
+		"OOM command not allowed when used memory > 'maxmemory'.":                       {projections.ErrStoreFull, "noeviction"},
 		"BUSY Redis is busy running a script.":                                          {projections.ErrStoreUnreachable, "SLOWLOG"},
 		"NOAUTH Authentication required.":                                               {events.ErrUnauthorized, "credentials"},
 		"WRONGPASS invalid username-password pair or user is disabled.":                 {events.ErrUnauthorized, "credentials"},

@@ -31,6 +31,7 @@ const (
 	OpSizes    Op = "sizes"
 	OpStrays   Op = "strays"
 	OpDrop     Op = "drop"
+	OpMemory   Op = "memory"
 
 	OpKVGet    Op = "kv-get"
 	OpKVPut    Op = "kv-put"

@@ -15,6 +15,7 @@ type Store struct {
 
 	mu         sync.Mutex
 	partitions map[address]*partition
+	memory     projections.Memory
 }
 
 var _ projections.Store = (*Store)(nil)
@@ -288,6 +289,24 @@ func (s *Store) Drop(ctx context.Context, g projections.Generation) error {
 		}
 	}
 	return after
+}
+
+// Memory says what SetMemory said.
+func (s *Store) Memory(ctx context.Context) (projections.Memory, error) {
+	before, after := s.enter(ctx, Call{Op: OpMemory})
+	if before != nil {
+		return projections.Memory{}, before
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return lose(s.memory, after)
+}
+
+// SetMemory sets what Memory says. Nothing else comes of it.
+func (s *Store) SetMemory(m projections.Memory) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.memory = m
 }
 
 // lose returns v unless err says that the answer was lost.

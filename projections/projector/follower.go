@@ -109,7 +109,7 @@ func (f *follower) rest(atLeast uint64) (bool, error) {
 // unreachable reports whether waiting helps.
 func unreachable(err error) bool {
 	for _, code := range [...]events.Code{
-		events.ErrUnreachable, events.ErrUnauthorized, events.ErrNoLog, projections.ErrStoreUnreachable,
+		events.ErrUnreachable, events.ErrUnauthorized, events.ErrNoLog, projections.ErrStoreUnreachable, projections.ErrStoreFull,
 	} {
 		if errors.Is(err, code) {
 			return true

@@ -142,6 +142,26 @@ func ofMending(code events.Code) Class {
 	switch code {
 	case projections.ErrReplayRunning:
 		return notMet(http.StatusConflict, "A replay is running")
+	case projections.ErrUnknownReplay:
+		return bad(http.StatusNotFound, "No such replay is remembered")
+	case projections.ErrInvalidOffset:
+		return bad(http.StatusBadRequest, "No replay can begin or end there")
+	case projections.ErrNotProven:
+		return notMet(http.StatusConflict, "What was built was not proven equal")
+	case projections.ErrReplayCancelled:
+		return notMet(http.StatusConflict, "The replay was given up")
+	case projections.ErrNothingKept:
+		return notMet(http.StatusConflict, "There is no generation to go back to")
+	case projections.ErrUnknownCopy:
+		return bad(http.StatusNotFound, "The read model has no such copy")
+	case projections.ErrCopyExists:
+		return bad(http.StatusConflict, "There can be no more copy of that name")
+	case projections.ErrUnknownSnapshot:
+		return bad(http.StatusNotFound, "No such snapshot is kept")
+	case projections.ErrSnapshotDamaged:
+		return unknown(http.StatusInternalServerError, "The snapshot is damaged, or of something else")
+	case projections.ErrStoreFull:
+		return later(notMet(http.StatusInsufficientStorage, "The read model's store is full"))
 	case projections.ErrRepairRunning:
 		return notMet(http.StatusConflict, "A repair is running")
 	case reconcile.ErrUnknownPlan:

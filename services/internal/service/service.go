@@ -207,7 +207,7 @@ func (s *Service) waitsFor() error {
 
 // waits reports whether waiting can mend what kept a service from opening.
 func waits(err error) bool {
-	for _, code := range [...]events.Code{events.ErrUnreachable, events.ErrNoLog, projections.ErrStoreUnreachable, projections.ErrUnavailable} {
+	for _, code := range [...]events.Code{events.ErrUnreachable, events.ErrNoLog, projections.ErrStoreUnreachable, projections.ErrStoreFull, projections.ErrUnavailable} {
 		if errors.Is(err, code) {
 			return true
 		}
