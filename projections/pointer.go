@@ -46,6 +46,11 @@ type Built struct {
 	Until *time.Time `json:"until,omitempty"`
 }
 
+// Of returns the generation, of a projection.
+func (b *Built) Of(projection string) Generation {
+	return Generation{Projection: projection, Number: b.Generation, Partitions: b.Partitions}
+}
+
 // Copy is a read model as it was at a position. It is never written again.
 type Copy struct {
 	Name string `json:"name"`

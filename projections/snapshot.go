@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -54,4 +55,53 @@ func (m Memory) Share() float64 {
 		return 0
 	}
 	return float64(m.Used) / float64(m.Max)
+}
+
+// SnapshotState is how far a snapshot is that was asked for.
+type SnapshotState string
+
+// The states of a snapshot.
+const (
+	SnapshotRequested SnapshotState = "requested"
+	SnapshotDone      SnapshotState = "done"
+	SnapshotFailed    SnapshotState = "failed"
+)
+
+// SnapshotJob asks for a snapshot of the live read model at the next mark. It is kept in the region's KV under SnapshotKey, requested by anybody, and executed by the projector that owns the projection.
+type SnapshotJob struct {
+	ID        string        `json:"id"`
+	State     SnapshotState `json:"state"`
+	Requested time.Time     `json:"requested"`
+	Finished  *time.Time    `json:"finished,omitempty"`
+	Snapshot  *Snapshot     `json:"snapshot,omitempty"` // that was taken
+	Code      string        `json:"code,omitempty"`     // of the error, when failed
+	Message   string        `json:"message,omitempty"`  // what happened, when failed
+}
+
+// SnapshotKey is the key of the snapshot of a projection that was asked for last.
+func SnapshotKey(projection string) string { return "snapshot." + projection }
+
+// Running reports whether nothing has come of it yet.
+func (j *SnapshotJob) Running() bool { return j.State == SnapshotRequested }
+
+// RequestSnapshot asks for a snapshot. When one is asked for already, that is returned. It returns ErrUnknownProjection when the region has no such projection.
+func RequestSnapshot(ctx context.Context, kv KV, projection string, now time.Time) (SnapshotJob, error) {
+	pointer, _, err := ReadPointer(ctx, kv, projection)
+	if err != nil {
+		return SnapshotJob{}, err
+	}
+	if pointer.Generation == 0 {
+		return SnapshotJob{}, UnknownProjection(projection)
+	}
+	for {
+		last, revision, err := ReadJSON[SnapshotJob](ctx, kv, SnapshotKey(projection))
+		if err != nil || last.Running() {
+			return last, err
+		}
+		job := SnapshotJob{ID: events.NewID(), State: SnapshotRequested, Requested: now.UTC()}
+		_, err = WriteJSON(ctx, kv, SnapshotKey(projection), job, revision)
+		if !errors.Is(err, ErrRevision) {
+			return job, err
+		}
+	}
 }

@@ -76,6 +76,7 @@ func (e *engine) applyWhole(ctx context.Context, work []*events.Record, upto *ev
 	if err := e.fetch(ctx); err != nil {
 		return err
 	}
+	e.preserve(e.batch.targets)
 	if err := e.fold(ctx, work); err != nil {
 		return err
 	}

@@ -65,6 +65,14 @@ type engine struct {
 	// demands of readers that wait; nil: nobody can tell.
 	demands <-chan projections.Demand
 
+	// base says what a generation begins with of which nothing is there; its zero value: with the first record.
+	base base
+	// copies are snapshots to be taken, and copying the one that is; nil: none.
+	copies  <-chan *copying
+	copying *copying
+	// pace is asked before records are applied, and waits as long as they may not be yet; nil: they may.
+	pace func(ctx context.Context, records int) error
+
 	pause  chan struct{} // closed to ask for a stop
 	restAt uint64        // the lowest sequence at which to stop; set before pause is closed
 
@@ -160,6 +168,7 @@ func (e *engine) load(ctx context.Context) error {
 	e.whole.reset()
 	e.expiry.forget()
 	e.skips = nil
+	e.abandon("the stored checkpoints are read again")
 	headers, err := e.store.Claim(ctx, e.gen, e.owner)
 	if err != nil {
 		return e.refused(err)
@@ -169,6 +178,9 @@ func (e *engine) load(ctx context.Context) error {
 		return err
 	}
 	if err := e.options.trusted(e.def); err != nil {
+		return err
+	}
+	if err := e.found(ctx, info, headers); err != nil {
 		return err
 	}
 	if err := e.create(ctx, info, headers); err != nil {
@@ -258,10 +270,11 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 		even.Reset(e.options.EvenInterval)
 	}
 	pause, resting := e.pause, false
-	demands, repairs := e.demands, e.repairs
+	demands, repairs, copies := e.demands, e.repairs, e.copies
 	if to != 0 {
-		demands, repairs = nil, nil // queries are not answered from here
+		demands, repairs, copies = nil, nil, nil // queries are not answered from here
 	}
+	defer e.abandon("the read model is not followed any more")
 	for {
 		if resting && e.tip.seq >= e.restAt {
 			if err := e.even(ctx); err != nil {
@@ -292,6 +305,9 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			if err := e.answer(ctx, r); err != nil {
 				return err
 			}
+		case c := <-copies:
+			e.abandon("another one was asked for")
+			e.copying = c
 		case <-even.C:
 			waiting = false
 			if err := e.even(ctx); err != nil {
@@ -310,7 +326,13 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 
 // take applies a batch of records.
 func (e *engine) take(ctx context.Context, records []events.Record) error {
-	err := e.apply(ctx, records)
+	err := e.paced(ctx, len(records))
+	if err == nil {
+		records, err = e.standAt(ctx, records)
+	}
+	if err == nil && len(records) > 0 {
+		err = e.apply(ctx, records)
+	}
 	if err == nil {
 		err = e.oblige(ctx)
 	}
@@ -318,6 +340,14 @@ func (e *engine) take(ctx context.Context, records []events.Record) error {
 		e.works()
 	}
 	return err
+}
+
+// paced waits until records may be applied.
+func (e *engine) paced(ctx context.Context, records int) error {
+	if e.pace == nil {
+		return nil
+	}
+	return e.pace(ctx, records)
 }
 
 // works says that log and store do, once.

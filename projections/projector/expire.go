@@ -66,6 +66,7 @@ func (e *engine) expireAt(ctx context.Context, r *events.Record, m *events.Mark)
 	if err != nil {
 		return err
 	}
+	e.preserve(due)
 	for _, d := range e.batch.dirty[:changed] {
 		if e.expire(d, at, r.Sequence) {
 			e.changed(d)

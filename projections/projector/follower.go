@@ -16,6 +16,7 @@ type follower struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // why it ended; valid once done is closed
+	quiet  bool  // queries are not answered from what it follows: its state is not the projector's
 }
 
 // start begins to follow, after a delay. The engine must not be running.
@@ -34,6 +35,10 @@ func (f *follower) start(ctx context.Context, delay time.Duration) {
 		if delay > 0 && f.sleep(ctx, delay) {
 			return // err stays why there was a delay
 		}
+		if f.quiet {
+			f.err = f.keepUp(ctx)
+			return
+		}
 		f.err = f.run(ctx)
 	}()
 }
@@ -41,7 +46,12 @@ func (f *follower) start(ctx context.Context, delay time.Duration) {
 // run returns when the engine was paused, refuses, lost its ownership, or ctx ended. Servers that do not answer are waited for.
 func (f *follower) run(ctx context.Context) error {
 	status, gen := &f.p.status, f.engine.gen.Number
-	f.engine.follows = func() { status.set(ctx, projections.ProjectorFollowing, gen, nil) }
+	say := func(state projections.ProjectorState, reason error) {
+		if !f.quiet {
+			status.set(ctx, state, gen, reason)
+		}
+	}
+	f.engine.follows = func() { say(projections.ProjectorFollowing, nil) }
 	wait := minWait
 	for {
 		before := f.engine.applied.Load()
@@ -59,7 +69,7 @@ func (f *follower) run(ctx context.Context) error {
 		if f.engine.applied.Load() > before {
 			wait = minWait
 		}
-		status.set(ctx, projections.ProjectorWaiting, gen, err)
+		say(projections.ProjectorWaiting, err)
 		if f.sleep(ctx, wait) {
 			return err
 		}
@@ -82,6 +92,9 @@ func (f *follower) sleep(ctx context.Context, d time.Duration) bool {
 
 // stop ends the engine and waits.
 func (f *follower) stop() {
+	if f.cancel == nil {
+		return // it was never begun
+	}
 	f.cancel()
 	if f.engine != nil {
 		<-f.done

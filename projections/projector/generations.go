@@ -49,7 +49,7 @@ func (p *Projector) ask(ctx context.Context, live *follower) (<-chan time.Time, 
 func (p *Projector) upgrade(ctx context.Context, pointer projections.Pointer, live *follower) (again time.Duration, err error) {
 	ours := p.def.Fingerprint()
 	switch {
-	case pointer.Definition == ours && pointer.Version == p.def.Version:
+	case pointer.Definition == ours && pointer.Version == p.def.Version, pointer.Declined == ours:
 		return 0, nil
 	case p.def.Version < pointer.Version:
 		return 0, events.Errorf(projections.ErrVersionLowered, "the read model %s was built by version %d, and this projector has version %d; nothing was applied",
@@ -80,7 +80,7 @@ func (p *Projector) upgrade(ctx context.Context, pointer projections.Pointer, li
 // wanted returns ErrFenced when a generation is neither live nor being built: then somebody else has gone on, and it was dropped.
 func (p *Projector) wanted(ctx context.Context, number uint32) error {
 	pointer, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
-	if err != nil || pointer.Generation == number {
+	if err != nil || pointer.Generation == number || pointer.Previous != nil && pointer.Previous.Generation == number {
 		return err
 	}
 	running, _, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name))

@@ -41,6 +41,17 @@ type Options struct {
 	// Earlier are versions of the projection before this one. While one of them is live, it is followed until this version is built beside it; one
 	// that is not at hand answers from where it stands.
 	Earlier []Version
+	// Region names where snapshots are taken.
+	Region string
+	// Snapshots are what read models can begin with, and where they are copied to; nil: neither is done.
+	Snapshots projections.Snapshots
+	// Witnesses asks other regions what their read models of a projection were at the marks that they passed; nil: nobody is asked.
+	Witnesses func(ctx context.Context, projection string) []Witness
+	// Keep is how long the generation before goes on being followed after a replay took its place, so that it can take over again. 0: it is dropped at once.
+	Keep time.Duration
+	// SnapshotInterval is how often a snapshot is taken; 0: only when one is asked for. SnapshotCount is how many of a version are kept; default 3.
+	SnapshotInterval time.Duration
+	SnapshotCount    int
 	// Trust is asked before each batch is applied, and says why nothing is to be applied from the installation's log now, or nil. Its error is shown as a refusal, and it is asked
 	// again. It must not wait, and may be called by several goroutines. Default: the log is trusted.
 	Trust func() error
@@ -59,6 +70,7 @@ const (
 	defaultEven        = 200 * time.Millisecond
 	defaultCheck       = time.Second
 	defaultRetireDelay = 5 * time.Second
+	defaultSnapshots   = 3
 
 	// Waiting for a server that does not answer starts at minWait and doubles up to maxWait.
 	minWait = 50 * time.Millisecond
@@ -88,6 +100,9 @@ func (o Options) withDefaults() Options {
 	if o.RetireDelay == 0 {
 		o.RetireDelay = defaultRetireDelay
 	}
+	if o.SnapshotCount == 0 {
+		o.SnapshotCount = defaultSnapshots
+	}
 	if o.Holder == "" {
 		o.Holder = "projector"
 	}
@@ -114,6 +129,12 @@ func (o Options) validate(name string) error {
 		return bad("CheckInterval", o.CheckInterval, "0 and more")
 	case o.RetireDelay < 0:
 		return bad("RetireDelay", o.RetireDelay, "0 and more")
+	case o.Keep < 0:
+		return bad("Keep", o.Keep, "0 and more")
+	case o.SnapshotInterval < 0:
+		return bad("SnapshotInterval", o.SnapshotInterval, "0 and more")
+	case o.SnapshotCount < 1:
+		return bad("SnapshotCount", o.SnapshotCount, "1 and more")
 	}
 	return nil
 }
@@ -131,6 +152,7 @@ type Projector struct {
 	retired chan struct{} // wakes the sweeper; holds one
 	demands chan projections.Demand
 	repairs chan *repairing
+	copies  chan *copying
 }
 
 // New returns a projector. It returns ErrInvalidProjection, also for options out of bounds.
@@ -150,8 +172,8 @@ func New(p projections.Projection, log events.Reader, store projections.Store, k
 	o.Logger = o.Logger.With("projection", def.Name, "origin", log.Origin())
 	return &Projector{
 		proj: p, def: def, log: log, store: store, kv: kv, leases: leases, options: o, retired: make(chan struct{}, 1), demands: make(chan projections.Demand, demandRoom),
-		repairs: make(chan *repairing),
-		status:  statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
+		repairs: make(chan *repairing), copies: make(chan *copying),
+		status: statusWriter{kv: kv, def: def, holder: o.Holder, log: o.Logger, observer: o.Observer},
 	}, nil
 }
 
@@ -206,7 +228,7 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	if err != nil {
 		return err
 	}
-	live := &follower{p: p}
+	live, kept := &follower{p: p}, &follower{p: p, quiet: true}
 	if v, ok := p.version(pointer.Definition); ok {
 		live.engine = p.engine(v, pointer.Live(p.def.Name), token)
 		live.engine.live.Store(true)
@@ -226,12 +248,14 @@ func (p *Projector) own(ctx context.Context, token uint64) error {
 	behind.Go(func() { p.sweep(ctx) })
 	behind.Go(func() { p.status.beat(ctx) })
 	behind.Go(func() { p.repairer(ctx) })
+	behind.Go(func() { p.snapshotter(ctx) })
 	if s := p.options.Signals; s != nil {
 		defer s.Demands(p.def.Name, p.demand)()
 	}
 	live.start(ctx, 0)
 	defer live.stop()
-	return p.watch(ctx, token, live, again)
+	defer kept.stop()
+	return p.watch(ctx, token, live, kept, again)
 }
 
 // ours is the version that this projector is for.
@@ -251,7 +275,7 @@ func (p *Projector) version(finger string) (Version, bool) {
 }
 
 // watch executes the replays that are asked for, and returns the live engine's error when that ends. After again, unless it is 0, our version is asked for.
-func (p *Projector) watch(ctx context.Context, token uint64, live *follower, again time.Duration) error {
+func (p *Projector) watch(ctx context.Context, token uint64, live, kept *follower, again time.Duration) error {
 	requests := make(chan error)
 	watching, cancel := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
@@ -259,6 +283,13 @@ func (p *Projector) watch(ctx context.Context, token uint64, live *follower, aga
 	defer cancel()
 	watcher.Go(func() { p.requests(watching, requests) })
 	retry := timerOf(again)
+	if err := p.followKept(ctx, token, kept); err != nil {
+		return err
+	}
+	expire, err := p.expire(ctx, kept)
+	if err != nil {
+		return err
+	}
 	for {
 		var err error
 		select {
@@ -266,13 +297,18 @@ func (p *Projector) watch(ctx context.Context, token uint64, live *follower, aga
 			err = context.Cause(ctx)
 		case err = <-requests:
 			if err == nil {
-				err = p.replay(ctx, token, live)
+				err = p.replay(ctx, token, live, kept)
+			}
+			if err == nil {
+				expire, err = p.expire(ctx, kept)
 			}
 			if err == nil && !p.isOurs(live) { // that was a replay of a version before, or one that failed: ours is still to be asked for
 				retry, err = p.ask(ctx, live)
 			}
 		case <-retry:
 			retry, err = p.ask(ctx, live)
+		case <-expire:
+			expire, err = p.expire(ctx, kept)
 		case <-live.done:
 			if !refuses(live.err) {
 				return live.err
@@ -322,7 +358,8 @@ func (p *Projector) requests(ctx context.Context, out chan<- error) {
 func (p *Projector) engine(v Version, gen projections.Generation, token uint64) *engine {
 	e := newEngine(v.Projection, v.Log, p.store, gen, token, p.options)
 	e.wanted = func(ctx context.Context) error { return p.wanted(ctx, gen.Number) }
-	e.demands, e.repairs = p.demands, p.repairs
+	e.demands, e.repairs, e.copies = p.demands, p.repairs, p.copies
+	e.base.snapshots = p.snapshotsOf(v)
 	return e
 }
 

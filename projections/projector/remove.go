@@ -65,7 +65,12 @@ func (r *Remover) turn(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, key := range [...]func(string) string{projections.ReplayKey, projections.RepairKey, projections.PlanKey, projections.FindingsKey} {
+	if err := r.dropSnapshots(ctx); err != nil {
+		return err
+	}
+	for _, key := range [...]func(string) string{
+		projections.ReplayKey, projections.ReplaysKey, projections.SnapshotKey, projections.RepairKey, projections.PlanKey, projections.FindingsKey,
+	} {
 		if err := r.forget(ctx, key(r.name)); err != nil {
 			return err
 		}
@@ -96,6 +101,13 @@ func (r *Remover) withdraw(ctx context.Context) (projections.Pointer, uint64, pr
 	if revision != 0 {
 		pointer.Generation = 0
 		retire(&pointer, projections.Retiree{Generation: served.Number, Partitions: served.Partitions})
+		if before := pointer.Previous; before != nil {
+			retire(&pointer, before.Retiree)
+		}
+		for _, c := range pointer.Copies {
+			retire(&pointer, c.Retiree)
+		}
+		pointer.Previous, pointer.Copies = nil, nil
 		if job.Running() {
 			retire(&pointer, projections.Retiree{Generation: job.Generation, Partitions: cmp.Or(job.Partitions, r.options.Partitions)})
 		}
@@ -104,6 +116,23 @@ func (r *Remover) withdraw(ctx context.Context) (projections.Pointer, uint64, pr
 		}
 	}
 	return pointer, revision, served, r.forget(ctx, projections.StatusKey(r.name))
+}
+
+// dropSnapshots removes the snapshots of the projection.
+func (r *Remover) dropSnapshots(ctx context.Context) error {
+	if r.options.Snapshots == nil {
+		return nil
+	}
+	list, err := r.options.Snapshots.List(ctx, r.name)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		if err := r.options.Snapshots.Delete(ctx, r.name, list[i].ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remember keeps the largest generation number beyond the pointer.

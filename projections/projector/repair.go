@@ -56,6 +56,7 @@ func (e *engine) repair(ctx context.Context, r *repairing) error {
 		r.refused = true
 		return err
 	}
+	e.abandon("documents are repaired")
 	e.begin()
 	e.batch.again = true
 	if err := e.mend(ctx, r); err != nil {

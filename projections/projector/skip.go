@@ -79,6 +79,7 @@ func (e *engine) release(ctx context.Context, r *events.Record, added []skips.Sk
 	if err := e.fetch(ctx); err != nil {
 		return err
 	}
+	e.preserve(targets)
 	again := &refolding{e: e}
 	for i, d := range targets {
 		if d == nil {

@@ -110,14 +110,15 @@ func notKnown(e *catalog.Entry) error {
 		Hint("Update this program.")
 }
 
-// earlier returns the version before that is live in this region, if its definition is in the log.
+// earlier returns the versions before that are live or kept in this region, those whose definitions are in the log.
 func (r *Runner) earlier(ctx context.Context, e *catalog.Entry) ([]projector.Version, error) {
 	pointer, _, err := projections.ReadPointer(ctx, r.kv, e.Name)
 	if err != nil {
 		return nil, err
 	}
+	var found []projector.Version
 	for _, before := range e.Earlier {
-		if before.Fingerprint != pointer.Definition {
+		if before.Fingerprint != pointer.Definition && (pointer.Previous == nil || before.Fingerprint != pointer.Previous.Definition) {
 			continue
 		}
 		p, err := r.texts.get(ctx, e.Name, before.Version, before.Fingerprint, before.Definition)
@@ -131,11 +132,11 @@ func (r *Runner) earlier(ctx context.Context, e *catalog.Entry) ([]projector.Ver
 		if err != nil {
 			r.logger.WarnContext(ctx, "the version before cannot be followed while the new one is built; it answers from where it stands",
 				"projection", e.Name, "version", before.Version, "reason", err.Error())
-			return nil, nil
+			continue
 		}
-		return []projector.Version{{Projection: p, Log: log}}, nil
+		found = append(found, projector.Version{Projection: p, Log: log})
 	}
-	return nil, nil
+	return found, nil
 }
 
 // leftBehind returns the removed projections of which this region still has something. Only those are looked for that nothing was done about yet.

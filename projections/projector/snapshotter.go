@@ -1,0 +1,159 @@
+package projector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+const (
+	// markPatience is how long a snapshot waits for a mark: an idle log gets one each minute.
+	markPatience = 90 * time.Second
+	// snapshotRetry is after how long one is tried again that could not be taken.
+	snapshotRetry = time.Minute
+)
+
+// snapshotsOf returns where a version's snapshots are; nil: it has none. A stream that is not ours has no marks at which one could be taken.
+func (p *Projector) snapshotsOf(v Version) projections.Snapshots {
+	if v.Projection.Definition().Source != nil {
+		return nil
+	}
+	return p.options.Snapshots
+}
+
+// snapshotter takes snapshots that are asked for, and one each interval, until ctx ends.
+func (p *Projector) snapshotter(ctx context.Context) {
+	if p.options.Snapshots == nil {
+		return
+	}
+	asked := make(chan projections.Entry)
+	go p.watchSnapshots(ctx, asked)
+	next := timerOf(p.options.SnapshotInterval)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-asked:
+			p.obeySnapshot(ctx, e)
+		case <-next:
+			wait := p.options.SnapshotInterval
+			if err := p.routine(ctx); err != nil && ctx.Err() == nil {
+				p.options.Logger.WarnContext(ctx, "no snapshot was taken; it is tried again", "reason", err.Error())
+				wait = min(wait, snapshotRetry)
+			}
+			next = timerOf(wait)
+		}
+	}
+}
+
+// watchSnapshots sends each job that is asked for.
+func (p *Projector) watchSnapshots(ctx context.Context, out chan<- projections.Entry) {
+	for wait := minWait; ctx.Err() == nil; wait = min(2*wait, maxWait) {
+		for e, err := range p.kv.Watch(ctx, projections.SnapshotKey(p.def.Name)) {
+			if err != nil {
+				break
+			}
+			select {
+			case out <- e:
+				wait = minWait
+			case <-ctx.Done():
+			}
+		}
+		sleep(ctx, wait)
+	}
+}
+
+// obeySnapshot takes a snapshot that was asked for, and says what came of it.
+func (p *Projector) obeySnapshot(ctx context.Context, e projections.Entry) {
+	var job projections.SnapshotJob
+	if len(e.Value) == 0 || json.Unmarshal(e.Value, &job) != nil || !job.Running() {
+		return
+	}
+	s, err := p.snapshot(ctx)
+	if ctx.Err() != nil {
+		return // whoever is next takes it
+	}
+	now := time.Now().UTC()
+	job.State, job.Finished = projections.SnapshotDone, &now
+	if err != nil {
+		code, _ := events.CodeOf(err)
+		job.State, job.Code, job.Message = projections.SnapshotFailed, string(code), err.Error()
+	} else {
+		job.Snapshot = &s
+	}
+	if _, err := projections.WriteJSON(ctx, p.kv, projections.SnapshotKey(p.def.Name), job, e.Revision); err != nil && ctx.Err() == nil {
+		p.options.Logger.WarnContext(ctx, "what came of a snapshot could not be written down", "reason", err.Error())
+	}
+}
+
+// routine takes a snapshot, unless the newest one has the same documents.
+func (p *Projector) routine(ctx context.Context) error {
+	pointer, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
+	if err != nil || pointer.Generation == 0 || pointer.Source != nil {
+		return err
+	}
+	list, err := p.options.Snapshots.List(ctx, p.def.Name)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(list, func(s projections.Snapshot) bool { return s.Definition == pointer.Definition }); i >= 0 {
+		headers, err := p.store.Headers(ctx, pointer.Live(p.def.Name))
+		if err != nil {
+			return err
+		}
+		if digest, documents, _ := projections.Sum(headers); digest.String() == list[i].Digest && documents == list[i].Documents {
+			return nil
+		}
+	}
+	_, err = p.snapshot(ctx)
+	return err
+}
+
+// snapshot takes a snapshot of the live generation, and drops those that are too many.
+func (p *Projector) snapshot(ctx context.Context) (projections.Snapshot, error) {
+	pointer, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
+	if err != nil {
+		return projections.Snapshot{}, err
+	}
+	v, ok := p.version(pointer.Definition)
+	if !ok || pointer.Source != nil {
+		return projections.Snapshot{}, events.Errorf(projections.ErrUnavailable, "%w: the live generation of %s is not folded by this program from the installation's log", errNotTaken, p.def.Name)
+	}
+	began := time.Now()
+	s, err := p.takeSnapshot(ctx, pointer.Live(p.def.Name), v.Projection.Definition(), markPatience)
+	if err != nil {
+		return s, err
+	}
+	p.options.Logger.InfoContext(ctx, "a snapshot was taken", "snapshot", s.ID, "sequence", s.Sequence, "documents", s.Documents, "bytes", s.Bytes, "took", time.Since(began).Round(time.Millisecond).String())
+	if err := p.prune(ctx, &pointer); err != nil && ctx.Err() == nil {
+		p.options.Logger.WarnContext(ctx, "old snapshots could not be dropped; it is tried again after the next one", "reason", err.Error())
+	}
+	return s, nil
+}
+
+// prune drops the snapshots of a version that are too many, and all of versions that are neither live nor kept.
+func (p *Projector) prune(ctx context.Context, pointer *projections.Pointer) error {
+	list, err := p.options.Snapshots.List(ctx, p.def.Name)
+	if err != nil {
+		return err
+	}
+	seen := map[string]int{}
+	var first error
+	for i := range list {
+		s := &list[i]
+		seen[s.Definition]++
+		needed := s.Definition == pointer.Definition || s.Definition == p.def.Fingerprint() || pointer.Previous != nil && s.Definition == pointer.Previous.Definition
+		if needed && seen[s.Definition] <= p.options.SnapshotCount {
+			continue
+		}
+		if err := p.options.Snapshots.Delete(ctx, p.def.Name, s.ID); err != nil && !errors.Is(err, projections.ErrUnknownSnapshot) && first == nil {
+			first = err
+		}
+	}
+	return first
+}
