@@ -21,13 +21,11 @@ func (s *shelf) copied(name string) (made projections.Copy, has map[string]thing
 	s.t.Helper()
 	made = storetest.MakeCopy(s.t, s.store, s.kv, "things", name)
 	has = map[string]thing{}
-	var last events.Position
 	for key, v := range s.held {
 		has[key] = v
-		last = s.set(key, thing{Rank: v.Rank + 1_000_000, Name: "later"})
+		s.set(key, thing{Rank: v.Rank + 1_000_000, Name: "later"})
 	}
-	last = s.set("new", thing{Rank: 1})
-	s.settled(last)
+	s.settled(s.set("new", thing{Rank: 1}))
 	pass(time.Second) // so that the log's head is known
 	return made, has
 }
