@@ -79,7 +79,8 @@ func TestACopyIsReadByItsName(t *testing.T) {
 }
 
 func TestARequestSaysWhatItsOptionsSay(t *testing.T) {
-	if text, err := json.Marshal(queryservice.GetRequest{Reading: queryservice.NewReading("airports", query.Options{At: "before"}), Key: "ORD"}); err != nil || string(text) != `{"projection":"airports","at":"before","key":"ORD"}` {
+	text, err := json.Marshal(queryservice.GetRequest{Reading: queryservice.NewReading("airports", query.Options{At: "before"}), Key: "ORD"})
+	if err != nil || string(text) != `{"projection":"airports","at":"before","key":"ORD"}` {
 		t.Errorf("the request is %s, %v", text, err)
 	}
 	f := newFixture(t)

@@ -59,7 +59,10 @@ func (p *program) parkedList() *cobra.Command {
 told, so that there is nothing to skip, and only a new version can read them.
 
 Values in reasons are hidden; --reveal shows them.`,
-		Example:           "  tidemark parked list\n  tidemark parked list airports --region ap --limit 10\n  tidemark parked list airports --reveal -o json\n  tidemark parked list airports --at before-audit",
+		Example: `  tidemark parked list
+  tidemark parked list airports --region ap --limit 10
+  tidemark parked list airports --reveal -o json
+  tidemark parked list airports --at before-audit`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.projectionNames,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
