@@ -7,7 +7,7 @@
 //   - It replaces what is there under a name, and of two writers at once the later one wins.
 //   - When its context has ended it leaves the parts that are stored already: it removes them in the same context.
 //   - Without a deadline, reading an object ends after five seconds, however large it is.
-//   - It reads by a consumer that pushes; a part that is missing at the place of the last one is waited for until the context ends.
+//   - It reads by a consumer that pushes. When all parts are gone it waits until the context ends.
 //
 // Here each part is stored behind the one before it, by a compare-and-set on the parts' own subject, so that one whose acknowledgement was lost can be sent again; the
 // description follows when all are there, if the name is free. Reading asks for one part at a time: it goes at the pace of whoever reads, and needs no consumer.

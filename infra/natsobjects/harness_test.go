@@ -30,7 +30,7 @@ func serverOptions(t testing.TB) *server.Options {
 	t.Helper()
 	return &server.Options{
 		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 30, JetStreamMaxMemory: 256 << 20,
+		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 4 << 30, JetStreamMaxMemory: 256 << 20,
 	}
 }
 

@@ -70,15 +70,13 @@ func (s *Snapshots) putParts(ctx context.Context, o *jetstream.ObjectInfo, body 
 	buffer := make([]byte, s.part)
 	var last uint64
 	for more := true; more; {
-		n, err := io.ReadFull(body, buffer)
+		n, err := fill(buffer, body)
 		switch {
-		case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
-			more = false
 		case err != nil:
 			return bodyError{err}
-		}
-		if n == 0 {
-			break
+		case n == 0:
+			more = false
+			continue
 		}
 		if last, err = s.storePart(ctx, subject, buffer[:n], last); err != nil {
 			return err
@@ -96,6 +94,20 @@ func (s *Snapshots) putParts(ctx context.Context, o *jetstream.ObjectInfo, body 
 		err = gone()
 	}
 	return err
+}
+
+// fill reads until a buffer is full or the body ends. io.ReadFull does not tell the end from a body that fails with io.ErrUnexpectedEOF, as one does that unpacks half an archive.
+func fill(buffer []byte, body io.Reader) (n int, err error) {
+	for n < len(buffer) {
+		m, err := body.Read(buffer[n:])
+		if n += m; err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // gone says that parts were removed while others were still being put.
