@@ -71,13 +71,13 @@ func (s *Snapshots) putParts(ctx context.Context, o *jetstream.ObjectInfo, body 
 	var last uint64
 	for more := true; more; {
 		n, err := fill(buffer, body)
-		switch {
-		case err != nil:
+		if err != nil {
 			return bodyError{err}
-		case n == 0:
-			more = false
-			continue
 		}
+		if n == 0 {
+			break
+		}
+		more = n == len(buffer)
 		if last, err = s.storePart(ctx, subject, buffer[:n], last); err != nil {
 			return err
 		}
