@@ -45,6 +45,9 @@ func (p *proof) run(ctx context.Context) error {
 	if err := p.audited(ctx, "read model"); err != nil {
 		return err
 	}
+	if p.c.replay {
+		return p.replays(ctx)
+	}
 	p.table.head("Healthy")
 	for _, step := range []func(context.Context) error{p.marksEqual, p.scrubs, p.damages, p.restarts} {
 		if err := step(ctx); err != nil {
