@@ -55,7 +55,8 @@ func (x *examination) indexes(ctx context.Context, s *scrubbed) error {
 		}
 	}
 	n := slots(x.def)
-	for key, d := range s.documents {
+	for key, at := range s.documents {
+		d := &s.seen[at]
 		for slot := d.place; slot < d.place+n; slot++ {
 			if s.entries.values[slot] == "" || s.entries.met[slot] {
 				continue
@@ -94,7 +95,7 @@ func (x *examination) index(ctx context.Context, s *scrubbed, place int, name st
 					s.unreadable = append(s.unreadable, unreadable{name, f.Value})
 					continue
 				}
-				d, known := s.documents[f.Key]
+				d, known := s.find(f.Key)
 				if slot := d.place + place - projections.FirstIndex; known && s.entries.values[slot] == f.Value {
 					s.entries.met[slot] = true
 					continue

@@ -28,7 +28,8 @@ type scrubbed struct {
 	partition  int
 	header     projections.Header // of the moment for which the sums were compared
 	settled    bool               // there was such a moment
-	documents  map[string]seen    // as they were stored then
+	documents  map[string]int32   // where each is in seen, of those that were stored then
+	seen       []seen             // with those that were removed during the walk
 	entries    expected
 	suspects   map[string]*suspect
 	misplaced  map[string]*suspect // of documents that belong to another partition
@@ -97,7 +98,8 @@ func (x *examination) documents(ctx context.Context, s *scrubbed) (begin project
 		},
 		func(page []projections.Document) {
 			if s.documents == nil {
-				s.documents = make(map[string]seen, min(begin.Documents, maxExpected))
+				n := min(begin.Documents, maxExpected)
+				s.documents, s.seen = make(map[string]int32, n), make([]seen, 0, n)
 			}
 			for i := range page {
 				s.look(x, &page[i])
@@ -115,7 +117,26 @@ func (s *scrubbed) look(x *examination, d *projections.Document) {
 		s.doubt(d.Key, x.gen.Partitions)
 	}
 	sequence, _ := projections.SequenceIn(d.At) // 0 when it cannot be read: no record is the last one about it then
-	s.documents[d.Key] = seen{digest: d.Digest, sequence: sequence, place: s.entries.expect(x, d, own), parked: d.Parked != ""}
+	s.remember(d.Key, seen{digest: d.Digest, sequence: sequence, place: s.entries.expect(x, d, own), parked: d.Parked != ""})
+}
+
+// remember keeps what was seen of a document, in place of what was seen before.
+func (s *scrubbed) remember(key string, d seen) {
+	if at, known := s.documents[key]; known {
+		s.seen[at] = d
+		return
+	}
+	s.documents[key] = int32(len(s.seen)) //nolint:gosec // they are in memory, all of them
+	s.seen = append(s.seen, d)
+}
+
+// find returns what was seen of a document.
+func (s *scrubbed) find(key string) (d seen, ok bool) {
+	at, ok := s.documents[key]
+	if !ok {
+		return seen{}, false
+	}
+	return s.seen[at], true
 }
 
 // settle reads again what changed since the walk began, until it is all of one moment, and compares the sums then.
@@ -184,8 +205,8 @@ func sumOf(h *projections.Header) sum { return sum{h.Digest, h.Documents, h.Park
 
 // sum returns what the documents come to as they were read.
 func (s *scrubbed) sum() (all sum) {
-	for _, d := range s.documents {
-		all.add(d)
+	for _, at := range s.documents {
+		all.add(s.seen[at])
 	}
 	return all
 }
