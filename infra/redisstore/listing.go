@@ -73,7 +73,11 @@ func (l *listing) readOnce(ctx context.Context) (projections.Header, []projectio
 		if err != nil {
 			return h, nil, err
 		}
-		out = append(out, found...)
+		if out == nil {
+			out = found // nearly always all there is
+		} else {
+			out = append(out, found...)
+		}
 		if len(members) < want || len(out) >= l.limit {
 			break
 		}
