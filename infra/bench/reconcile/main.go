@@ -29,6 +29,7 @@ type config struct {
 	each       bool
 	comparison uint64
 	replay     bool
+	profiles   string
 }
 
 // errWrong says that the proof failed; what failed is in the output.
@@ -56,6 +57,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.BoolVar(&c.each, "each", true, "damage in each way alone before all of them at once")
 	flags.BoolVar(&c.replay, "replay", false, "prove and measure replays and snapshots, instead of finding what is wrong")
 	flags.Uint64Var(&c.comparison, "comparisons", 1_000_000, "documents that are examined without any finding")
+	flags.StringVar(&c.profiles, "profiles", "", "folder for processor profiles of the scrubs and of judging; none: they are not taken")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
