@@ -35,7 +35,7 @@ type question struct {
 // wait returns how long the caller asks to wait.
 func (q *question) wait() time.Duration {
 	switch o := q.options; {
-	case !o.Strong && o.AtLeast.IsZero():
+	case !o.Waits():
 		return 0
 	case o.Wait == 0:
 		return query.DefaultWait
@@ -51,7 +51,7 @@ func (q *question) of(floor events.Position, waited bool) (o query.Options, impo
 		o.Wait = -1
 	}
 	switch {
-	case q.projection == "" || o.Strong || floor.IsZero(): // a strong read covers whatever anybody has seen
+	case q.projection == "" || o.Strong || o.At != "" || floor.IsZero(): // a strong read covers whatever anybody has seen, and a copy stays where it is
 		return o, false
 	case o.AtLeast.IsZero():
 		return query.Options{AtLeast: floor, Wait: floorWait}, true
@@ -99,7 +99,7 @@ func ask[A any](ctx context.Context, r *Regions, q question, standing func(*A) *
 		if r.life.Err() != nil {
 			return none, queryservice.Told{}, events.Errorf(events.ErrClosed, "the client was closed by its owner")
 		}
-		if r.config.Patience < 0 || c.waited || !time.Now().Add(pause).Before(c.until) {
+		if r.config.Patience < 0 || c.waited || c.unknown() || !time.Now().Add(pause).Before(c.until) {
 			told, err := c.failure()
 			return none, told, err
 		}
@@ -132,6 +132,10 @@ func (c *call) attempt(ctx context.Context, p *place, a any, standing func() *qu
 	o, imposed := c.of(floor, c.waited)
 	told, err := c.try(ctx, p, o, max(time.Until(c.until), c.config.AttemptTimeout), a)
 	switch code, _ := events.CodeOf(err); {
+	case o.At != "": // what a copy has says nothing about how far a session is
+		if s := standing(); err == nil && s != nil && s.At != o.At {
+			err = events.Errorf(queryservice.ErrProtocol, "region %s answered from %q and was asked for the copy %q", p.region, s.At, o.At).Hint("Run the same version of tidemark on both sides.")
+		}
 	case err == nil:
 		s := standing()
 		if s == nil {
@@ -193,6 +197,8 @@ func (c *call) final(ctx context.Context, p *place, told queryservice.Told, err 
 		return false
 	case errors.As(err, &behind):
 		c.ill(ailment{p.region, c.projection}, err)
+	case errors.Is(err, projections.ErrUnknownCopy): // copies are a region's own
+		c.recovered(p)
 	case errors.Is(err, projections.ErrNotReached):
 		c.recovered(p)
 		c.waited = true
@@ -203,6 +209,11 @@ func (c *call) final(ctx context.Context, p *place, told queryservice.Told, err 
 	}
 	c.said[p.region] = said{told, err}
 	return false
+}
+
+// unknown reports whether every region said that it has no such copy: asking again changes nothing.
+func (c *call) unknown() bool {
+	return !slices.ContainsFunc(c.places, func(p *place) bool { return !errors.Is(c.said[p.region].err, projections.ErrUnknownCopy) })
 }
 
 // definite reports whether an error is about the request, or is an answer: another region would say the same.
@@ -244,7 +255,7 @@ func (c *call) look(p *place) {
 		told, err := probe.try(c.life, p, o, c.config.AttemptTimeout+lookWait, &ignored)
 		switch {
 		case c.life.Err() != nil:
-		case err == nil || definite(err):
+		case err == nil || definite(err) || errors.Is(err, projections.ErrUnknownCopy):
 			c.recovered(p)
 		case told.Region == "":
 			c.ill(ailment{p.region, ""}, err)

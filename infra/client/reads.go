@@ -99,7 +99,7 @@ func (r *Regions) Overview(ctx context.Context) (query.Overview, error) {
 }
 
 func standing(t queryservice.Told) query.Standing {
-	return query.Standing{Position: t.Position, Lag: t.Lag, Generation: t.Generation}
+	return query.Standing{Position: t.Position, Lag: t.Lag, Generation: t.Generation, At: t.At}
 }
 
 // reached puts the position that was reached into an error that is about it.

@@ -40,7 +40,7 @@ type asked struct {
 	Wait                         string
 	Limit                        int
 	After                        string
-	At                           uint64
+	At                           any // the sequence of a mark, or the name of a copy
 	timeout                      time.Duration
 }
 
@@ -132,6 +132,7 @@ func position(sequence uint64) events.Position {
 func at(sequence uint64) func(asked) *nats.Msg {
 	return func(a asked) *nats.Msg {
 		answer := query.Answer{Projection: a.Projection, Key: a.Key, Region: "?", Standing: query.Standing{Position: position(sequence), Generation: 1}}
+		answer.At, _ = a.At.(string)
 		answer.Document = query.Document{Fields: []projections.Field{{Name: "n", Kind: projections.KindInt}}, Values: []string{"1"}}
 		text, _ := json.Marshal(answer)
 		return &nats.Msg{Header: nats.Header{queryservice.HeaderPosition: {position(sequence).String()}, queryservice.HeaderGeneration: {"1"}}, Data: text}

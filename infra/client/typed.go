@@ -52,7 +52,7 @@ func GetMany[D any](ctx context.Context, s Source, projection string, keys []str
 // yielded exactly once, whatever is written meanwhile. An error is yielded once and ends it; errors are those of query.Reader.List.
 //
 // When the read model is replaced meanwhile, or another region answers that has another one, a listing by key begins anew behind the scenes and goes on behind the last key; one
-// by an index ends with projections.ErrResync, since documents may have changed places.
+// by an index ends with projections.ErrResync, since documents may have changed places. So does one of a copy: another copy of the name is of another position.
 func All[D any](ctx context.Context, s Source, projection string, o query.ListOptions) iter.Seq2[Doc[D], error] {
 	return func(yield func(Doc[D], error) bool) {
 		last := "" // key that was yielded
@@ -63,7 +63,7 @@ func All[D any](ctx context.Context, s Source, projection string, o query.ListOp
 			case errors.Is(err, events.ErrTooLarge) && o.Limit != 1:
 				o.Limit = max(limit(o)/2, 1) // it has to fit into a message
 				continue
-			case errors.Is(err, projections.ErrResync) && o.Index == "" && o.After != "" && last != "" && begun < maxBegun:
+			case errors.Is(err, projections.ErrResync) && o.Index == "" && o.At == "" && o.After != "" && last != "" && begun < maxBegun:
 				o.After = ""
 				begun++
 				continue

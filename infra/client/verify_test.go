@@ -165,7 +165,7 @@ func TestARegionWhoseServersDieIsUnknownAndTheOthersAreCompared(t *testing.T) {
 func TestARegionIsAskedForMarksAsItIsToldTo(t *testing.T) {
 	s := newScript(t, "us", "eu")
 	heard := func(a asked) *nats.Msg {
-		if a.At != 7 || a.Projection != "airports" || a.Wait != "3s" || !strings.HasPrefix(a.AtLeast, "us.") {
+		if a.At != 7.0 || a.Projection != "airports" || a.Wait != "3s" || !strings.HasPrefix(a.AtLeast, "us.") {
 			t.Errorf("asked %+v", a)
 		}
 		return fails(events.ErrNotFound, 0)(a)

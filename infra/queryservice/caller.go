@@ -53,6 +53,8 @@ type Told struct {
 	Position   events.Position
 	Lag        *query.Lag
 	Generation uint32
+	// At is the copy that the answer is from; empty: the live read model.
+	At string
 }
 
 // Ask asks the service of a region, and reads its answer into body. When ctx ends without an answer, the service stops working on it too. Errors are what the service says,
@@ -184,6 +186,7 @@ func readTold(region string, h nats.Header) (t Told, err error) {
 		}
 		t.Generation = uint32(n)
 	}
+	t.At = h.Get(HeaderAt)
 	if text := h.Get(HeaderLag); text != "" && text != unknownLag {
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {

@@ -31,14 +31,15 @@ type fixture struct {
 	nats   *server.Server
 	log    *memlog.Log
 	store  *memstore.Store
+	kv     *memstore.KV
 	reader *query.Reader
 }
 
 func newFixture(t *testing.T, change ...func(*server.Options)) *fixture {
 	t.Helper()
-	f := &fixture{nats: startServer(t, change...), log: memlog.New("us", memlog.Options{Lineage: "abcd"}), store: memstore.New()}
+	f := &fixture{nats: startServer(t, change...), log: memlog.New("us", memlog.Options{Lineage: "abcd"}), store: memstore.New(), kv: memstore.NewKV()}
 	t.Cleanup(f.log.Close)
-	kv, leases := memstore.NewKV(), memstore.NewLeases()
+	leases := memstore.NewLeases()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	t.Cleanup(func() {
@@ -50,13 +51,13 @@ func newFixture(t *testing.T, change ...func(*server.Options)) *fixture {
 		t.Fatal(err)
 	}
 	for _, p := range all {
-		worker, err := projector.New(p, f.log, f.store, kv, leases, projector.Options{EvenInterval: time.Millisecond, CheckInterval: 10 * time.Millisecond})
+		worker, err := projector.New(p, f.log, f.store, f.kv, leases, projector.Options{EvenInterval: time.Millisecond, CheckInterval: 10 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
 		running.Go(func() { _ = worker.Run(ctx) })
 	}
-	f.reader = query.New("us", f.store, kv, query.NewHeads(f.log))
+	f.reader = query.New("us", f.store, f.kv, query.NewHeads(f.log))
 	eventually(t, "the read models are live", func() bool {
 		o, err := f.reader.Overview(ctx)
 		return err == nil && len(o.Projections) == len(all) && o.Projections[0].State == "live" && o.Projections[1].State == "live"

@@ -19,6 +19,7 @@ const (
 	HeaderLag        = "Tidemark-Lag"    // events, or unknown
 	HeaderLagAt      = "Tidemark-Lag-At" // as of when
 	HeaderGeneration = "Tidemark-Generation"
+	HeaderAt         = "Tidemark-At" // the name of the copy that the answer is from; not there when it is from the live read model
 	// HeaderError and HeaderErrorCode are those of every micro service: the code is a stable one, the text is for people. The body is a Problem.
 	HeaderError     = micro.ErrorHeader
 	HeaderErrorCode = micro.ErrorCodeHeader
@@ -42,6 +43,9 @@ func stand(h nats.Header, s query.Standing) {
 	}
 	h.Set(HeaderPosition, s.Position.String())
 	h.Set(HeaderGeneration, strconv.FormatUint(uint64(s.Generation), 10))
+	if s.At != "" {
+		h.Set(HeaderAt, s.At)
+	}
 	if s.Lag == nil {
 		h.Set(HeaderLag, unknownLag)
 		return

@@ -33,6 +33,8 @@ type Reading struct {
 	AtLeast *string `json:"at_least,omitempty"`
 	// Wait is how long to wait for that, such as 250ms; 0s: not at all; nil: query.DefaultWait.
 	Wait *string `json:"wait,omitempty"`
+	// At is the name of a copy to read; nil: the live read model. In a MarksRequest the name is that of another member: marks are of the live read model only.
+	At *string `json:"at,omitempty"`
 }
 
 // NewReading returns what options say about a projection.
@@ -47,6 +49,9 @@ func NewReading(projection string, o query.Options) Reading {
 	if o.Wait != 0 {
 		r.Wait = pointer(max(o.Wait, 0).String())
 	}
+	if o.At != "" {
+		r.At = &o.At
+	}
 	return r
 }
 
@@ -54,6 +59,11 @@ func pointer[T any](v T) *T { return &v }
 
 // options returns how new the answer must be. Contradictions are refused: one of the two would be a promise that is not kept.
 func (r *Reading) options() (o query.Options, err error) {
+	if r.At != nil {
+		if o.At = *r.At; o.At == "" {
+			return o, invalid("the name of the copy is empty").Hint("Leave at out to read the live read model.")
+		}
+	}
 	if r.AtLeast != nil {
 		if *r.AtLeast == "" {
 			// An empty variable in a script: answering from anywhere would look like keeping the promise.
@@ -267,16 +277,23 @@ func allowed(known []string) string {
 	return "There are " + strings.Join(known, ", ") + "."
 }
 
-// members returns the names of a request's members, those of embedded structs too.
+// members returns the names of a request's members, those of embedded structs too, each once.
 func members(t reflect.Type) (names []string) {
+	add := func(more ...string) {
+		for _, name := range more {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Anonymous {
-			names = append(names, members(f.Type)...)
+			add(members(f.Type)...)
 			continue
 		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
+		add(name)
 	}
 	return names
 }

@@ -176,7 +176,7 @@ func TestTheServiceIsFoundAndShowsWhatItDoes(t *testing.T) {
 	}
 	found("$SRV.INFO.tidemark-query", &info)
 	if info.Metadata["region"] != "us" || info.Metadata["program"] != "v1.2.3" || info.Version != queryservice.Version || len(info.Endpoints) < 3 ||
-		info.Endpoints[0].Subject != "q.us.get" || info.Endpoints[0].Metadata["members"] != "projection, consistency, at_least, wait, key" {
+		info.Endpoints[0].Subject != "q.us.get" || info.Endpoints[0].Metadata["members"] != "projection, consistency, at_least, wait, at, key" {
 		t.Errorf("the info is %+v", info)
 	}
 	var ping micro.Ping

@@ -33,11 +33,13 @@ type WatchRequest struct {
 	Prefix string `json:"prefix,omitempty"`
 	// Heartbeat is how often an update comes while nothing changes, such as 5s; nil: query.DefaultHeartbeat.
 	Heartbeat *string `json:"heartbeat,omitempty"`
+	// At is the name of a copy. In one nothing changes, so that it is refused.
+	At string `json:"at,omitempty"`
 }
 
 // NewWatchRequest returns the request for a watch.
 func NewWatchRequest(projection string, o query.WatchOptions) WatchRequest {
-	r := WatchRequest{Projection: projection, Prefix: o.Prefix}
+	r := WatchRequest{Projection: projection, Prefix: o.Prefix, At: o.At}
 	if o.From != "" {
 		r.Token = &o.From
 	}
@@ -48,7 +50,7 @@ func NewWatchRequest(projection string, o query.WatchOptions) WatchRequest {
 }
 
 func (r *WatchRequest) options() (query.WatchOptions, error) {
-	o := query.WatchOptions{Prefix: r.Prefix}
+	o := query.WatchOptions{Prefix: r.Prefix, At: r.At}
 	switch {
 	case r.Token == nil:
 	case *r.Token == "":

@@ -51,12 +51,13 @@ func everyCall(ctx context.Context, s *redisstore.Store) map[string]error {
 	}
 	_, _, marks := s.Marks(ctx, g)
 	_, _, lookup := s.Lookup(ctx, g, def, []projections.Ref{ref})
+	_, memory := s.Memory(ctx)
 	_, namespace := s.ReadNamespace(ctx)
 	written := commit(0, 1, 2, document("a", 1, 2))
 	written.Writes[0].Index = []projections.IndexEntry{{Index: projections.ParkedIndex, Value: "p0000000000000000002"}}
 	return map[string]error{
 		"headers": headers, "claim": claim, "load": load, "get": get, "page": page, "find": find, "find in reverse": reverse, "count": count,
-		"changes": changes, "inspect": inspect, "sizes": sizes, "strays": strays, "marks": marks, "lookup": lookup, "read namespace": namespace,
+		"changes": changes, "inspect": inspect, "sizes": sizes, "strays": strays, "marks": marks, "lookup": lookup, "memory": memory, "read namespace": namespace,
 		"apply":  s.Apply(ctx, g, def, []projections.Commit{written})[0],
 		"create": s.Create(ctx, g, header(1, 1)), "retire": s.SetState(ctx, g, owner, projections.Retired),
 		"make live": s.SetState(ctx, g, owner, projections.Live), "drop": s.Drop(ctx, g),
@@ -128,7 +129,7 @@ func TestTheReadmesUsersSuffice(t *testing.T) {
 	must(t, server.Client().Del(ctx, docKey(generation(2), projections.Ref{Key: "a"})).Err()) // a page then looks twice
 	for call, err := range everyCall(ctx, r) {
 		switch call {
-		case "headers", "load", "get", "page", "find", "find in reverse", "count", "changes", "inspect", "sizes", "strays", "marks", "lookup":
+		case "headers", "load", "get", "page", "find", "find in reverse", "count", "changes", "inspect", "sizes", "strays", "marks", "lookup", "memory":
 			must(t, err)
 		}
 	}
@@ -165,7 +166,7 @@ func TestAFullServerRefusesTheWholeCommit(t *testing.T) {
 	c := commit(0, 2, 3, document("a", 1, 3), document("b", 2, 3))
 	c.Writes = append(c.Writes, projections.Write{Document: projections.Document{Key: "gone"}, Remove: true})
 	err := s.Apply(ctx, generation(1), definition(), []projections.Commit{c})[0]
-	wantCode(t, err, projections.ErrStoreUnreachable)
+	wantCode(t, err, projections.ErrStoreFull)
 	wantText(t, err, "memory is full", "maxmemory")
 	must(t, server.Client().ConfigSet(ctx, "maxmemory", "0").Err())
 	sameDump(t, dump(t, server.Client()), before)

@@ -33,6 +33,11 @@ const (
 	OpDrop     Op = "drop"
 	OpMemory   Op = "memory"
 
+	OpSnapshotPut    Op = "snapshot-put"
+	OpSnapshotList   Op = "snapshot-list"
+	OpSnapshotOpen   Op = "snapshot-open"
+	OpSnapshotDelete Op = "snapshot-delete"
+
 	OpKVGet    Op = "kv-get"
 	OpKVPut    Op = "kv-put"
 	OpKVDelete Op = "kv-delete"
@@ -48,7 +53,7 @@ type Call struct {
 	Op         Op
 	Generation projections.Generation
 	Partition  int
-	Key        string // of the document, of the value, or the name of the lease
+	Key        string // of the document, of the value, the name of the lease, or the id of the snapshot
 }
 
 // Fault makes a call fail.
@@ -64,7 +69,7 @@ type Fault struct {
 	Err error
 }
 
-// Faults injects failures. It is part of Store, KV and Leases. Its methods may be called at any time.
+// Faults injects failures. It is part of Store, KV, Leases and Snapshots. Its methods may be called at any time.
 type Faults struct {
 	mu       sync.Mutex
 	calls    map[Op]int

@@ -3,6 +3,7 @@ package memstore_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"tidemark.dev/events"
@@ -205,5 +206,41 @@ func TestALeaseCanBeExpiredAtOnce(t *testing.T) {
 	l.Expire("n")
 	if cause := context.Cause(held.Context()); !errors.Is(cause, projections.ErrLeaseLost) || l.Holder("n") != "" {
 		t.Fatalf("the cause is %v, the holder %q", cause, l.Holder("n"))
+	}
+}
+
+func TestFaultsOfSnapshots(t *testing.T) {
+	s := memstore.NewSnapshots()
+	snapshot := projections.Snapshot{Projection: "flights", ID: "a"}
+	put := func() error {
+		_, err := s.Put(t.Context(), snapshot, strings.NewReader("x"))
+		return err
+	}
+	s.Fail(memstore.Fault{Op: memstore.OpSnapshotPut, Nth: 1})
+	s.Fail(memstore.Fault{Op: memstore.OpSnapshotPut, Nth: 2, After: true})
+	for _, want := range []struct {
+		code   events.Code
+		listed int
+	}{{events.ErrUnreachable, 0}, {events.ErrUnreachable, 1}, {events.ErrConflict, 1}} {
+		err := put()
+		list, listErr := s.List(t.Context(), "flights")
+		if !errors.Is(err, want.code) || listErr != nil || len(list) != want.listed {
+			t.Fatalf("put: %v, %d are listed, %v; want %s and %d", err, len(list), listErr, want.code, want.listed)
+		}
+	}
+	mine := errors.New("mine")
+	for _, op := range []memstore.Op{memstore.OpSnapshotList, memstore.OpSnapshotOpen, memstore.OpSnapshotDelete} {
+		s.Fail(memstore.Fault{Op: op, Err: mine, Match: func(c memstore.Call) bool { return c.Generation.Projection == "flights" }})
+	}
+	_, list := s.List(t.Context(), "flights")
+	_, open := s.Open(t.Context(), "flights", "a")
+	for name, err := range map[string]error{"list": list, "open": open, "delete": s.Delete(t.Context(), "flights", "a")} {
+		if !errors.Is(err, mine) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.Disarm()
+	if _, err := s.Open(t.Context(), "flights", "a"); err != nil || s.Calls(memstore.OpSnapshotPut) != 3 {
+		t.Errorf("%v after %d calls", err, s.Calls(memstore.OpSnapshotPut))
 	}
 }

@@ -117,3 +117,19 @@ func TestSignals(t *testing.T) {
 		return s, s
 	})
 }
+
+func TestSnapshots(t *testing.T) {
+	storetest.RunSnapshots(t, func(*testing.T) storetest.SnapshotSubject {
+		s := memstore.NewSnapshots()
+		return storetest.SnapshotSubject{Snapshots: s, Tamper: tamperSnapshots(s)}
+	})
+}
+
+func tamperSnapshots(s *memstore.Snapshots) func(testing.TB, string, string, func([]byte) []byte) {
+	return func(t testing.TB, projection, id string, edit func([]byte) []byte) {
+		t.Helper()
+		if !s.Tamper(projection, id, edit) {
+			t.Fatalf("projection %s has no snapshot %s to damage", projection, id)
+		}
+	}
+}

@@ -166,6 +166,25 @@ func bugs() map[string]string {
 		"names are one":                    "Leases/names are independent",
 		"waiting does not look at the end": "Leases/waiting ends with its context and leaves nothing behind",
 
+		"what fails is kept as far as it came":    "Snapshots/a body that fails leaves nothing behind",
+		"the error of a body is another":          "Snapshots/a body that fails leaves nothing behind",
+		"a body ends with its first empty read":   "Snapshots/a body that comes in pieces is one snapshot",
+		"a body is cut at a size":                 "Snapshots/a body of twenty megabytes is kept as it comes",
+		"a given length is believed":              "Snapshots/a description comes back as it was put, with the length",
+		"an id that is taken is replaced":         "Snapshots/an id that is taken is refused and nothing changes",
+		"two may have one id":                     "Snapshots/of many who put one id one wins",
+		"a snapshot is listed before it is whole": "Snapshots/what is listed is whole",
+		"a body outlives its context":             "Snapshots/a body during which the context ends leaves nothing behind",
+		"an ended context is ignored by readers":  "Snapshots/a reading can be left, and ends with its context",
+		"the oldest is listed first":              "Snapshots/a list has the largest sequence first",
+		"sequences are signed":                    "Snapshots/a list has the largest sequence first",
+		"names of projections are prefixes":       "Snapshots/projections are kept apart",
+		"names are made to fit":                   "Snapshots/names that are none are refused",
+		"what is unknown is empty":                "Snapshots/what is not there is unknown",
+		"damage is not looked for":                "Snapshots/what was altered is told at the end of it",
+		"a second deletion fails":                 "Snapshots/a snapshot that was deleted is gone and its id is free",
+		"a deletion is forgotten":                 "Snapshots/a snapshot that was deleted is gone and its id is free",
+
 		"sets lose their end":            "Signals/a demand arrives as it was sent",
 		"what was written is what moved": "Signals/a notice arrives as it was sent",
 		"names are prefixes":             "Signals/signals of other projections are not heard",
@@ -193,6 +212,12 @@ func TestASuiteWithAPlantedBug(t *testing.T) {
 		storetest.RunLeases(t, func(*testing.T) storetest.LeaseSubject {
 			l := &buggyLeases{Leases: memstore.NewLeases(), other: memstore.NewLeases(), bug: bug}
 			return storetest.LeaseSubject{A: l, B: l, Kill: func(_ testing.TB, name string) { l.Expire(l.name(name)) }}
+		})
+	})
+	t.Run("Snapshots", func(t *testing.T) {
+		storetest.RunSnapshots(t, func(*testing.T) storetest.SnapshotSubject {
+			s := &buggySnapshots{Snapshots: memstore.NewSnapshots(), bug: bug}
+			return storetest.SnapshotSubject{Snapshots: s, Tamper: tamperSnapshots(s.Snapshots)}
 		})
 	})
 	t.Run("Signals", func(t *testing.T) {

@@ -62,7 +62,7 @@ func checkChanges(store *memstore.Store, gen projections.Generation, h projectio
 	switch {
 	case h.State == projections.Building && len(entries) > 0:
 		return fmt.Errorf("it is being built, and its change log has %v", entries)
-	case h.State == projections.Building:
+	case h.State == projections.Building, h.State == projections.Retired: // it begins anew when it is live again
 		return nil
 	case len(entries) == 0 || len(entries[0].Keys) > 0:
 		return fmt.Errorf("its change log has no beginning: %v", entries)

@@ -180,6 +180,9 @@ func (e *engine) load(ctx context.Context) error {
 	if err := e.options.trusted(e.def); err != nil {
 		return err
 	}
+	if err := e.revive(ctx, headers); err != nil {
+		return err
+	}
 	if err := e.found(ctx, info, headers); err != nil {
 		return err
 	}
@@ -204,6 +207,22 @@ func (e *engine) load(ctx context.Context) error {
 	e.retarget(info.Head())
 	e.report()
 	e.stood()
+	return nil
+}
+
+// revive makes partitions of the live generation live that are retired: a store that went back in time may remember when it was not the live one.
+func (e *engine) revive(ctx context.Context, headers []projections.Header) error {
+	for i := range headers {
+		if headers[i].State != projections.Retired || !e.live.Load() {
+			continue
+		}
+		next := headers[i]
+		next.State, next.Owner = projections.Live, e.owner
+		if err := e.store.Apply(ctx, e.gen, e.def, []projections.Commit{{Partition: i, Expect: next.Checkpoint, Next: next}})[0]; err != nil {
+			return e.refusal(err)
+		}
+		headers[i] = next
+	}
 	return nil
 }
 
@@ -399,6 +418,8 @@ func (e *engine) check(ctx context.Context) error {
 			return resync("partition %d is gone", i)
 		case stored.Owner > e.owner:
 			return events.Errorf(projections.ErrFenced, "partition %d of %s is owned under the newer lease %d", i, e.def.Name, stored.Owner)
+		case stored.State == projections.Retired && e.live.Load():
+			return resync("partition %d is retired, and it is of the live generation", i)
 		case stored.Owner != e.owner, !stored.Checkpoint.Equal(mine.Checkpoint):
 			return resync("partition %d is at %s, remembered %s", i, stored.Checkpoint, mine.Checkpoint)
 		}

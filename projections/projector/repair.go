@@ -291,6 +291,10 @@ func (e *engine) recount(ctx context.Context, r *repairing) error {
 				return events.Errorf(projections.ErrDocumentDamaged, "the document %q of %s is listed and is not whole, so partition %d was not summed up again", page[i].Key, e.def.Name, r.recount).
 					Hint("Repair it first.")
 			}
+			if e.hasher.Stored(&page[i]) != page[i].Digest {
+				return events.Errorf(projections.ErrDocumentDamaged, "the document %q of %s is not what was written, so partition %d was not summed up again", page[i].Key, e.def.Name, r.recount).
+					Hint("Repair it first.")
+			}
 			next.Digest = next.Digest.Add(page[i].Digest)
 			next.Documents++
 			if page[i].Parked != "" {

@@ -2,6 +2,7 @@ package projector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -233,16 +234,19 @@ func (r *replayRun) refold(ctx context.Context) error {
 		return err
 	}
 	written := 0
-	step := func(r *replayRun, made repairing) error {
+	step := func(made repairing) error {
 		done, err := p.step(ctx, made)
 		if err == nil {
 			written += done.written
+		}
+		if errors.Is(err, projections.ErrDocumentDamaged) || errors.Is(err, projections.ErrWrongType) {
+			return fmt.Errorf("%w: %w", errUnproven, err) // more is wrong than was trusted
 		}
 		return err
 	}
 	for done := 0; done < len(touched); {
 		n := min(len(touched)-done, repairStep)
-		if err := step(r, repairing{generation: j.Generation, documents: touched[done : done+n], recount: -1}); err != nil {
+		if err := step(repairing{generation: j.Generation, documents: touched[done : done+n], recount: -1}); err != nil {
 			return err
 		}
 		done += n
@@ -254,7 +258,10 @@ func (r *replayRun) refold(ctx context.Context) error {
 		}
 	}
 	for n := range live.gen.Partitions {
-		if err := step(r, repairing{generation: j.Generation, recount: n}); err != nil {
+		if written == 0 || !slices.ContainsFunc(touched, func(d projections.RepairDocument) bool { return d.Partition == n }) {
+			continue // it sums up to what it was summed up to
+		}
+		if err := step(repairing{generation: j.Generation, recount: n}); err != nil {
 			return err
 		}
 	}

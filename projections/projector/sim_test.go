@@ -76,7 +76,8 @@ func (c counts) requireAll(t *testing.T) {
 		"strong reads answered", "strong reads refused", "lookups answered", "lost signals", "demands made up",
 		"skip records", "skips of what is not parked",
 		"skips ignored", "documents released", "documents parked again", "parked documents listed",
-		"dropped generations looked for",
+		"dropped generations looked for", "snapshots asked for", "snapshots damaged", "replays from an offset", "rollbacks", "copies", "drops", "cancelled", "declined", "kept generations compared",
+		"copies of old compared", "snapshots loaded", "snapshots taken", "refolds",
 	} {
 		if c[what] == 0 {
 			t.Errorf("in all runs together there were no %s", what)
@@ -108,6 +109,7 @@ type simulation struct {
 	failure   error  // of a query
 	orphaned  bool   // the lease may be held by nobody who knows of it
 	watcher   watcher
+	kept      *memstore.Snapshots // of read models
 }
 
 // simulate makes the run of a seed and returns what was wrong. plant may put a bug into the world before anything starts.
@@ -120,6 +122,7 @@ func simulate(t *testing.T, seed uint64, plant func(*world)) (done counts, err e
 		}
 		s.drowsy = &drowsy{Leases: s.leases}
 		s.seenLeases = s.drowsy
+		s.kept = memstore.NewSnapshots()
 		s.log.Disorder(uint64(random.IntN(3)) * seed) //nolint:gosec // not negative
 		if plant != nil {
 			plant(s.world)
@@ -130,6 +133,9 @@ func simulate(t *testing.T, seed uint64, plant func(*world)) (done counts, err e
 			s.logs.dump(t)
 		}
 		s.heal()
+		s.counts["snapshots loaded"] += s.logs.count("a snapshot was loaded")
+		s.counts["snapshots taken"] += s.logs.count("a snapshot was taken")
+		s.counts["refolds"] += s.logs.count("strategy=refold")
 		done = s.counts
 	})
 	return done, err
@@ -165,6 +171,11 @@ func (s *simulation) begin() {
 	s.options.RetireDelay = time.Duration(pick(10, 1_000)) * time.Millisecond
 	s.options.Observer = newWitness() // is told from several goroutines, and must change nothing
 	s.options.Signals = s.signals
+	s.options.Keep = time.Duration(pick(0, 50, 3_000, 3_600_000)) * time.Millisecond
+	s.options.Snapshots, s.options.SnapshotInterval, s.options.SnapshotCount = nil, time.Duration(pick(0, 1_000, 20_000))*time.Millisecond, pick(1, 3)
+	if s.random.IntN(4) > 0 {
+		s.options.Snapshots = s.kept
+	}
 	s.start()
 }
 
@@ -261,7 +272,11 @@ func (s *simulation) breakSomething() {
 	}
 	f := memstore.Fault{Nth: nth, After: s.random.IntN(2) == 0}
 	pick := func(of ...memstore.Op) memstore.Op { return of[s.random.IntN(len(of))] }
-	switch s.random.IntN(8) {
+	switch s.random.IntN(9) {
+	case 8:
+		f.Op = pick(memstore.OpSnapshotPut, memstore.OpSnapshotList, memstore.OpSnapshotOpen, memstore.OpSnapshotDelete)
+		f.Err = events.Errorf(events.ErrUnreachable, "a fault that a test injected")
+		s.kept.Fail(f)
 	case 0:
 		f.Op = pick(memstore.OpKVGet, memstore.OpKVPut, memstore.OpKVWatch, memstore.OpKVDelete)
 		s.failKV(f)
@@ -298,7 +313,13 @@ func (s *simulation) hole() {
 // tamper changes what is stored behind the projector's back.
 func (s *simulation) tamper() {
 	gen := s.live()
-	switch s.random.IntN(6) {
+	switch s.random.IntN(7) {
+	case 6:
+		list, _ := s.kept.List(context.Background(), s.kind)
+		if len(list) > 0 {
+			s.kept.Tamper(s.kind, list[0].ID, func(b []byte) []byte { b[s.random.IntN(len(b))] ^= 16; return b })
+			s.counts["snapshots damaged"]++
+		}
 	case 0:
 		s.store.Flush()
 		s.counts["flushes"]++
@@ -477,13 +498,53 @@ func (s *simulation) killMidCall() {
 	s.counts["kills mid-call"]++
 }
 
-// askReplay asks for a replay.
+// askReplay asks for a replay of some kind, or for a snapshot, or gives one up.
 func (s *simulation) askReplay() {
 	before := s.replay()
-	_, err := projections.RequestReplay(context.Background(), s.kv, s.kind, "test", time.Now())
+	ctx := context.Background()
+	asked, what := projections.ReplayRequest{Reason: "test"}, "replays"
+	head := s.oracle(s.version).head()
+	switch n := s.random.IntN(20); {
+	case n < 7:
+	case n < 10:
+		asked.From, what = 1+uint64(s.random.IntN(int(head)+1)), "replays from an offset" //nolint:gosec // small
+		if s.random.IntN(2) == 0 {
+			asked.From = head - min(head, uint64(s.random.IntN(3))) //nolint:gosec // small
+		}
+		s.world.repairs = true // it may be done in place
+	case n < 13:
+		asked.Kind, what = projections.ReplayRollback, "rollbacks"
+	case n < 15 && len(s.receipts) > 0:
+		at := s.receipts[s.random.IntN(len(s.receipts))]
+		asked.Kind, asked.To, asked.As, what = projections.ReplayCopy, at.String(), fmt.Sprintf("c%d", s.random.IntN(3)), "copies"
+		if s.random.IntN(2) == 0 {
+			until := time.Now().Add(time.Duration(s.random.IntN(20)) * time.Second)
+			asked.Until = &until
+		}
+	case n < 17:
+		asked.Kind, what = projections.ReplayDrop, "drops"
+		if s.random.IntN(2) == 0 {
+			asked.As = fmt.Sprintf("c%d", s.random.IntN(3))
+		}
+	case n < 18 && before.Running():
+		if _, err := projections.CancelReplay(ctx, s.kv, s.kind, before.ID); err == nil {
+			s.counts["cancelled"]++
+		}
+		return
+	default:
+		if _, err := projections.RequestSnapshot(ctx, s.kv, s.kind, time.Now()); err == nil {
+			s.counts["snapshots asked for"]++
+		}
+		return
+	}
+	if s.random.IntN(6) == 0 {
+		asked.Rate = 20 + s.random.IntN(100)
+	}
+	asked.RequireEqual = asked.Kind == projections.ReplayModel && s.random.IntN(5) == 0
+	_, err := projections.AskReplay(ctx, s.kv, s.kind, asked, time.Now())
 	switch {
 	case err == nil:
-		s.counts["replays"]++
+		s.counts[what]++
 	case errors.Is(err, projections.ErrReplayRunning):
 		s.counts["replays refused"]++
 	case before.Running() && errors.Is(err, projections.ErrUnknownProjection):
@@ -493,7 +554,9 @@ func (s *simulation) askReplay() {
 
 // repair ends some faults.
 func (s *simulation) repair() {
-	switch s.random.IntN(4) {
+	switch s.random.IntN(5) {
+	case 4:
+		s.kept.Disarm()
 	case 0:
 		s.store.Disarm()
 	case 1:
@@ -510,6 +573,7 @@ func (s *simulation) repair() {
 func (s *simulation) heal() {
 	s.store.Disarm()
 	s.kv.Disarm()
+	s.kept.Disarm()
 	s.leases.Disarm()
 	s.log.Unreachable(0)
 	s.log.Heal()

@@ -25,6 +25,9 @@ type Options struct {
 	Strong bool
 	// Wait is how long to wait for that; 0 means DefaultWait, a negative one not at all. At most MaxWait.
 	Wait time.Duration
+	// At is the name of a copy of the read model to read instead of the live one; empty: the live one. A copy does not move, so nothing is waited for: AtLeast is answered or refused at
+	// once, and Strong is refused.
+	At string
 }
 
 // wait returns how long to wait at most.
@@ -43,8 +46,8 @@ func (o Options) wait() (time.Duration, error) {
 	return o.Wait, nil
 }
 
-// Waits reports whether a read may have to wait for anything.
-func (o Options) Waits() bool { return o.Strong || !o.AtLeast.IsZero() }
+// Waits reports whether a read may have to wait for anything. One of a copy never does.
+func (o Options) Waits() bool { return o.At == "" && (o.Strong || !o.AtLeast.IsZero()) }
 
 // wanted returns the position from which on to answer, zero for any; or why no read model of this region can ever be there.
 func (o Options) wanted(ctx context.Context, heads *Heads, wait time.Duration) (events.Position, error) {

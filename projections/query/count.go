@@ -35,7 +35,7 @@ func (r *Reader) Count(ctx context.Context, projection string, o CountOptions) (
 			return h, err
 		},
 	}, o.Options)
-	a := Count{Projection: projection, Region: r.region, Index: o.Index, Standing: Standing{Position: h.Checkpoint, Generation: m.gen.Number}}
+	a := Count{Projection: projection, Region: r.region, Index: o.Index, Standing: m.standing(h.Checkpoint)}
 	if err != nil {
 		return a, err
 	}

@@ -50,6 +50,9 @@ func (a Answer) AppendJSON(b []byte) ([]byte, error) {
 		b = append(b, '"', '}')
 	}
 	b = strconv.AppendUint(append(b, `,"generation":`...), uint64(a.Generation), 10)
+	if a.At != "" {
+		member(`,"at":`, a.At)
+	}
 	if a.ETag != "" {
 		member(`,"etag":`, a.ETag)
 	}
@@ -59,7 +62,7 @@ func (a Answer) AppendJSON(b []byte) ([]byte, error) {
 	return append(b, '}'), err
 }
 
-// Get returns a document. Errors: ErrUnknownProjection, ErrInvalidKey, ErrNoDocument (with the position at which that is true, see Absence), ErrUnavailable,
+// Get returns a document. Errors: ErrUnknownProjection, ErrUnknownCopy, ErrInvalidKey, ErrNoDocument (with the position at which that is true, see Absence), ErrUnavailable,
 // ErrNotReached (with the position that was reached, see Behind), events.ErrLostPosition (the wanted position is of another history), events.ErrForeignHistory (the read
 // model is), ErrDocumentDamaged, ErrInvalidQuery, ErrStoreUnreachable, events.ErrUnreachable, what the leader answers to a strong read, or the context's cause. With an error,
 // the answer has no document, and its Position is what the read model has reached, or zero when that is not known.
@@ -80,7 +83,7 @@ func (r *Reader) Get(ctx context.Context, projection, key string, o Options) (An
 			return h, err
 		},
 	}, o)
-	a := Answer{Projection: projection, Key: key, Region: r.region, Standing: Standing{Position: h.Checkpoint, Generation: m.gen.Number}}
+	a := Answer{Projection: projection, Key: key, Region: r.region, Standing: m.standing(h.Checkpoint)}
 	if err != nil {
 		return a, err
 	}
@@ -89,7 +92,7 @@ func (r *Reader) Get(ctx context.Context, projection, key string, o Options) (An
 		return a, &Absence{Answer: a}
 	}
 	if doc.Values == nil {
-		return a, damaged(projection, key)
+		return a, m.damaged(key)
 	}
 	a.Changed, a.Parked = doc.At, doc.Parked
 	a.Document = Document{Fields: m.def.Fields, Values: doc.Values}
@@ -99,9 +102,12 @@ func (r *Reader) Get(ctx context.Context, projection, key string, o Options) (An
 	return a, nil
 }
 
-func damaged(projection, key string) error {
-	return events.Errorf(projections.ErrDocumentDamaged, "the document %s of %s lacks fields or has foreign ones, or is missing where the index has it", key, projection).
-		Hint("It was changed outside the log. tidemark replay %s --from-start builds it anew.", projection)
+func (m *model) damaged(key string) error {
+	e := events.Errorf(projections.ErrDocumentDamaged, "the document %s of %s lacks fields or has foreign ones, or is missing where the index has it", key, m.said())
+	if m.copy != nil {
+		return e.Hint("It was changed outside the log. A copy is not repaired: drop it, and make it anew.")
+	}
+	return e.Hint("It was changed outside the log. tidemark replay %s --from-start builds it anew.", m.def.Name)
 }
 
 // Absence is ErrNoDocument: the read model is complete at Answer.Position, and has no document of that key.
@@ -109,7 +115,11 @@ type Absence struct{ Answer Answer }
 
 // Error says what is absent, and where that was seen.
 func (a *Absence) Error() string {
-	return string(projections.ErrNoDocument) + ": " + a.Answer.Projection + " has no document " + a.Answer.Key + " at " + a.Answer.Position.String()
+	whose := a.Answer.Projection
+	if a.Answer.At != "" {
+		whose = copyOf(a.Answer.At, whose)
+	}
+	return string(projections.ErrNoDocument) + ": " + whose + " has no document " + a.Answer.Key + " at " + a.Answer.Position.String()
 }
 
 // Is reports whether target is ErrNoDocument.

@@ -37,14 +37,14 @@ type Page struct {
 	Items      []Item `json:"items"`
 	// Next is the cursor of the next page; empty after the last. Nothing else says that there is no more: a page may be short.
 	Next string `json:"next,omitempty"`
-	// Watch is the token with which a Watch tells everything that changed since the listing began.
+	// Watch is the token with which a Watch tells everything that changed since the listing began; empty for a copy.
 	Watch string `json:"watch,omitempty"`
 	Standing
 }
 
 // listing is what is listed.
 type listing struct {
-	projection string
+	projection, copy string
 	Range
 	descending bool
 }
@@ -63,6 +63,9 @@ func (l *listing) fingerprint() string {
 		}
 	}
 	t.flag(l.descending)
+	if l.copy != "" {
+		t.text(l.copy)
+	}
 	sum := sha256.Sum256(t.content)
 	return hex.EncodeToString(sum[:8])
 }
@@ -80,7 +83,7 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 	if err := o.validate(); err != nil {
 		return Page{}, err
 	}
-	l := &listing{projection: projection, Range: o.Range, descending: o.Descending}
+	l := &listing{projection: projection, copy: o.At, Range: o.Range, descending: o.Descending}
 	if l.descending && l.Index == "" {
 		return Page{}, events.Errorf(projections.ErrInvalidQuery, "a descending order is there for an index only").Hint("Name an index, or list by key.")
 	}
@@ -92,7 +95,7 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 	var last place
 	var more bool
 	m, h, err := r.read(ctx, question{
-		projection: projection, pin: after.generation, from: everywhere,
+		projection: projection, pin: after.pin, from: everywhere,
 		do: func(ctx context.Context, m *model) (projections.Header, error) {
 			f, err := r.fetchOf(m, l)
 			if err != nil {
@@ -103,7 +106,7 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 			return g.low, err
 		},
 	}, o.Options)
-	page := Page{Projection: projection, Region: r.region, Index: l.Index, Items: []Item{}, Standing: Standing{Position: h.Checkpoint, Generation: m.gen.Number}}
+	page := Page{Projection: projection, Region: r.region, Index: l.Index, Items: []Item{}, Standing: m.standing(h.Checkpoint)}
 	if err != nil {
 		return page, err
 	}
@@ -113,17 +116,17 @@ func (r *Reader) List(ctx context.Context, projection string, o ListOptions) (Pa
 	for i := range found {
 		d := &found[i].document
 		if d.Values == nil {
-			return page, damaged(projection, d.Key)
+			return page, m.damaged(d.Key)
 		}
 		t.document(d)
 		items = append(items, m.item(d))
 	}
-	if page.Watch = after.watch; page.Watch == "" {
+	if page.Watch = after.watch; page.Watch == "" && m.copy == nil {
 		begun := token{region: r.region, projection: projection, generation: m.gen.Number, position: h.Checkpoint}
 		page.Watch = begun.seal()
 	}
 	if t.flag(more); more {
-		next := cursor{generation: m.gen.Number, at: last, watch: page.Watch}
+		next := cursor{pin: m.pin(), at: last, watch: page.Watch}
 		page.Next = next.seal(l)
 	}
 	page.Items, page.ETag = items, t.of(m.gen.Number)

@@ -348,6 +348,7 @@ func TestAnAnswerWritesItselfAsJSONLikeEverybodyElse(t *testing.T) {
 		{},
 		{Projection: "airports", Key: "ORD", Region: "us", Document: query.Document{Fields: fields, Values: []string{"-5", "x", "true"}}, Standing: query.Standing{Position: at, Lag: lag, Generation: 7, ETag: "7-ab"}},
 		{Key: "a\"b\\c\x00\n\u2028ü<>&\x7f", Document: query.Document{Fields: fields, Values: []string{"0", "\xff\t\"", "false"}}, Parked: "us.7f3a@1:9 it's \"bad\""},
+		{Standing: query.Standing{Position: at, Generation: 8, At: "before", ETag: "8-ab"}},
 		{Standing: query.Standing{Lag: &query.Lag{At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}},
 	} {
 		var want strings.Builder

@@ -63,7 +63,7 @@ func (r *Reader) Lookup(ctx context.Context, projection string, keys []string, o
 			return least(headers), nil
 		},
 	}, o)
-	a := Documents{Projection: projection, Region: r.region, Items: []Item{}, Standing: Standing{Position: h.Checkpoint, Generation: m.gen.Number}}
+	a := Documents{Projection: projection, Region: r.region, Items: []Item{}, Standing: m.standing(h.Checkpoint)}
 	if err != nil {
 		return a, err
 	}
@@ -79,7 +79,7 @@ func (r *Reader) Lookup(ctx context.Context, projection string, keys []string, o
 			items = append(items, Item{Key: key, Missing: true})
 			continue
 		case d.Values == nil:
-			return a, damaged(projection, key)
+			return a, m.damaged(key)
 		}
 		t.document(d)
 		items = append(items, m.item(d))

@@ -33,6 +33,9 @@ func (m *Marks) Stands() Standing {
 // Marks returns the marks that a read model has passed with all its partitions. With a position it waits until the read model is there. Errors: those of Get that are not about a document, and
 // events.ErrNotFound when not all partitions have recorded the mark that is asked for.
 func (r *Reader) Marks(ctx context.Context, projection string, o MarksOptions) (Marks, error) {
+	if o.Options.At != "" {
+		return Marks{}, events.Errorf(projections.ErrInvalidQuery, "marks are those of the live read model, and the copy %q was named", clip(o.Options.At)).Hint("Ask without naming a copy.")
+	}
 	var headers []projections.Header
 	var recorded [][]projections.PartitionMark
 	m, h, err := r.read(ctx, question{

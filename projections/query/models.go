@@ -11,17 +11,20 @@ import (
 // modelAge is how long a pointer is used without looking again. A reader that meets a retired or missing generation looks at once.
 const modelAge = time.Second
 
-// model is the live generation of a projection, and what its documents look like.
+// model is the live generation of a projection, or a copy, and what its documents look like.
 type model struct {
 	gen projections.Generation
 	def projections.Definition
+	// copy is nil for the live generation, which has the copies that there are.
+	copy   *projections.Copy
+	copies []projections.Copy
 
 	at     time.Time // when it was looked up
 	failed time.Time // when it could not be looked up again, since then
 	number uint64    // of the look
 }
 
-// models remembers the live generations.
+// models remembers the live generations, and the copies beside them.
 type models struct {
 	kv    projections.KV
 	mu    sync.Mutex
@@ -29,8 +32,30 @@ type models struct {
 	looks uint64
 }
 
-// get returns the live generation. With again it does not answer from memory.
-func (m *models) get(ctx context.Context, name string, again bool) (model, error) {
+// get returns the live generation, or the copy of a name. With again it does not answer from memory, and it never says from memory that there is no such copy.
+func (m *models) get(ctx context.Context, name, at string, again bool) (model, error) {
+	live, err := m.live(ctx, name, again)
+	if err != nil || at == "" {
+		return live, err
+	}
+	if !projections.ValidCopyName(at) {
+		return model{}, unknownCopy(name, at)
+	}
+	c, ok := live.copied(at)
+	if !ok && !again {
+		if live, err = m.live(ctx, name, true); err != nil {
+			return model{}, err
+		}
+		c, ok = live.copied(at)
+	}
+	if !ok {
+		return model{}, unknownCopy(name, at)
+	}
+	return c, nil
+}
+
+// live returns the live generation. With again it does not answer from memory.
+func (m *models) live(ctx context.Context, name string, again bool) (model, error) {
 	if !projections.ValidName(name) {
 		return model{}, projections.UnknownProjection(name)
 	}
@@ -59,7 +84,7 @@ func (m *models) get(ctx context.Context, name string, again bool) (model, error
 	if pointer.Generation == 0 {
 		return model{}, projections.UnknownProjection(name)
 	}
-	found = model{gen: pointer.Live(name), at: begun, number: number}
+	found = model{gen: pointer.Live(name), copies: pointer.Copies, at: begun, number: number}
 	found.def = projections.Definition{Name: name, Version: pointer.Version, Fields: pointer.Fields, Indexes: pointer.Indexes, Source: pointer.Source}
 	m.mu.Lock()
 	defer m.mu.Unlock()

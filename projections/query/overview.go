@@ -42,6 +42,31 @@ type ModelStatus struct {
 	Code        string              `json:"code,omitempty"`
 	Message     string              `json:"message,omitempty"`
 	Replay      *projections.Replay `json:"replay,omitempty"`
+	// Previous is the generation before, which goes on being followed so that it can take over again; nil: none is kept.
+	Previous *KeptStatus `json:"previous,omitempty"`
+	// Copies are the read model as it was at some positions, in the order in which they were made.
+	Copies []CopyStatus `json:"copies,omitempty"`
+}
+
+// KeptStatus is a generation that was live before.
+type KeptStatus struct {
+	Generation uint32 `json:"generation"`
+	Version    int    `json:"version"`
+	// Until is when it is dropped; nil: when something takes its place.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// CopyStatus is a read model as it was at a position.
+type CopyStatus struct {
+	Name       string    `json:"name"`
+	Position   string    `json:"position"`
+	Generation uint32    `json:"generation"`
+	Version    int       `json:"version"`
+	Documents  uint64    `json:"documents"`
+	Digest     string    `json:"digest,omitempty"`
+	Made       time.Time `json:"made"`
+	// Until is when it is dropped; nil: when somebody drops it.
+	Until *time.Time `json:"until,omitempty"`
 }
 
 // Overview returns the state of every projection. A part that does not answer is shown as unknown; it fails only when the region's
@@ -111,6 +136,7 @@ func (r *Reader) model(ctx context.Context, name string) (ModelStatus, bool, err
 	if revision != 0 {
 		s.Replay = &job
 	}
+	s.besides(&pointer)
 	headers, err := r.store.Headers(ctx, pointer.Live(name))
 	if err != nil {
 		code, _ := events.CodeOf(err) // the state stays unknown
@@ -119,6 +145,19 @@ func (r *Reader) model(ctx context.Context, name string) (ModelStatus, bool, err
 	}
 	r.summarise(ctx, &s, headers, r.headsFrom(pointer.Source))
 	return s, true, nil
+}
+
+// besides says what there is beside the live generation.
+func (s *ModelStatus) besides(p *projections.Pointer) {
+	if b := p.Previous; b != nil {
+		s.Previous = &KeptStatus{Generation: b.Generation, Version: b.Version, Until: b.Until}
+	}
+	for i := range p.Copies {
+		c := &p.Copies[i]
+		s.Copies = append(s.Copies, CopyStatus{
+			Name: c.Name, Position: c.Position, Generation: c.Generation, Version: c.Version, Documents: c.Documents, Digest: c.Digest, Made: c.Made, Until: c.Until,
+		})
+	}
 }
 
 func (r *Reader) summarise(ctx context.Context, s *ModelStatus, headers []projections.Header, heads *Heads) {

@@ -68,11 +68,16 @@ func (r *Reader) Parked(ctx context.Context, projection string, o ParkedOptions)
 	if err != nil {
 		return page, err
 	}
-	m, err := r.models.get(ctx, projection, false)
-	if err != nil {
-		return page, err
-	}
-	headers, err := r.store.Headers(ctx, m.gen)
+	var headers []projections.Header
+	_, _, err = r.read(ctx, question{
+		projection: projection, from: everywhere,
+		do: func(ctx context.Context, m *model) (_ projections.Header, err error) {
+			if headers, err = r.store.Headers(ctx, m.gen); err != nil {
+				return projections.Header{}, err
+			}
+			return least(headers), nil
+		},
+	}, Options{At: o.At})
 	if err != nil {
 		return page, err
 	}

@@ -46,6 +46,8 @@ type Standing struct {
 	Lag *Lag `json:"lag"`
 	// Generation of the read model.
 	Generation uint32 `json:"generation"`
+	// At is the name of the copy that the answer is from; empty: it is from the live read model.
+	At string `json:"at,omitempty"`
 	// ETag is another one whenever the content of the answer is. Position and lag are not content.
 	ETag string `json:"etag,omitempty"`
 }

@@ -23,11 +23,13 @@ const (
 	switches = 5
 )
 
-// question is what a read asks of the live generation.
+// question is what a read asks of the live generation, or of a copy.
 type question struct {
 	projection string
-	// pin is the generation that must still be the live one; 0: any.
-	pin uint32
+	// at is the copy that is asked instead; empty: the live generation.
+	at string
+	// pin is what must still be read; the zero pin: anything.
+	pin pin
 	// from returns the partitions that the answer is from.
 	from func(m *model) projections.PartitionSet
 	// do asks, and returns the header of the partition that says least.
@@ -45,6 +47,10 @@ func (r *Reader) read(ctx context.Context, q question, o Options) (model, projec
 	if err != nil {
 		return model{}, projections.Header{}, err
 	}
+	if q.at = o.At; q.at != "" {
+		m, h, err := r.readCopy(ctx, &q, o, wait)
+		return m, h, caused(ctx, err)
+	}
 	begun := time.Now()
 	if !o.Waits() {
 		m, h, err := r.look(ctx, &q)
@@ -53,7 +59,7 @@ func (r *Reader) read(ctx context.Context, q question, o Options) (model, projec
 		}
 		return m, h, caused(ctx, err)
 	}
-	m, err := r.models.get(ctx, q.projection, false) // an unknown one is no reason to ask the leader
+	m, err := r.models.get(ctx, q.projection, "", false) // an unknown one is no reason to ask the leader
 	if err != nil {
 		return model{}, projections.Header{}, caused(ctx, err)
 	}
@@ -105,24 +111,24 @@ func caused(ctx context.Context, err error) error {
 	return err
 }
 
-// look asks the live generation. When that turns out to be replaced or missing, it looks whether another one is live now.
+// look asks the live generation, or the copy. When that turns out to be replaced or missing, it looks whether another one is there now.
 func (r *Reader) look(ctx context.Context, q *question) (model, projections.Header, error) {
-	m, err := r.models.get(ctx, q.projection, false)
-	if err == nil && q.pin != 0 && m.gen.Number != q.pin {
-		m, err = r.models.get(ctx, q.projection, true) // what is known may be older than what was pinned
+	m, err := r.models.get(ctx, q.projection, q.at, false)
+	if err == nil && q.pin.generation != 0 && m.pin() != q.pin {
+		m, err = r.models.get(ctx, q.projection, q.at, true) // what is known may be older than what was pinned
 	}
 	for range switches {
 		if err != nil {
 			return m, projections.Header{}, err
 		}
-		if q.pin != 0 && m.gen.Number != q.pin {
-			return m, projections.Header{}, replaced(q.projection, q.pin, m.gen.Number)
+		if q.pin.generation != 0 && m.pin() != q.pin {
+			return m, projections.Header{}, m.notPinned(q.pin)
 		}
 		h, err := q.do(ctx, &m)
 		if err != nil || h.State != projections.Retired && h.State != projections.Absent {
 			return m, h, err
 		}
-		now, err := r.models.get(ctx, q.projection, true)
+		now, err := r.models.get(ctx, q.projection, q.at, true)
 		if err != nil || now.gen == m.gen {
 			return m, h, err
 		}
@@ -141,6 +147,9 @@ func replaced(projection string, pinned, live uint32) error {
 // judge says whether a partition with this header may answer a read that wants a position, or none.
 func (r *Reader) judge(ctx context.Context, m *model, h projections.Header, wanted events.Position) error {
 	projection := m.def.Name
+	if h.State != projections.Live && m.copy != nil {
+		return m.missing()
+	}
 	switch h.State {
 	case projections.Live:
 	case projections.Building:
@@ -170,6 +179,9 @@ func (r *Reader) judge(ctx context.Context, m *model, h projections.Header, want
 	case events.Lost:
 		return lost(wanted, h.Checkpoint)
 	case events.No:
+	}
+	if m.copy != nil {
+		return m.never(h.Checkpoint, wanted)
 	}
 	return notReached(projection, h.Checkpoint, wanted)
 }

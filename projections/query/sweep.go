@@ -83,7 +83,7 @@ func (s *sweep) readPartition(ctx context.Context, i int) error {
 func (s *sweep) judge(ctx context.Context, h projections.Header) error {
 	w := s.watch
 	if h.State == projections.Retired || h.State == projections.Absent {
-		now, err := w.reader.models.get(ctx, w.projection, true)
+		now, err := w.reader.models.get(ctx, w.projection, "", true)
 		if err == nil && now.gen != w.model.gen {
 			return replaced(w.projection, w.model.gen.Number, now.gen.Number)
 		}
@@ -143,7 +143,7 @@ func (s *sweep) readDocuments(ctx context.Context, keys []projections.Change) er
 			case d == nil:
 				s.changes = append(s.changes, Change{Key: c.Key, Deleted: true})
 			case d.Values == nil:
-				return damaged(w.projection, c.Key)
+				return w.model.damaged(c.Key)
 			default:
 				s.changes = append(s.changes, Change{Key: c.Key, Document: Document{Fields: w.model.def.Fields, Values: d.Values}, Changed: d.At, Parked: d.Parked})
 			}

@@ -40,6 +40,8 @@ type WatchOptions struct {
 	Prefix string
 	// Heartbeat is how often an update comes while nothing changes; 0 means DefaultHeartbeat.
 	Heartbeat time.Duration
+	// At is the name of a copy of the read model. Nothing ever changes in one, so that it is refused; it is here so that whoever passes it on is told so.
+	At string
 }
 
 // Update is a step of a watch: some documents that changed, none in a heartbeat.
@@ -110,6 +112,10 @@ func (w *watch) run(ctx context.Context, yield func(Update, error) bool) error {
 	if h := w.options.Heartbeat; h < MinHeartbeat || h > MaxHeartbeat {
 		return events.Errorf(projections.ErrInvalidQuery, "a heartbeat of %s is outside %s to %s", h, MinHeartbeat, MaxHeartbeat)
 	}
+	if w.options.At != "" {
+		return events.Errorf(projections.ErrInvalidQuery, "nothing changes in a copy such as %q, so there is nothing to watch", clip(w.options.At)).
+			Hint("List it. Or watch %s without naming a copy.", clip(w.projection))
+	}
 	waiter := w.reader.waiting.joinWriters(w.projection) // before anything is read, so that nothing that moves is missed
 	defer w.reader.waiting.leave(waiter)
 	if err := w.begin(ctx); err != nil {
@@ -142,11 +148,11 @@ func (w *watch) begin(ctx context.Context) (err error) {
 		}
 	}
 	r := w.reader
-	if w.model, err = r.models.get(ctx, w.projection, false); err != nil {
+	if w.model, err = r.models.get(ctx, w.projection, "", false); err != nil {
 		return err
 	}
 	if from != nil && w.model.gen.Number != from.generation {
-		if w.model, err = r.models.get(ctx, w.projection, true); err != nil {
+		if w.model, err = r.models.get(ctx, w.projection, "", true); err != nil {
 			return err
 		}
 	}
@@ -281,7 +287,7 @@ func (w *watch) wait(ctx context.Context, waiter *waiter) (projections.Partition
 // look finds the partitions that moved since they were read.
 func (w *watch) look(ctx context.Context) (projections.PartitionSet, error) {
 	all := everywhere(&w.model)
-	now, err := w.reader.models.get(ctx, w.projection, false)
+	now, err := w.reader.models.get(ctx, w.projection, "", false)
 	if err == nil && now.gen != w.model.gen {
 		return all, replaced(w.projection, w.model.gen.Number, now.gen.Number)
 	}

@@ -43,6 +43,21 @@ func headerTests() []subtest {
 		{"256 partitions are created, claimed, applied and dropped", testManyPartitions},
 		{"generations and projections with similar names do not mix", testGenerationsDoNotMix},
 		{"a call whose context has ended says that the store was not reached", testEndedContext},
+		{"the memory in use is told, or that it is not known", testMemory},
+	}
+}
+
+// testMemory: not every store knows how much it uses, and few have a bound.
+func testMemory(t *testing.T, open func(t *testing.T) Subject) {
+	b := newBench(t, open, 1)
+	empty, err := b.Store.Memory(b.ctx)
+	b.must(err)
+	b.create(1)
+	b.must(b.apply(0, 1, 2, writes(document("a", 1, 2), document("b", 2, 2))...))
+	m, err := b.Store.Memory(b.ctx)
+	b.must(err)
+	if (m.Used > 0) != (empty.Used > 0) || m.Max != empty.Max || m.Max > 0 && m.Used > m.Max {
+		t.Errorf("the store uses %+v, and %+v when it was empty", m, empty)
 	}
 }
 
@@ -282,9 +297,10 @@ func testEndedContext(t *testing.T, open func(t *testing.T) Subject) {
 	_, _, _, sizes := b.Store.Sizes(ctx, b.g, b.def, 0)
 	_, strays := b.strays(ctx, nil)
 	_, _, marks := b.Store.Marks(ctx, b.g)
+	_, memory := b.Store.Memory(ctx)
 	apply := b.Store.Apply(ctx, b.g, b.def, []projections.Commit{b.commit(0, 1, 2)})
 	for name, err := range map[string]error{
-		"headers": headers, "claim": claim, "load": load, "get": get, "page": page, "lookup": lookup, "find": find, "count": count, "changes": changes, "inspect": inspect, "sizes": sizes, "strays": strays, "marks": marks,
+		"headers": headers, "claim": claim, "load": load, "get": get, "page": page, "lookup": lookup, "find": find, "count": count, "changes": changes, "inspect": inspect, "sizes": sizes, "strays": strays, "marks": marks, "memory": memory,
 		"apply": apply[0], "create": b.Store.Create(ctx, b.g, header(0, 1, 0)), "set state": b.Store.SetState(ctx, b.g, owner, projections.Live), "live": b.Store.SetState(ctx, b.g, owner, projections.Retired),
 		"drop": b.Store.Drop(ctx, b.g),
 	} {

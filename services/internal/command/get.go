@@ -21,11 +21,14 @@ func (p *program) get() *cobra.Command {
 		Use:   "get <projection> <key>...",
 		Short: "Print a document, or several, and the position at which that is true",
 		Long: `Print a document. A read model that is missing or being built says so (exit code 3); "no such document" (exit code 1) is said
-only by one that is complete at the position that is named. Of several documents those that are not there are shown as missing.`,
+only by one that is complete at the position that is named. Of several documents those that are not there are shown as missing.
+
+With --at the document is read as it was in a copy: at the position of the copy, whatever happened since.`,
 		Example: `  tidemark get airports ORD
   tidemark get airports ORD JFK LAX
   tidemark get airports ORD --at-least us.7f3a@1:1042 --wait 2s
   tidemark get airports ORD --consistency strong --region ap
+  tidemark get airports ORD --at before-audit
   tidemark get routes ORD-LAS -o json`,
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: p.projectionNames,
@@ -55,7 +58,7 @@ only by one that is complete at the position that is named. Of several documents
 			})
 		},
 	}
-	read.register(cmd)
+	read.register(p, cmd)
 	return cmd
 }
 
@@ -73,7 +76,7 @@ func (p *program) lookup(ctx context.Context, c *client.Client, projection strin
 			missing++
 		}
 	}
-	p.note("%s at %s, lag %s, %d missing", display.Count(len(found.Items), "document"), found.Position, lag(found.Lag), missing)
+	p.note("%s %s, %d missing", display.Count(len(found.Items), "document"), place(&found.Standing), missing)
 	return nil
 }
 
@@ -86,6 +89,9 @@ func document(w io.Writer, a *query.Answer) error {
 	}
 	if a.Parked != "" {
 		fmt.Fprintf(t, "  (parked)\t%s\n", display.Name(a.Parked))
+	}
+	if a.At != "" {
+		fmt.Fprintf(t, "copy\t%s\n", a.At)
 	}
 	fmt.Fprintf(t, "position\t%s\nlag\t%s\nregion\t%s\n", a.Position, lag(a.Lag), a.Region)
 	return t.Flush()

@@ -16,6 +16,7 @@ import (
 	"tidemark.dev/infra/client"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/infra/topology"
+	"tidemark.dev/projections"
 	"tidemark.dev/services/internal/display"
 	"tidemark.dev/services/internal/failure"
 	"tidemark.dev/services/internal/service"
@@ -153,6 +154,30 @@ func self() string {
 
 // completionPatience bounds how long a person who is typing waits.
 const completionPatience = 2 * time.Second
+
+// copyNames completes the name of a copy of the projection that is named already.
+func (p *program) copyNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
+	defer cancel()
+	c, err := p.connect(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer c.Close() //nolint:errcheck // the command is over
+	pointer, _, err := projections.ReadPointer(ctx, c.Region().KV(), args[0])
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for i := range pointer.Copies {
+		one := &pointer.Copies[i]
+		names = append(names, one.Name+"\t"+one.Position)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
 
 // projectionNames completes the name of a projection. What goes wrong is no reason to disturb a person who is typing.
 func (p *program) projectionNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -27,7 +27,8 @@ func (p *program) list() *cobra.Command {
 		Example: `  tidemark list airports
   tidemark list routes --limit 10 --after CURSOR
   tidemark list flights --index delay --from 30 --order desc
-  tidemark list flights --index carrier_delay --eq AA --from 30 --to 60`,
+  tidemark list flights --index carrier_delay --eq AA --from 30 --to 60
+  tidemark list airports --at before-audit`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.projectionNames,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -52,9 +53,9 @@ func (p *program) list() *cobra.Command {
 				if err := p.print(page, func(w io.Writer) error { return table(w, page.Items) }); err != nil {
 					return err
 				}
-				p.note("%s at %s, lag %s", display.Count(len(page.Items), "document"), page.Position, lag(page.Lag))
+				p.note("%s %s", display.Count(len(page.Items), "document"), place(&page.Standing))
 				if page.Next != "" {
-					words := append([]string{"list", args[0]}, bounds.words()...)
+					words := append(append([]string{"list", args[0]}, read.words()...), bounds.words()...)
 					if o.Descending {
 						words = append(words, "--order", order)
 					}
@@ -70,7 +71,7 @@ func (p *program) list() *cobra.Command {
 	flags.StringVar(&order, "order", "asc", "asc or desc, of an index")
 	_ = cmd.RegisterFlagCompletionFunc("order", cobra.FixedCompletions([]string{"asc", "desc"}, cobra.ShellCompDirectiveNoFileComp))
 	bounds.register(cmd)
-	read.register(cmd)
+	read.register(p, cmd)
 	return cmd
 }
 
@@ -82,7 +83,8 @@ func (p *program) count() *cobra.Command {
 		Short: "Print how many documents there are, or in a part of an index",
 		Example: `  tidemark count airports
   tidemark count flights --index delay --from 30
-  tidemark count airports --index _parked`,
+  tidemark count airports --index _parked
+  tidemark count airports --at before-audit`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.projectionNames,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -101,12 +103,12 @@ func (p *program) count() *cobra.Command {
 				}); err != nil {
 					return err
 				}
-				p.note("at %s, lag %s", n.Position, lag(n.Lag))
+				p.note("%s", place(&n.Standing))
 				return nil
 			})
 		},
 	}
 	bounds.register(cmd)
-	read.register(cmd)
+	read.register(p, cmd)
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"tidemark.dev/projections/query"
 	"tidemark.dev/projections/skips"
 	"tidemark.dev/services/internal/display"
+	"tidemark.dev/services/internal/failure"
 )
 
 // parkedCommand is the parent of the commands about documents whose fold stopped.
@@ -57,13 +59,24 @@ func (p *program) parkedList() *cobra.Command {
 told, so that there is nothing to skip, and only a new version can read them.
 
 Values in reasons are hidden; --reveal shows them.`,
-		Example:           "  tidemark parked list\n  tidemark parked list airports --region ap --limit 10\n  tidemark parked list airports --reveal -o json",
+		Example: `  tidemark parked list
+  tidemark parked list airports --region ap --limit 10
+  tidemark parked list airports --reveal -o json
+  tidemark parked list airports --at before-audit`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.projectionNames,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			p.began = true
+			if cmd.Flags().Changed("at") {
+				if o.At, err = copyName(o.At); err != nil {
+					return err
+				}
+			}
 			if o.Limit < 1 || o.Limit > query.MaxLimit {
 				return events.Errorf(projections.ErrInvalidQuery, "a limit of %d is outside 1 to %d", o.Limit, query.MaxLimit)
+			}
+			if o.At != "" && len(args) == 0 {
+				return events.Errorf(failure.ErrUsage, "a copy is of one projection, and none is named")
 			}
 			if o.After != "" && len(args) == 0 {
 				return events.Errorf(projections.ErrInvalidCursor, "a cursor is of one projection, and none is named")
@@ -81,6 +94,7 @@ Values in reasons are hidden; --reveal shows them.`,
 	flags := cmd.Flags()
 	flags.IntVar(&o.Limit, "limit", query.DefaultLimit, "documents of the page, for each projection")
 	flags.StringVar(&o.After, "after", "", "cursor that the page before ended with")
+	p.registerAt(cmd, &o.At)
 	flags.BoolVar(&reveal, "reveal", false, "show the values in reasons")
 	return cmd
 }
@@ -150,7 +164,7 @@ func (m *parkedModels) write(w io.Writer) error {
 // parkedNotes says what the table does not.
 func (p *program) parkedNotes(all *parkedModels, o query.ParkedOptions) {
 	for _, m := range all.Projections {
-		p.note("%s: %s parked, %s recorded, at %s, lag %s", m.Projection, display.Count(m.Parked, "document"), display.Count(m.Skips, "skip"), m.Position, lag(m.Lag))
+		p.note("%s: %s parked, %s recorded, %s", m.Projection, display.Count(m.Parked, "document"), display.Count(m.Skips, "skip"), place(&m.Standing))
 		if m.Unrouted > 0 {
 			p.note("%s: %s unrouted, the last at %s", m.Projection, display.Count(m.Unrouted, "event"), m.UnroutedLast)
 		}
@@ -158,7 +172,8 @@ func (p *program) parkedNotes(all *parkedModels, o query.ParkedOptions) {
 			p.note("%s: the skip record at sequence %d is obeyed nowhere: %s", m.Projection, m.Ignored.Sequence, m.Ignored.Reason)
 		}
 		if m.Next != "" {
-			p.note("more: %s parked list %s --limit %d --after %s", p.self, m.Projection, o.Limit, m.Next)
+			words := append([]string{"parked", "list", m.Projection}, (&readFlags{at: o.At}).words()...)
+			p.note("more: %s %s", p.self, shell(append(words, "--limit", strconv.Itoa(o.Limit), "--after", m.Next)...))
 		}
 	}
 }

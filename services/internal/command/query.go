@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -19,12 +20,14 @@ import (
 // readFlags are the flags of a read.
 type readFlags struct {
 	consistency, atLeast string
+	at                   string
 	wait                 time.Duration
 	given                func(flag string) bool
 }
 
-func (f *readFlags) register(cmd *cobra.Command) {
+func (f *readFlags) register(p *program, cmd *cobra.Command) {
 	set := cmd.Flags()
+	p.registerAt(cmd, &f.at)
 	f.given = set.Changed
 	set.StringVar(&f.consistency, "consistency", "eventual", "eventual: whatever is there; strong: ask the leader for its head, and answer from there or later")
 	set.StringVar(&f.atLeast, "at-least", "", "answer from this position or later, or not at all")
@@ -39,6 +42,11 @@ func (f *readFlags) options() (o query.Options, err error) {
 			return o, events.Errorf(events.ErrInvalidPosition, "the position to wait for is empty").Hint("Leave --at-least out to read without one.")
 		}
 		if o.AtLeast, err = events.ParsePosition(f.atLeast); err != nil {
+			return o, err
+		}
+	}
+	if f.given("at") {
+		if o.At, err = copyName(f.at); err != nil {
 			return o, err
 		}
 	}
@@ -65,6 +73,27 @@ func (f *readFlags) options() (o query.Options, err error) {
 		o.Wait = f.wait
 	}
 	return o, nil
+}
+
+// registerAt adds the flag that names a copy.
+func (p *program) registerAt(cmd *cobra.Command, at *string) {
+	cmd.Flags().StringVar(at, "at", "", "name of a copy: the read model as it was at a position (status shows them)")
+	_ = cmd.RegisterFlagCompletionFunc("at", p.copyNames)
+}
+
+func copyName(at string) (string, error) {
+	if at == "" {
+		return "", events.Errorf(projections.ErrInvalidQuery, "the name of the copy is empty").Hint("Leave --at out to read the live read model.")
+	}
+	return at, nil
+}
+
+// words are the flags of a copy as they were given.
+func (f *readFlags) words() []string {
+	if f.at == "" {
+		return nil
+	}
+	return []string{"--at", f.at}
 }
 
 // rangeFlags are the flags of a part of an index.
@@ -141,6 +170,21 @@ func field(f projections.Field, value string) string {
 		return display.Name(value)
 	}
 	return display.Text(value)
+}
+
+// place says where an answer stands.
+func place(s *query.Standing) string {
+	if s.At != "" {
+		return fmt.Sprintf("in the copy %s at %s, %s since", s.At, s.Position, eventsSince(s.Lag))
+	}
+	return fmt.Sprintf("at %s, lag %s", s.Position, lag(s.Lag))
+}
+
+func eventsSince(l *query.Lag) string {
+	if l == nil {
+		return "an unknown number of records"
+	}
+	return display.Count(l.Events, "record")
 }
 
 // lag never shows what is not known as a number.

@@ -182,8 +182,25 @@ func remarks(w io.Writer, o *query.Overview) {
 		if r := m.Replay; r != nil {
 			remark("%s: %s", m.Name, replayLine(r))
 		}
+		if k := m.Previous; k != nil {
+			remark("%s: generation %d of version %d is kept%s, and can take over again", m.Name, k.Generation, k.Version, until(k.Until))
+		}
+		for j := range m.Copies {
+			c := &m.Copies[j]
+			remark("%s: the copy %s is at %s: %s, made %s, kept%s", m.Name, c.Name, c.Position, display.Count(c.Documents, "document"), moment(c.Made), until(c.Until))
+		}
 	}
 }
+
+// until says for how long something is kept.
+func until(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return " until " + moment(*t)
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
 // streamLine says on one line how a stream stands that is not ours.
 func streamLine(s *query.StreamStatus) string {

@@ -23,6 +23,11 @@ func TestTheStatusShowsWhatIsNotKnownAsUnknown(t *testing.T) {
 			Name: "airports", State: "live", Generation: 2, Version: 1, Position: at, Lag: &query.Lag{Events: 1234}, Documents: 5678, Parked: 1,
 			Projector: projections.ProjectorFollowing,
 			Replay:    &projections.Replay{ID: "r1", State: projections.ReplayBuilding, Generation: 3, Sequence: 521, Head: 1042},
+			Previous:  &query.KeptStatus{Generation: 1, Version: 1, Until: &finished},
+			Copies: []query.CopyStatus{
+				{Name: "before-audit", Position: "us.7f3a@1:521", Generation: 4, Version: 1, Documents: 1200, Made: finished},
+				{Name: "later\x1b[2J", Position: "us.7f3a@1:522", Generation: 5, Version: 1, Documents: 1, Made: finished, Until: &finished},
+			},
 		},
 		{
 			Name: "routes", State: "unknown", Generation: 1, Version: 1, Projector: projections.ProjectorWaiting, Code: "store-unreachable",
@@ -51,6 +56,9 @@ late        live     refused    unknown  0          0        0         1        
 mute        live     following  unknown  0          0        0         1        1           us.7f3a@1:1042
 
 airports: replay r1 is building generation 3: 521 of 1,042 records (50 %)
+airports: generation 1 of version 1 is kept until 2026-01-02 03:04:05Z, and can take over again
+airports: the copy before-audit is at us.7f3a@1:521: 1,200 documents, made 2026-01-02 03:04:05Z, kept
+airports: the copy later\x1b[2J is at us.7f3a@1:522: 1 document, made 2026-01-02 03:04:05Z, kept until 2026-01-02 03:04:05Z
 routes: store-unreachable: Redis\x1b[2J does not answer
 late: the stream LATE\x1b[2J is at us.7f3a@1:1042 and retains what is from 1,000 on
 late: hole: a sequence is missing

@@ -25,6 +25,7 @@ const (
 	headerExpect   = "Tidemark-Expect"
 
 	headerGeneration = "Tidemark-Generation"
+	headerAt         = "Tidemark-At" // the copy that an answer is from
 )
 
 const (

@@ -24,6 +24,27 @@ func readParameters(more ...string) []string {
 	return append(more, "consistency", "at-least", "wait")
 }
 
+// modelParameters are those of every read of documents.
+func modelParameters(more ...string) []string { return readParameters(append(more, "at")...) }
+
+// modelOptions reads how new an answer must be, and of which copy it is to be.
+func modelOptions(r *http.Request, values url.Values) (o query.Options, err error) {
+	if o, err = readOptions(r, values); err != nil {
+		return o, err
+	}
+	o.At, err = copyName(values)
+	return o, err
+}
+
+// copyName returns the copy that a request names; empty: none.
+func copyName(values url.Values) (string, error) {
+	at := values.Get("at")
+	if values.Has("at") && at == "" {
+		return "", events.Errorf(projections.ErrInvalidQuery, "the name of the copy is empty").Hint("Leave at out to read the live read model.")
+	}
+	return at, nil
+}
+
 // readOptions reads how new an answer must be. Contradictions are refused: one of the two would be a promise that is not kept.
 func readOptions(r *http.Request, values url.Values) (o query.Options, err error) {
 	if o.AtLeast, err = atLeast(r, values); err != nil {

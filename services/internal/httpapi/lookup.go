@@ -18,11 +18,11 @@ const MaxLookupBytes = 8 << 20
 
 // lookup answers with several documents, whose keys are in the query.
 func (a *API) lookup(w http.ResponseWriter, r *http.Request) error {
-	values, err := parameters(r, []string{"key"}, readParameters("key")...)
+	values, err := parameters(r, []string{"key"}, modelParameters("key")...)
 	if err != nil {
 		return err
 	}
-	o, err := readOptions(r, values)
+	o, err := modelOptions(r, values)
 	if err != nil {
 		return err
 	}
@@ -31,11 +31,11 @@ func (a *API) lookup(w http.ResponseWriter, r *http.Request) error {
 
 // lookupBody answers with several documents, whose keys are in the body: a query has no room for a thousand.
 func (a *API) lookupBody(w http.ResponseWriter, r *http.Request) error {
-	values, err := parameters(r, nil, readParameters()...)
+	values, err := parameters(r, nil, modelParameters()...)
 	if err != nil {
 		return err
 	}
-	o, err := readOptions(r, values)
+	o, err := modelOptions(r, values)
 	if err != nil {
 		return err
 	}

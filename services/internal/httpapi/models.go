@@ -16,11 +16,11 @@ import (
 
 // get answers with one document.
 func (a *API) get(w http.ResponseWriter, r *http.Request) error {
-	values, err := parameters(r, nil, readParameters()...)
+	values, err := parameters(r, nil, modelParameters()...)
 	if err != nil {
 		return err
 	}
-	o, err := readOptions(r, values)
+	o, err := modelOptions(r, values)
 	if err != nil {
 		return err
 	}
@@ -40,12 +40,12 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 
 // list answers with a page of documents, by key or by an index.
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	values, err := parameters(r, []string{"eq"}, readParameters("limit", "after", "index", "eq", "from", "to", "order")...)
+	values, err := parameters(r, []string{"eq"}, modelParameters("limit", "after", "index", "eq", "from", "to", "order")...)
 	if err != nil {
 		return err
 	}
 	o := query.ListOptions{After: values.Get("after"), Range: rangeOf(values)}
-	if o.Options, err = readOptions(r, values); err != nil {
+	if o.Options, err = modelOptions(r, values); err != nil {
 		return err
 	}
 	if values.Has("limit") {
@@ -76,12 +76,12 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 
 // count answers with a number of documents.
 func (a *API) count(w http.ResponseWriter, r *http.Request) error {
-	values, err := parameters(r, []string{"eq"}, readParameters("index", "eq", "from", "to")...)
+	values, err := parameters(r, []string{"eq"}, modelParameters("index", "eq", "from", "to")...)
 	if err != nil {
 		return err
 	}
 	o := query.CountOptions{Range: rangeOf(values)}
-	if o.Options, err = readOptions(r, values); err != nil {
+	if o.Options, err = modelOptions(r, values); err != nil {
 		return err
 	}
 	var counted query.Count

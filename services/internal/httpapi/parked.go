@@ -11,7 +11,7 @@ import (
 
 // parked answers with a page of parked documents. Values in reasons are always hidden: whoever may see them has the command line.
 func (a *API) parked(w http.ResponseWriter, r *http.Request) error {
-	values, err := parameters(r, nil, "limit", "after")
+	values, err := parameters(r, nil, "limit", "after", "at")
 	if err != nil {
 		return err
 	}
@@ -20,6 +20,9 @@ func (a *API) parked(w http.ResponseWriter, r *http.Request) error {
 		if o.Limit, err = strconv.Atoi(values.Get("limit")); err != nil || o.Limit == 0 {
 			return events.Errorf(projections.ErrInvalidQuery, "a limit of %q is not a number from 1 to %d", clip(values.Get("limit")), query.MaxLimit)
 		}
+	}
+	if o.At, err = copyName(values); err != nil {
+		return err
 	}
 	page, err := a.reader.Parked(r.Context(), r.PathValue("projection"), o)
 	if err != nil {

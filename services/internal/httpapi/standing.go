@@ -13,6 +13,9 @@ import (
 func stand(h http.Header, s *query.Standing) {
 	h.Set(headerPosition, s.Position.String())
 	h.Set(headerGeneration, strconv.FormatUint(uint64(s.Generation), 10))
+	if s.At != "" {
+		h.Set(headerAt, s.At)
+	}
 	if s.Lag == nil {
 		h.Set(headerLag, "unknown")
 		return

@@ -79,11 +79,11 @@ func (a *API) watch(w http.ResponseWriter, r *http.Request) error {
 
 // watchOptions reads what is watched. A client that comes back by itself names the last token that it got in a header: it goes before the one it began with.
 func watchOptions(r *http.Request) (o query.WatchOptions, err error) {
-	values, err := parameters(r, nil, "token", "prefix", "heartbeat")
+	values, err := parameters(r, nil, "token", "prefix", "heartbeat", "at")
 	if err != nil {
 		return o, err
 	}
-	o.From, o.Prefix = values.Get("token"), values.Get("prefix")
+	o.From, o.Prefix, o.At = values.Get("token"), values.Get("prefix"), values.Get("at") // a copy is refused by whoever watches
 	if values.Has("token") && o.From == "" {
 		return o, events.Errorf(projections.ErrInvalidCursor, "the token is empty").Hint("Leave token out to watch from now on.")
 	}

@@ -22,6 +22,7 @@ import (
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/storetest"
 	"tidemark.dev/services/internal/failure"
 	"tidemark.dev/services/internal/up"
 )
@@ -114,7 +115,7 @@ func rows(at events.Position, after string) []row {
 	future := events.At(point)
 	point.Lineage = "ffff"
 	foreign := events.At(point)
-	q := url.QueryEscape
+	q, one, early := url.QueryEscape, "/v1/models/visits/"+url.PathEscape("<A&07>"), query.Options{At: "early"}
 	return []row{
 		{"get", get("visits", "<A&07>", query.Options{}), "/v1/models/visits/" + url.PathEscape("<A&07>"), ""},
 		{"get at least", get("visits", "<A&07>", query.Options{AtLeast: at}), "/v1/models/visits/" + url.PathEscape("<A&07>") + "?at-least=" + q(at.String()), ""},
@@ -146,6 +147,18 @@ func rows(at events.Position, after string) []row {
 		{"count", count("visits", query.CountOptions{}), "/v1/count/visits", ""},
 		{"count by an index", count("visits", query.CountOptions{Range: query.Range{Index: "by_last", Equal: []string{"ORD"}}}), "/v1/count/visits?index=by_last&eq=ORD", ""},
 		{"count without an index", count("visits", query.CountOptions{Range: query.Range{From: text("3")}}), "/v1/count/visits?from=3", projections.ErrInvalidQuery},
+		{"get of a copy", get("visits", "<A&07>", early), one + "?at=early", ""},
+		{"get of a copy at least", get("visits", "<A&07>", query.Options{At: "early", AtLeast: at}), one + "?at=early&at-least=" + q(at.String()), ""},
+		{"get what a copy has not", get("visits", "XXX", early), "/v1/models/visits/XXX?at=early", projections.ErrNoDocument},
+		{"get of a copy in the future", get("visits", "<A&07>", query.Options{At: "early", AtLeast: future}), one + "?at=early&at-least=" + q(future.String()), projections.ErrNotReached},
+		{"get strong of a copy", get("visits", "<A&07>", query.Options{At: "early", Strong: true}), one + "?at=early&consistency=strong", projections.ErrInvalidQuery},
+		{"get of no copy", get("visits", "<A&07>", query.Options{At: "late"}), one + "?at=late", projections.ErrUnknownCopy},
+		{"lookup in a copy", lookup("visits", early, "<A&07>", "none"), "/v1/lookup/visits?key=" + q("<A&07>") + "&key=none&at=early", ""},
+		{"list a copy", list("visits", query.ListOptions{Options: early, Limit: 7}), "/v1/models/visits?at=early&limit=7", ""},
+		{"list a copy by an index", list("visits", query.ListOptions{Options: early, Range: query.Range{Index: "by_last", Equal: []string{"ö"}}}), "/v1/models/visits?at=early&index=by_last&eq=" + q("ö"), ""},
+		{"list a copy with another's cursor", list("visits", query.ListOptions{Options: early, Limit: 7, After: after}), "/v1/models/visits?at=early&limit=7&after=" + q(after), projections.ErrInvalidCursor},
+		{"count a copy", count("visits", query.CountOptions{Options: early}), "/v1/count/visits?at=early", ""},
+		{"count no copy", count("visits", query.CountOptions{Options: query.Options{At: "Early"}}), "/v1/count/visits?at=Early", projections.ErrUnknownCopy},
 		{"status", func(ctx context.Context, s asks) (any, error) { return s.Overview(ctx) }, "/v1/status", ""},
 	}
 }
@@ -162,6 +175,7 @@ func TestReaderHTTPAndNATSAnswerAlike(t *testing.T) {
 	if err != nil || first.Next == "" {
 		t.Fatalf("%+v, %v", first, err)
 	}
+	storetest.MakeCopy(t, app.Region().Store(), app.Region().KV(), "visits", "early")
 	for _, r := range rows(at, first.Next) {
 		t.Run(r.name, func(t *testing.T) {
 			read, readErr := r.ask(t.Context(), app.Reader())
@@ -235,7 +249,11 @@ func same(t *testing.T, how string, err error, got, want []byte) {
 func timeless(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
-		delete(v, "at")
+		if text, is := v["at"].(string); is { // of a lag, and not the name of a copy
+			if _, err := time.Parse(time.RFC3339Nano, text); err == nil {
+				delete(v, "at")
+			}
+		}
 		for name := range v {
 			v[name] = timeless(v[name])
 		}
