@@ -61,7 +61,7 @@ tidemark replay list shows.`,
 	}
 	cmd.Flags().StringVar(&name, "copy", "", "name of the copy")
 	cmd.Flags().BoolVar(&previous, "previous", false, "the generation before")
-	_ = cmd.RegisterFlagCompletionFunc("copy", p.namesOfCopies)
+	_ = cmd.RegisterFlagCompletionFunc("copy", p.copyNames)
 	return cmd
 }
 
@@ -126,27 +126,4 @@ func (p *program) before(ctx context.Context, x *prepared) (string, error) {
 	}
 	return fmt.Sprintf("generation %d of %s in %s, of version %d, would be live instead of generation %d, of version %d; it is %s",
 		kept.Generation, x.Projection, x.Region, kept.Version, pointer.Generation, pointer.Version, behind), nil
-}
-
-// namesOfCopies completes the name of a copy of the projection that is named already.
-func (p *program) namesOfCopies(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) == 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
-	defer cancel()
-	s, err := p.here(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer closeSites(cmd.Context(), []*site{s})
-	var l replayList
-	if err := l.read(ctx, s, args); err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for i := range l.Copies {
-		names = append(names, l.Copies[i].Name+"\t"+l.Copies[i].Position)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

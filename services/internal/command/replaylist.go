@@ -148,7 +148,7 @@ func (l *replayList) write(w io.Writer) error {
 			what, until = "copy "+display.Name(k.Name), "it is dropped"
 		}
 		if k.Until != nil {
-			until = instant(*k.Until)
+			until = moment(*k.Until)
 		}
 		documents, position := display.Number(k.Documents), display.Name(k.Position)
 		if k.Position == "" {
@@ -176,7 +176,7 @@ func (l *replayList) writeReplays(w io.Writer) error {
 			s := stageOf(r)
 			state = fmt.Sprintf("%s %d %%", s.Stage, s.percent())
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", display.Name(r.ID), display.Name(r.Projection), kindOf(r), strategy, state, from, records, took(r), shortProof(r), instant(r.Requested))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", display.Name(r.ID), display.Name(r.Projection), kindOf(r), strategy, state, from, records, took(r), shortProof(r), moment(r.Requested))
 	}
 	return t.Flush()
 }
@@ -271,7 +271,7 @@ func (s *site) replayOf(ctx context.Context, args []string, id string) (projecti
 func showReplay(w io.Writer, r *projections.Replay, revealed bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "replay\t%s of %s: %s\n", display.Name(r.ID), display.Name(r.Projection), r.State)
-	fmt.Fprintf(t, "asked\t%s, %s (%s)\n", instant(r.Requested), whatOfReplay(&r.ReplayRequest), display.Text(r.Reason))
+	fmt.Fprintf(t, "asked\t%s, %s (%s)\n", moment(r.Requested), whatOfReplay(&r.ReplayRequest), display.Text(r.Reason))
 	if r.Rate > 0 {
 		fmt.Fprintf(t, "rate\tat most %s in each second\n", display.Count(r.Rate, "record"))
 	}

@@ -98,10 +98,8 @@ func untilOr(t *time.Time, or string) string {
 	if t == nil {
 		return or
 	}
-	return " until " + instant(*t)
+	return " until " + moment(*t)
 }
-
-func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
 // replayed writes what came of a replay that has ended.
 func replayed(w io.Writer, r *projections.Replay) error {
