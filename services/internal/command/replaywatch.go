@@ -198,6 +198,8 @@ func stageOf(job *projections.Replay) replayStage {
 	switch {
 	case job.State == projections.ReplayRequested:
 		s.Stage = "requested"
+	case plan == nil && job.State == projections.ReplayBuilding:
+		s.Stage = "building"
 	case plan == nil:
 		s.Stage = "planning"
 	case plan.Strategy == projections.StrategyRefold:
