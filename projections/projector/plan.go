@@ -105,18 +105,10 @@ func (w *planner) drop() (projections.ReplayPlan, error) {
 		return plan, nil
 	}
 	if _, ok := w.pointer.Copy(w.asked.As); !ok {
-		return w.plan, UnknownCopy(w.def.Name, w.asked.As)
+		return w.plan, projections.UnknownCopy(w.def.Name, w.asked.As)
 	}
 	plan.Why = "the copy " + w.asked.As + " is dropped"
 	return plan, nil
-}
-
-// UnknownCopy is the error of a name that no copy of a projection has.
-func UnknownCopy(projection, name string) error {
-	if len(name) > 80 {
-		name = name[:80] + "…"
-	}
-	return events.Errorf(projections.ErrUnknownCopy, "%s has no copy %q in this region", projection, name).Hint("tidemark replay list %s shows those that there are.", projection)
 }
 
 // copy looks at what is asked of a copy.
