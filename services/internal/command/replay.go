@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"tidemark.dev/events"
-	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/projector"
@@ -137,7 +136,7 @@ func (p *program) prepare(ctx context.Context, s *site, name string, request fun
 	}
 	planning := projector.Planning{Version: v, Partitions: pointer.Partitions, Store: s.region.Store(), KV: s.region.KV()}
 	if v.Projection.Definition().Source == nil { // what is not ours has no marks, so no snapshots
-		planning.Snapshots = snapshotsOf(s.region)
+		planning.Snapshots = s.region.Snapshots()
 	}
 	plan, err := projector.Plan(ctx, planning, asked)
 	if err != nil {
@@ -173,14 +172,6 @@ func (p *program) rebuild(ctx context.Context, s *site, name string, flags *repl
 		return err
 	}
 	return p.attend(ctx, s.region.KV(), job)
-}
-
-// snapshotsOf returns where a region keeps snapshots; nil: nowhere.
-func snapshotsOf(r *region.Region) projections.Snapshots {
-	if s, ok := any(r).(interface{ Snapshots() projections.Snapshots }); ok {
-		return s.Snapshots()
-	}
-	return nil
 }
 
 // resumeReplay watches a replay again, or asks again for what it was to do.

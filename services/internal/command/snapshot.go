@@ -39,7 +39,7 @@ what is behind it. Projectors take them by themselves; these commands are for wh
 
 // keeper returns where a region keeps snapshots.
 func (s *site) keeper() (projections.Snapshots, error) {
-	if k := snapshotsOf(s.region); k != nil {
+	if k := s.region.Snapshots(); k != nil {
 		return k, nil
 	}
 	return nil, events.Errorf(projections.ErrUnavailable, "region %s keeps no snapshots; nothing was done", s.name)

@@ -150,7 +150,7 @@ func (p *program) carry(ctx context.Context, from, to projections.Snapshots, x p
 	if err != nil {
 		return x, err
 	}
-	defer body.Close() //nolint:errcheck // only read
+	defer body.Close()
 	progress := display.NewProgress(p.progressWriter(), "copy "+x.Projection, display.Bytes)
 	defer progress.End()
 	passing := &passingSnapshot{from: body, see: func(n uint64) { progress.Set(n, x.Bytes) }}
