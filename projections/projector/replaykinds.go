@@ -293,7 +293,7 @@ func (r *replayRun) proveRefold(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		proof := testify(p.def.Fingerprint(), sumMarks(marks), at-min(at, 1), witnesses)
+		proof := testify(p.def.Fingerprint(), SumMarks(marks), at-min(at, 1), witnesses)
 		if proof.Result == projections.ProofUnknown && slices.ContainsFunc(witnesses, func(w Witness) bool { return w.Definition == p.def.Fingerprint() }) && time.Now().Before(deadline) && ctx.Err() == nil {
 			if err := r.save(ctx); err != nil {
 				return err
@@ -351,7 +351,7 @@ func (r *replayRun) examine(ctx context.Context) error {
 	for i := range r.next.parts {
 		marks[i], headers[i] = r.next.parts[i].marks, r.next.parts[i].head
 	}
-	proof := testify(r.next.finger, sumMarks(marks), r.next.base.used.Sequence, p.witnesses(ctx))
+	proof := testify(r.next.finger, SumMarks(marks), r.next.base.used.Sequence, p.witnesses(ctx))
 	if proof.Result == projections.ProofDifferent && j.Plan.Strategy == projections.StrategySnapshot {
 		return fmt.Errorf("%w: %s", errUnproven, proof.Why)
 	}
@@ -388,7 +388,7 @@ func (r *replayRun) differ(ctx context.Context, marks [][]projections.PartitionM
 		if err != nil {
 			return err
 		}
-		if a, b, ok := newestCommon(sumMarks(marks), sumMarks(theirs), 0); ok && a == b {
+		if a, b, ok := newestCommon(SumMarks(marks), SumMarks(theirs), 0); ok && a == b {
 			return nil
 		}
 	}
