@@ -11,7 +11,7 @@ import (
 // replayOf is what replay prints as JSON.
 type replayOf struct {
 	ID, Projection, State, Kind, To, As, Position, Digest, Code string
-	Generation, Documents, From                                 int
+	Generation, Documents, From, Head                           int
 	Plan                                                        *struct{ Strategy, Why, Snapshot string }
 	Proof                                                       *struct{ Result, With string }
 }

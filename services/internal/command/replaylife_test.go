@@ -40,7 +40,7 @@ func TestAReplayIsWatchedGivenUpAndResumed(t *testing.T) {
 		eventually(t, "a replay is building", func() (bool, string) {
 			l := decode[listOf](t, do(0, "replay", "list", "airports", "-o", "json").out)
 			for _, r := range l.Replays {
-				if r.State == "building" && r.Documents > 0 {
+				if r.State == "building" && r.Head > 0 {
 					id = r.ID
 				}
 			}
