@@ -19,8 +19,8 @@ func (p *program) replay() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay <projection>",
 		Short: "Build a read model anew from the log, beside the live one, and switch; or as it was at a position",
-		Long: `Build a new generation of a read model beside the live one. When it stands where the live one stands, the two are compared, and queries are switched over at once: readers see the old or the new one,
-never a mixture, and never nothing. The generation before goes on being followed for a while: tidemark replay rollback has it take over again.
+		Long: `Build a new generation of a read model beside the live one. When it stands where the live one stands, the two are compared, and queries are switched over at once: readers see the old or the new
+one, never a mixture, and never nothing. The generation before goes on being followed for a while: tidemark replay rollback has it take over again.
 
 --from-start trusts nothing: every record of the log is folded. --from-seq and --from-time trust what was before that record: they begin with a snapshot, or fold the documents again that records since
 then are about, whichever is cheaper; what comes of it has to be proven equal to what another region or the live generation has, or the replay goes further back by itself. --dry-run says what would

@@ -18,8 +18,8 @@ func (p *program) replayRollback() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback <projection>",
 		Short: "Have the generation before take over again",
-		Long: `Have the generation that was live before take over again. It was followed all the time, so this takes a moment and loses no event. What is live now is kept in its place: a second rollback undoes
-the first. A version that was rolled back is not built again by itself, until a replay is asked for, or another version is applied.
+		Long: `Have the generation that was live before take over again. It was followed all the time, so this takes a moment and loses no event. What is live now is kept in its place: a second rollback
+undoes the first. A version that was rolled back is not built again by itself, until a replay is asked for, or another version is applied.
 
 On a terminal it asks; elsewhere it wants --yes.`,
 		Example:           "  tidemark replay rollback airports\n  tidemark replay rollback airports --yes -o json",
@@ -27,9 +27,8 @@ On a terminal it asks; elsewhere it wants --yes.`,
 		ValidArgsFunction: p.projectionNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.began = true
-			return p.simple(cmd.Context(), args[0], projections.ReplayRequest{Kind: projections.ReplayRollback, Reason: "tidemark replay rollback"}, func(ctx context.Context, x *prepared) error {
-				return p.sureToRollBack(ctx, x, yes)
-			})
+			asked := projections.ReplayRequest{Kind: projections.ReplayRollback, Reason: "tidemark replay rollback"}
+			return p.simple(cmd.Context(), args[0], asked, func(ctx context.Context, x *prepared) error { return p.sureToRollBack(ctx, x, yes) })
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
@@ -42,8 +41,8 @@ func (p *program) replayDrop() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drop <projection>",
 		Short: "Drop a copy, or the generation before, before their time is over",
-		Long: `Drop a copy of a read model, or the generation that was live before, which frees their memory at once. What is live is not touched. Both are dropped by themselves when their time is over, which
-tidemark replay list shows.`,
+		Long: `Drop a copy of a read model, or the generation that was live before, which frees their memory at once. What is live is not touched. Both are dropped by themselves when their time is over,
+which tidemark replay list shows.`,
 		Example:           "  tidemark replay drop airports --copy before-the-import\n  tidemark replay drop airports --previous",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.projectionNames,

@@ -180,6 +180,20 @@ func TestReplaysOnTheCommandLine(t *testing.T) {
 		}
 	}
 
+	t.Log("one from a file; paused, and removed")
+	do(0, "projection", "apply", projectionFile(t, "counts.yaml", countsFile("1")), "--wait")
+	if r := decode[replayOf](t, do(0, "replay", "counts", "--from-start", "-o", "json").out); r.State != "done" || r.Documents == 0 {
+		t.Errorf("the replay is %+v", r)
+	}
+	do(0, "projection", "pause", "counts")
+	if p := do(1, "replay", "counts", "--from-start", "-o", "json").problem(t); p.Error.Code != "projection-paused" || p.Error.Next == "" {
+		t.Errorf("paused it is refused with %+v", p)
+	}
+	do(0, "projection", "remove", "counts", "--yes")
+	if p := do(2, "replay", "counts", "--from-start", "-o", "json").problem(t); p.Error.Code != "unknown-projection" {
+		t.Errorf("removed it is refused with %+v", p)
+	}
+
 	t.Log("show, and resume what is done")
 	for _, args := range [][]string{{"show", copied.ID}, {"show", "airports", copied.ID}} {
 		out := do(0, append([]string{"replay"}, args...)...).out

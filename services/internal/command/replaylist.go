@@ -22,8 +22,8 @@ func (p *program) replayList() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list [projection]",
 		Short: "Print the replays that a region remembers, its copies, and the generations that it keeps",
-		Long: `Print the replays that the region remembers, of one projection or of all, the newest first: the last 21 of each. Below them are the copies, and the generation before, which goes on being followed
-until then and can take over again.`,
+		Long: `Print the replays that the region remembers, of one projection or of all, the newest first: the last 21 of each. Below them are the copies, and the generation before, which goes on being
+followed until then and can take over again.`,
 		Example:           "  tidemark replay list\n  tidemark replay list airports --region eu -o json",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.projectionNames,
@@ -176,7 +176,8 @@ func (l *replayList) writeReplays(w io.Writer) error {
 			s := stageOf(r)
 			state = fmt.Sprintf("%s %d %%", s.Stage, s.percent())
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", display.Name(r.ID), display.Name(r.Projection), kindOf(r), strategy, state, from, records, took(r), shortProof(r), moment(r.Requested))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			display.Name(r.ID), display.Name(r.Projection), kindOf(r), strategy, state, from, records, took(r), shortProof(r), moment(r.Requested))
 	}
 	return t.Flush()
 }

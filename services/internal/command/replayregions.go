@@ -202,7 +202,8 @@ func (all *everywhereReplayed) unwatched(p *program) error {
 	for _, x := range all.Regions {
 		if x.Replay != nil && x.Replay.Running() {
 			said = append(said, x.Replay.ID+" in "+x.Region)
-			next = fmt.Sprintf("Each by itself: %[1]s replay %[2]s --resume %[3]s --region %[4]s watches it again, and --cancel in place of --resume gives it up.", p.self, all.Projection, x.Replay.ID, x.Region)
+			next = fmt.Sprintf("Each by itself: %s replay %s --resume %s --region %s watches it again, and --cancel in place of --resume gives it up.",
+				p.self, all.Projection, x.Replay.ID, x.Region)
 		}
 	}
 	if len(said) == 0 {
@@ -224,8 +225,8 @@ func (all *everywhereReplayed) worst() (worst error) {
 		return worst
 	}
 	report := failure.Tell(worst)
-	return events.Errorf(report.Code, "not every region has done it: %s of %d regions did not (%s), for one: %s", display.Number(len(failed)), len(all.Regions), strings.Join(failed, ", "), report.Message).
-		Hint("%s", report.Next)
+	what := fmt.Sprintf("not every region has done it: %d of %d regions did not (%s), for one: %s", len(failed), len(all.Regions), strings.Join(failed, ", "), report.Message)
+	return events.Errorf(report.Code, "%s", what).Hint("%s", report.Next)
 }
 
 // write writes a row for each region.

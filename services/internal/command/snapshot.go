@@ -27,8 +27,8 @@ func (p *program) snapshotCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "snapshot",
 		Short: "Take, list, delete and copy snapshots of read models",
-		Long: `A snapshot is a read model as it was at a mark of the log, kept in the region's NATS beside the log. A read model that is lost, and a replay that does not begin at the start, begin with one and fold only
-what is behind it. Projectors take them by themselves; these commands are for what does not wait, and for a region whose copy of the log does not reach back to the start.`,
+		Long: `A snapshot is a read model as it was at a mark of the log, kept in the region's NATS beside the log. A read model that is lost, and a replay that does not begin at the start, begin with one and
+fold only what is behind it. Projectors take them by themselves; these commands are for what does not wait, and for a region whose copy of the log does not reach back to the start.`,
 		Example: "  tidemark snapshot list\n  tidemark snapshot take airports\n  tidemark snapshot copy airports --from us --region ap",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -60,8 +60,8 @@ func (p *program) snapshotTake() *cobra.Command {
 	return &cobra.Command{
 		Use:   "take <projection>",
 		Short: "Have a region's projector take a snapshot now",
-		Long: `Have the projector of the region take a snapshot of its live read model, and wait for it. A mark is written into the log, so that it need not wait for the next one; queries and events go on meanwhile.
-Ctrl-C only stops waiting.`,
+		Long: `Have the projector of the region take a snapshot of its live read model, and wait for it. A mark is written into the log, so that it need not wait for the next one; queries and events go on
+meanwhile. Ctrl-C only stops waiting.`,
 		Example:           "  tidemark snapshot take airports\n  tidemark snapshot take airports --region eu -o json",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.projectionNames,
@@ -85,7 +85,8 @@ func (p *program) takeSnapshot(ctx context.Context, s *site, name string) error 
 		return err
 	}
 	if pointer.Source != nil {
-		return events.Errorf(projections.ErrUnavailable, "%s is folded from the stream %s, which is not ours and has no marks at which a snapshot could be taken; nothing was started", name, pointer.Source.Stream)
+		return events.Errorf(projections.ErrUnavailable, "%s is folded from the stream %s, which is not ours and has no marks at which a snapshot could be taken; nothing was started",
+			name, pointer.Source.Stream)
 	}
 	if _, err := s.versions.Current(asking, name); errors.Is(err, catalog.ErrPaused) {
 		return err
@@ -97,11 +98,13 @@ func (p *program) takeSnapshot(ctx context.Context, s *site, name string) error 
 	job, err = p.awaitSnapshot(ctx, s, name, job)
 	switch {
 	case ctx.Err() != nil:
-		return events.Errorf(failure.ErrInterrupted, "the snapshot of %s is still to be taken; only waiting for it ended", name).Hint("%s snapshot list %s%s shows it when it is there.", p.self, name, p.inRegion())
+		return events.Errorf(failure.ErrInterrupted, "the snapshot of %s is still to be taken; only waiting for it ended", name).
+			Hint("%s snapshot list %s%s shows it when it is there.", p.self, name, p.inRegion())
 	case err != nil:
 		return err
 	case job.State == projections.SnapshotFailed:
-		return events.Errorf(cmp.Or(events.Code(job.Code), projections.ErrUnavailable), "no snapshot of %s was taken: %s", name, strings.TrimPrefix(job.Message, job.Code+": ")).Hint("It may be tried again.")
+		code := cmp.Or(events.Code(job.Code), projections.ErrUnavailable)
+		return events.Errorf(code, "no snapshot of %s was taken: %s", name, strings.TrimPrefix(job.Message, job.Code+": ")).Hint("It may be tried again.")
 	case job.Snapshot == nil:
 		return events.Errorf(projections.ErrUnavailable, "the snapshot of %s was taken, and its record does not say which", name).Hint("%s snapshot list %s%s", p.self, name, p.inRegion())
 	}
@@ -154,7 +157,8 @@ func (p *program) awaitSnapshot(ctx context.Context, s *site, name string, job p
 			return job, events.Errorf(projections.ErrUnavailable, "the record of the snapshot cannot be read: %w", err)
 		}
 		if now.ID != job.ID {
-			return job, events.Errorf(projections.ErrUnavailable, "another snapshot of %s was asked for before it was seen what came of this one", name).Hint("%s snapshot list %s%s", p.self, name, p.inRegion())
+			return job, events.Errorf(projections.ErrUnavailable, "another snapshot of %s was asked for before it was seen what came of this one", name).
+				Hint("%s snapshot list %s%s", p.self, name, p.inRegion())
 		}
 		if job = now; !job.Running() {
 			return job, nil
@@ -241,8 +245,8 @@ func (l *snapshotList) write(w io.Writer) error {
 		if !x.Live {
 			version += ", not the live one"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", display.Name(x.ID), display.Name(x.Projection), version, x.Mark, display.Number(x.Sequence), display.Number(x.Documents), size(x.Bytes),
-			orNone(x.Region), moment(x.Taken))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n",
+			display.Name(x.ID), display.Name(x.Projection), version, x.Mark, display.Number(x.Sequence), display.Number(x.Documents), size(x.Bytes), orNone(x.Region), moment(x.Taken))
 	}
 	return t.Flush()
 }
@@ -252,8 +256,8 @@ func (p *program) snapshotDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete <projection> ID",
 		Short: "Delete a snapshot",
-		Long: `Delete a snapshot from the region. Read models are not touched; one that is lost, or a replay that does not begin at the start, has to fold more records without it, and cannot be built at all where the
-region's copy of the log does not reach back to the start. It wants --yes.`,
+		Long: `Delete a snapshot from the region. Read models are not touched; one that is lost, or a replay that does not begin at the start, has to fold more records without it, and cannot be built at all where
+the region's copy of the log does not reach back to the start. It wants --yes.`,
 		Example:           "  tidemark snapshot delete airports 01977a5c-7d5e-7c4f-9d6a-2f1f5f0c8b11 --yes",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: p.snapshotIDs,
