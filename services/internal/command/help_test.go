@@ -10,12 +10,17 @@ import (
 
 func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 	help := want(t, cli(t, "", "help"), 0).out
-	for _, name := range []string{"up", "demo", "publish", "import", "get", "list", "count", "watch", "history", "status", "verify", "repair", "replay", "parked", "projection", "config"} {
+	for _, name := range []string{"up", "demo", "publish", "import", "get", "list", "count", "watch", "history", "status", "verify", "repair", "replay", "snapshot", "parked", "projection", "config"} {
 		if !regexp.MustCompile(`(?m)^  ` + name + ` +\S`).MatchString(help) {
 			t.Errorf("help does not list %s", name)
 		}
 		if out := want(t, cli(t, "", name, "--help"), 0).out; !strings.Contains(out, "Examples:\n  tidemark "+name) {
 			t.Errorf("the help of %s has no example:\n%s", name, out)
+		}
+	}
+	for _, command := range []string{"replay list", "replay show", "replay rollback", "replay drop", "snapshot take", "snapshot list", "snapshot delete", "snapshot copy"} {
+		if out := want(t, cli(t, "", append(strings.Fields(command), "--help")...), 0).out; !strings.Contains(out, "Examples:\n  tidemark "+command) {
+			t.Errorf("the help of %s has no example:\n%s", command, out)
 		}
 	}
 	for _, command := range []string{"version", "completion"} {
