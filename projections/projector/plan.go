@@ -26,10 +26,10 @@ const (
 	// Documents are folded again in place when at most maxRefold of them are touched, by at most maxRefoldRecords records, and that takes less time than the other way.
 	maxRefold        = 20_000
 	maxRefoldRecords = 200_000
-	// What a second brings where no replay before tells: records folded, documents loaded, and documents folded again.
+	// What a second brings where no replay before tells: records folded, documents loaded, and records of the histories of single documents folded again.
 	guessFolded   = 100_000
 	guessLoaded   = 100_000
-	guessRefolded = 2_000
+	guessRefolded = 20_000
 	// documentCost is what a document costs in a store beside its texts, and entryCost what an entry of an index does.
 	documentCost = 220
 	entryCost    = 110
@@ -251,7 +251,7 @@ func (w *planner) refold(ctx context.Context, live []projections.Header) error {
 		return err
 	}
 	read := records(w.asked.From, w.info.Last)
-	takes := float64(read)/guessFolded + float64(len(touched))/guessRefolded
+	takes := float64(read)/guessFolded + float64(len(touched))*perDocument(w.info.Last, live)/guessRefolded
 	if len(touched) > maxRefold || takes >= w.plan.Seconds {
 		return nil
 	}
@@ -262,6 +262,12 @@ func (w *planner) refold(ctx context.Context, live []projections.Header) error {
 			w.asked.From, len(touched), takes, w.plan.Seconds, w.plan.Records),
 	}
 	return nil
+}
+
+// perDocument returns how many records a document has, taken on average.
+func perDocument(last uint64, headers []projections.Header) float64 {
+	_, documents, _ := projections.Sum(headers)
+	return max(float64(last)/float64(max(documents, 1)), 1)
 }
 
 // touchedSince returns the documents that records of a range are about, at most some more than most, and their partitions of n.

@@ -19,6 +19,8 @@ const (
 	giveUpShare   = 0.97
 	roomShare     = 0.95
 	yieldPatience = 10 * time.Minute
+	// stepRecords is about how many records are read for one step of folding documents again: no event is applied meanwhile.
+	stepRecords = 5_000
 	// commonPatience is how long documents that were folded again wait for a mark at which another region can be compared.
 	commonPatience = 75 * time.Second
 )
@@ -244,8 +246,13 @@ func (r *replayRun) refold(ctx context.Context) error {
 		}
 		return err
 	}
+	headers, err := p.store.Headers(ctx, live.gen)
+	if err != nil {
+		return err
+	}
+	most := min(max(int(stepRecords/perDocument(j.Plan.Last, headers)), 1), repairStep)
 	for done := 0; done < len(touched); {
-		n := min(len(touched)-done, repairStep)
+		n := min(len(touched)-done, most)
 		if err := step(repairing{generation: j.Generation, documents: touched[done : done+n], recount: -1}); err != nil {
 			return err
 		}
