@@ -45,7 +45,7 @@ func TestProjectionsAreCompleted(t *testing.T) {
 	for _, name := range []string{"get", "list", "replay", "repair"} {
 		eventually(t, name+" is completed", func() (bool, string) {
 			r := want(t, cli(t, "", "__complete", "--dir", dir, name, ""), 0)
-			return strings.HasPrefix(r.out, "airports\nroutes\n"), fmt.Sprint(r)
+			return strings.HasPrefix(r.out, "airports\nroutes\n") || name == "replay" && strings.Contains(r.out, "\nairports\nroutes\n"), fmt.Sprint(r) // beside its own commands
 		})
 	}
 	if out := want(t, cli(t, "", "__complete", "--dir", dir, "repair", "--region", ""), 0).out; !strings.HasPrefix(out, "us\n") {

@@ -24,8 +24,8 @@ func (p *program) snapshotCopy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "copy <projection> [ID] --from REGION",
 		Short: "Copy a snapshot from one region to another",
-		Long: `Copy a snapshot, the newest one or that of an ID, from one region to the one that --region names. A region that joins late, whose copy of the log does not reach back to the start, can build its read
-models only with one. Every document of it is checked on the way; one that is damaged is not kept. Copying what is there already changes nothing.`,
+		Long: `Copy a snapshot, the newest one or that of an ID, from one region to the one that --region names. A region that joins late, whose copy of the log does not reach back to the start, can
+build its read models only with one. Every document of it is checked on the way; one that is damaged is not kept. Copying what is there already changes nothing.`,
 		Example:           "  tidemark snapshot copy airports --from us --region ap\n  tidemark snapshot copy airports 01977a5c-7d5e-7c4f-9d6a-2f1f5f0c8b11 --from us --region ap -o json",
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: p.projectionNames,
