@@ -16,6 +16,7 @@ type ReplayState string
 const (
 	ReplayRequested ReplayState = "requested"
 	ReplayBuilding  ReplayState = "building"  // the new generation follows the log beside the live one
+	ReplayComparing ReplayState = "comparing" // what was built is compared with what others have
 	ReplaySwitching ReplayState = "switching" // the live one stands still while the new one reaches the same position
 	ReplayDone      ReplayState = "done"
 	ReplayFailed    ReplayState = "failed"
@@ -179,7 +180,7 @@ const maxReplays = 20
 
 // Running reports whether the replay has not ended yet.
 func (r *Replay) Running() bool {
-	return r.State == ReplayRequested || r.State == ReplayBuilding || r.State == ReplaySwitching
+	return r.State == ReplayRequested || r.State == ReplayBuilding || r.State == ReplayComparing || r.State == ReplaySwitching
 }
 
 // RequestReplay asks for a replay from the start. Errors are those of AskReplay.

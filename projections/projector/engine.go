@@ -87,6 +87,7 @@ type engine struct {
 	mark newestMark // that every partition has passed, for the observer
 
 	applied atomic.Uint64 // the smallest checkpoint
+	reached atomic.Uint64 // up to where records were folded
 	docs    atomic.Uint64
 	live    atomic.Bool // queries are answered from this generation
 }
@@ -474,6 +475,7 @@ func (e *engine) even(ctx context.Context) error {
 // report publishes progress for others to read.
 func (e *engine) report() {
 	e.applied.Store(e.lowest())
+	e.reached.Store(e.tip.seq)
 	var docs uint64
 	for i := range e.parts {
 		docs += e.parts[i].head.Documents

@@ -37,7 +37,7 @@ const (
 )
 
 // Plan says how a replay would come to its read model, and what that would cost. It changes nothing. Errors: projections.ErrInvalidOffset, ErrNothingKept, ErrUnknownCopy, ErrCopyExists,
-// ErrInvalidQuery (a name), ErrUnknownProjection; for the position of a copy events.ErrForeignHistory, ErrLostPosition and ErrInvalidPosition; and those of the ports.
+// ErrInvalidQuery (a name), ErrUnknownProjection; for the position of a copy events.ErrLostPosition and ErrInvalidPosition; and those of the ports.
 func Plan(ctx context.Context, p Planning, asked projections.ReplayRequest) (projections.ReplayPlan, error) {
 	w := &planner{Planning: p, asked: &asked, def: p.Version.Projection.Definition()}
 	var err error
@@ -136,7 +136,7 @@ func (w *planner) copy() error {
 func sequenceOf(info events.Info, at events.Position) (uint64, error) {
 	point, ok := at.Point(info.Origin)
 	if !ok || len(at.Points()) != 1 {
-		return 0, events.Errorf(events.ErrForeignHistory, "the position %s is not one of the log of %s; nothing was started", at, info.Origin).
+		return 0, events.Errorf(events.ErrLostPosition, "the position %s is not one of the log of %s; nothing was started", at, info.Origin).
 			Hint("A position looks like this one, where the log is now: %s", info.Head())
 	}
 	switch (events.Histories{info.Origin: info.Terms}).Covers(info.Head(), at) {
@@ -404,7 +404,7 @@ func SequenceAt(ctx context.Context, log events.Reader, at time.Time) (uint64, e
 }
 
 // PositionAt returns the position that a text names: a position, a sequence of the log, or a time (RFC 3339), which stands for the last record before it. Errors: events.ErrInvalidPosition,
-// ErrForeignHistory, ErrLostPosition, projections.ErrInvalidOffset, and those of the log.
+// ErrLostPosition, projections.ErrInvalidOffset, and those of the log.
 func PositionAt(ctx context.Context, log events.Reader, text string) (events.Position, error) {
 	info, err := log.Info(ctx)
 	if err != nil {

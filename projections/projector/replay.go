@@ -263,6 +263,7 @@ func (r *replayRun) review(ctx context.Context, proofs map[uint64]*projections.P
 
 // catchUp builds the new generation until it is near the head.
 func (r *replayRun) catchUp(ctx context.Context) error {
+	r.job.State = projections.ReplayBuilding
 	for range chases {
 		info, err := r.next.log.Info(ctx)
 		if err != nil {
@@ -329,7 +330,7 @@ func (r *replayRun) build(ctx context.Context, to uint64, liveEnded <-chan struc
 }
 
 func (r *replayRun) observe() {
-	r.job.Sequence, r.job.Documents = r.next.applied.Load(), r.next.docs.Load()
+	r.job.Sequence, r.job.Documents = r.next.reached.Load(), r.next.docs.Load()
 	r.job.PerSecond, r.job.Remaining = r.pace.at(time.Now(), r.job.Sequence, r.job.Head)
 }
 

@@ -294,6 +294,7 @@ func (r *replayRun) proveRefold(ctx context.Context) error {
 	}
 	digest, _, position := projections.Sum(headers)
 	j.Digest, j.Position = digest.String(), position.String()
+	j.State = projections.ReplayComparing
 	for deadline := time.Now().Add(commonPatience); ; sleep(ctx, time.Second) {
 		witnesses := p.witnesses(ctx)
 		_, marks, err := p.store.Marks(ctx, gen)
@@ -353,6 +354,10 @@ func (r *replayRun) goBack(ctx context.Context, why error) error {
 // examine compares the new generation with what others say, and with the live one, while that goes on.
 func (r *replayRun) examine(ctx context.Context) error {
 	p, j, live := r.p, &r.job, r.live.engine
+	j.State = projections.ReplayComparing
+	if err := r.save(ctx); err != nil {
+		return err
+	}
 	marks := make([][]projections.PartitionMark, len(r.next.parts))
 	headers := make([]projections.Header, len(r.next.parts))
 	for i := range r.next.parts {

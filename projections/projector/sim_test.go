@@ -399,6 +399,13 @@ func (s *simulation) disturb() {
 			s.version, s.earlier = 2, s.random.IntN(3) > 0
 			s.begin()
 			s.counts["upgrades"]++
+			if s.random.IntN(2) == 0 { // and back again
+				pass(3 * time.Second)
+				if _, err := projections.AskReplay(context.Background(), s.kv, s.kind, projections.ReplayRequest{Kind: projections.ReplayRollback, Reason: "test"}, time.Now()); err == nil {
+					s.counts["rollbacks"]++
+					pass(100 * time.Millisecond)
+				}
+			}
 		}
 	case 7:
 		s.signals.Lose(s.random.IntN(2) == 0)

@@ -98,7 +98,7 @@ func TestReplaysOnTheCommandLine(t *testing.T) {
 		{[]string{"airports", "--to", "", "--as", "x"}, 2, "invalid-position"},
 		{[]string{"airports", "--to", "us@1", "--as", "x"}, 2, "invalid-position"},
 		{[]string{"airports", "--to", lost, "--as", "x"}, 2, "lost-position"},
-		{[]string{"airports", "--to", foreign, "--as", "x"}, 3, "foreign-history"},
+		{[]string{"airports", "--to", foreign, "--as", "x"}, 2, "lost-position"},
 		{[]string{"airports", "--to", at, "--as", "No Name"}, 2, "invalid-query"},
 		{[]string{"nothing", "--from-start"}, 2, "unknown-projection"},
 		{[]string{"nothing", "--cancel", "x"}, 2, "unknown-projection"},

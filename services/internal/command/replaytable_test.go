@@ -102,7 +102,7 @@ func TestWhatAReplayDoesNowIsTold(t *testing.T) {
 		"loading":   {projections.Replay{State: projections.ReplayBuilding, Plan: plan, Head: 2000, Documents: 10}, "loading the snapshot, 10 of 50 documents (20 %)"},
 		"building": {projections.Replay{State: projections.ReplayBuilding, Plan: plan, Head: 2000, Sequence: 1500, PerSecond: 250, Remaining: 2},
 			"building, 500 of 1,000 records (50 %), 250/s, 2.0s left"},
-		"comparing": {projections.Replay{State: projections.ReplayBuilding, Plan: plan, Head: 2000, Sequence: 2000}, "comparing, 1,000 of 1,000 records (100 %)"},
+		"comparing": {projections.Replay{State: projections.ReplayComparing, Plan: plan, Head: 2000, Sequence: 2000}, "comparing, 1,000 of 1,000 records (100 %)"},
 		"switching": {projections.Replay{State: projections.ReplaySwitching, Plan: plan, Head: 2000, Sequence: 2000}, "switching, 1,000 of 1,000 records (100 %)"},
 		"a copy":    {projections.Replay{State: projections.ReplayBuilding, ReplayRequest: projections.ReplayRequest{Kind: projections.ReplayCopy}, Plan: &projections.ReplayPlan{First: 1}, Head: 9, Sequence: 9}, "building, 9 of 9 records (100 %)"},
 		"refold":    {projections.Replay{State: projections.ReplayBuilding, Plan: &projections.ReplayPlan{Strategy: projections.StrategyRefold, First: 5, Documents: 4}, Head: 9, Sequence: 6, Documents: 1}, "folding again, 1 of 4 documents (25 %)"},

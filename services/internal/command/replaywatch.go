@@ -202,17 +202,14 @@ func stageOf(job *projections.Replay) replayStage {
 		s.Stage = "building"
 	case plan == nil:
 		s.Stage = "planning"
+	case job.State == projections.ReplayComparing:
+		s.Stage = "comparing"
 	case plan.Strategy == projections.StrategyRefold:
-		if s.total > 0 && s.done >= s.total {
-			return documents("comparing")
-		}
 		return documents("folding again")
 	case job.State == projections.ReplaySwitching:
 		s.Stage = "switching"
 	case plan.Strategy == projections.StrategySnapshot && job.Sequence < before:
 		return documents("loading the snapshot")
-	case job.Head > 0 && job.Sequence >= job.Head && job.Kind == projections.ReplayModel:
-		s.Stage = "comparing"
 	default:
 		s.Stage = "building"
 	}
