@@ -131,7 +131,7 @@ func (e *engine) loadSnapshot(ctx context.Context, info events.Info, headers []p
 	if err != nil {
 		return err
 	}
-	defer body.Close() //nolint:errcheck // what was read was checked
+	defer body.Close()
 	r, err := snapshots.NewReader(body, e.def)
 	if err != nil {
 		return err

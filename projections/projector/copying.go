@@ -81,6 +81,9 @@ func (c *copying) err() error {
 	return c.failed
 }
 
+// over reports whether it was given up.
+func (c *copying) over() bool { return c.err() != nil }
+
 // abandon gives up the snapshot that is being taken, if there is one.
 func (e *engine) abandon(why string) {
 	if e.copying != nil {
@@ -95,7 +98,7 @@ func (e *engine) standAt(ctx context.Context, records []events.Record) ([]events
 	if c == nil || c.headers != nil { // written by this goroutine alone
 		return records, nil
 	}
-	if c.err() != nil {
+	if c.over() {
 		e.copying = nil
 		return records, nil
 	}

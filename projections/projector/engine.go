@@ -292,10 +292,7 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 		even.Reset(e.options.EvenInterval)
 	}
 	pause, resting := e.pause, false
-	demands, repairs, copies := e.demands, e.repairs, e.copies
-	if to != 0 {
-		demands, repairs, copies = nil, nil, nil // queries are not answered from here
-	}
+	demands, repairs, copies := e.wishes(to)
 	defer e.abandon("the read model is not followed any more")
 	for {
 		if resting && e.tip.seq >= e.restAt {
@@ -344,6 +341,14 @@ func (e *engine) follow(ctx context.Context, to uint64) error {
 			pause, resting = nil, true
 		}
 	}
+}
+
+// wishes returns what others ask of the engine: nothing, while it is built up to a sequence, for queries are not answered from it then.
+func (e *engine) wishes(to uint64) (<-chan projections.Demand, <-chan *repairing, <-chan *copying) {
+	if to != 0 {
+		return nil, nil, nil
+	}
+	return e.demands, e.repairs, e.copies
 }
 
 // take applies a batch of records.

@@ -219,48 +219,6 @@ func (r *replayRun) begin(gen projections.Generation) {
 	}
 }
 
-// suspect has the new generation, which is folded from the first record, tell what is right at the marks of the snapshots that there are.
-func (r *replayRun) suspect(ctx context.Context) error {
-	all := r.p.snapshotsOf(r.version)
-	if all == nil || r.job.Plan.Strategy != projections.StrategyWhole || r.job.Kind != projections.ReplayModel {
-		return nil
-	}
-	list, err := all.List(ctx, r.p.def.Name)
-	if err != nil {
-		return err
-	}
-	r.next.proofs = make(map[uint64]*projections.PartitionMark, len(list))
-	for i := range list {
-		if list[i].Definition == r.next.finger {
-			r.next.proofs[list[i].Sequence] = nil
-		}
-	}
-	return nil
-}
-
-// review drops the snapshots that are not what the log makes: they were taken while the read model was wrong.
-func (r *replayRun) review(ctx context.Context, proofs map[uint64]*projections.PartitionMark) {
-	if len(proofs) == 0 {
-		return
-	}
-	all, log := r.p.snapshotsOf(r.version), r.p.options.Logger
-	list, err := all.List(ctx, r.p.def.Name)
-	for i := range list {
-		s := &list[i]
-		right := proofs[s.Sequence]
-		if s.Definition != r.next.finger || right == nil || right.Digest.String() == s.Digest && right.Documents == s.Documents {
-			continue
-		}
-		log.WarnContext(ctx, "a snapshot is not what the log makes, and is dropped", "snapshot", s.ID, "sequence", s.Sequence, "documents", s.Documents, "right", right.Documents)
-		if deleted := all.Delete(ctx, r.p.def.Name, s.ID); deleted != nil {
-			err = deleted
-		}
-	}
-	if err != nil && ctx.Err() == nil {
-		log.WarnContext(ctx, "not all snapshots could be compared with what the log makes", "reason", err.Error())
-	}
-}
-
 // catchUp builds the new generation until it is near the head.
 func (r *replayRun) catchUp(ctx context.Context) error {
 	r.job.State = projections.ReplayBuilding
@@ -522,22 +480,20 @@ func (r *replayRun) fail(ctx context.Context, cause error) error {
 
 // save writes the job down. It returns ErrReplayCancelled when somebody has asked to give it up meanwhile; nobody else may change it but who takes it over.
 func (r *replayRun) save(ctx context.Context) error {
-	for {
-		revision, err := projections.WriteJSON(ctx, r.p.kv, projections.ReplayKey(r.p.def.Name), r.job, r.revision)
-		if errors.Is(err, projections.ErrRevision) && !r.job.Cancel {
-			if found := r.cancelled(ctx); found != nil {
-				return found
-			}
+	revision, err := projections.WriteJSON(ctx, r.p.kv, projections.ReplayKey(r.p.def.Name), r.job, r.revision)
+	if errors.Is(err, projections.ErrRevision) && !r.job.Cancel {
+		if found := r.cancelled(ctx); found != nil {
+			return found
 		}
-		if err != nil {
-			return err
-		}
-		r.revision, r.saved = revision, r.job
-		if r.p.options.Observer != nil {
-			r.p.options.Observer.Replayed(r.job)
-		}
-		return nil
 	}
+	if err != nil {
+		return err
+	}
+	r.revision, r.saved = revision, r.job
+	if r.p.options.Observer != nil {
+		r.p.options.Observer.Replayed(r.job)
+	}
+	return nil
 }
 
 // cancelled looks whether the stored job is the one that was saved last, and is to be given up.

@@ -518,7 +518,7 @@ func (s *simulation) askReplay() {
 		if s.random.IntN(3) > 0 {
 			asked.From = head - min(head, uint64(s.random.IntN(2))) //nolint:gosec // small
 		}
-		s.world.repairs = true // it may be done in place
+		s.repairs = true // it may be done in place
 	case n < 13 || n < 17 && s.keepsAnother():
 		asked.Kind, what = projections.ReplayRollback, "rollbacks"
 	case n < 15 && len(s.receipts) > 0:

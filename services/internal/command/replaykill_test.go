@@ -133,7 +133,7 @@ func ask(ctx context.Context, method, url, body string) (int, string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
+	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return 0, err.Error()

@@ -1,0 +1,175 @@
+package projector
+
+import (
+	"context"
+	"fmt"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
+)
+
+// examine compares the new generation with what others say, and with the live one, while that goes on.
+func (r *replayRun) examine(ctx context.Context) error {
+	p, j, live := r.p, &r.job, r.live.engine
+	j.State = projections.ReplayComparing
+	if err := r.save(ctx); err != nil {
+		return err
+	}
+	marks := make([][]projections.PartitionMark, len(r.next.parts))
+	headers := make([]projections.Header, len(r.next.parts))
+	for i := range r.next.parts {
+		marks[i], headers[i] = r.next.parts[i].marks, r.next.parts[i].head
+	}
+	proof := testify(r.next.finger, SumMarks(marks), r.next.base.used.Sequence, p.witnesses(ctx))
+	if proof.Result == projections.ProofDifferent && j.Plan.Strategy == projections.StrategySnapshot {
+		return fmt.Errorf("%w: %s", errUnproven, proof.Why)
+	}
+	if proof.Result == projections.ProofUnknown && j.RequireEqual && (live == nil || live.finger != r.next.finger || ended(r.live.done)) {
+		var err error
+		if proof, err = secondFold(ctx, r.version, headers); err != nil {
+			return err
+		}
+	}
+	j.Proof = &proof
+	if err := r.save(ctx); err != nil {
+		return err
+	}
+	return r.differ(ctx, marks)
+}
+
+func ended(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+// differ looks for the documents in which the new generation differs from the live one, if it is another version, or if they were not the same at a mark.
+func (r *replayRun) differ(ctx context.Context, marks [][]projections.PartitionMark) error {
+	p, live := r.p, r.live.engine
+	if live == nil || !r.sameLog() {
+		return nil
+	}
+	if live.finger == r.next.finger {
+		_, theirs, err := p.store.Marks(ctx, live.gen)
+		if err != nil {
+			return err
+		}
+		if a, b, ok := newestCommon(SumMarks(marks), SumMarks(theirs), 0); ok && a == b {
+			return nil
+		}
+	}
+	d, err := Compare(ctx, p.store, Side{Generation: live.gen, Definition: live.def}, Side{Generation: r.next.gen, Definition: r.next.def}, r.next.tip.seq)
+	if err != nil {
+		return err
+	}
+	r.job.Difference = &d
+	return nil
+}
+
+// conclude decides what is proven of the new generation, now that the one before stands beside it. It returns errUnproven when it was built from something that is not, and ErrNotProven when
+// that was required.
+func (r *replayRun) conclude() error {
+	j := &r.job
+	if j.Proof == nil {
+		j.Proof = &projections.Proof{Result: projections.ProofUnknown, Why: "nothing was compared"}
+	}
+	if j.Proof.Result == projections.ProofUnknown && j.Compared {
+		at, _ := r.next.parts[0].head.Checkpoint.Point(r.next.log.Origin())
+		proof := projections.Proof{Result: projections.ProofEqual, With: "live", Sequence: at.Sequence, Why: "the generation before had the same digest"}
+		if !j.Equal {
+			proof.Result, proof.Why = projections.ProofDifferent, "the generation before had another digest"
+		}
+		j.Proof = &proof
+	}
+	if j.Equal {
+		j.Difference = nil
+	}
+	switch {
+	case j.Kind == projections.ReplayRollback:
+	case j.Proof.Result == projections.ProofEqual:
+	case j.Plan.Strategy == projections.StrategySnapshot:
+		return fmt.Errorf("%w: %s", errUnproven, j.Proof.Why)
+	case j.RequireEqual:
+		return events.Errorf(projections.ErrNotProven, "what was built of %s is not proven equal: %s; nothing was switched", j.Projection, j.Proof.Why).
+			Hint("tidemark replay show %s has the documents that differ. Without --require-equal it would have been switched.", j.ID)
+	}
+	return nil
+}
+
+// goBack plans to begin further back, because what was trusted did not prove right. What was built is given up.
+func (r *replayRun) goBack(ctx context.Context, why error) error {
+	p, j := r.p, &r.job
+	if j.Plan.Strategy == projections.StrategySnapshot {
+		given := projections.Retiree{Generation: j.Generation, Partitions: j.Partitions}
+		if err := r.move(ctx, func(now *projections.Pointer) error { retire(now, given); return nil }); err != nil {
+			return err
+		}
+		if err := p.drop(ctx, given); err != nil {
+			p.wakeSweeper()
+		}
+	}
+	asked := j.ReplayRequest
+	asked.From, asked.RequireEqual = 0, true // not in place
+	if j.Plan.Strategy == projections.StrategyRefold {
+		asked.From = j.From
+	} else if r.next != nil && r.next.base.used.Sequence > 1 {
+		asked.From = r.next.base.used.Sequence // one that is older
+	}
+	plan, err := Plan(ctx, Planning{Version: r.version, Partitions: p.options.Partitions, Store: p.store, KV: p.kv, Snapshots: p.snapshotsOf(r.version)}, asked)
+	if err != nil {
+		return err
+	}
+	if err := r.room(ctx, &plan); err != nil {
+		return err
+	}
+	said := fmt.Sprintf("%s: beginning anew at %d", why, plan.First)
+	p.options.Logger.WarnContext(ctx, "a replay goes further back", "replay", j.ID, "reason", said)
+	j.Back = append(j.Back, said)
+	j.Plan, j.Generation, j.Proof, j.Difference, r.next = &plan, 0, nil, nil, nil
+	return r.save(ctx)
+}
+
+// suspect has the new generation, which is folded from the first record, tell what is right at the marks of the snapshots that there are.
+func (r *replayRun) suspect(ctx context.Context) error {
+	all := r.p.snapshotsOf(r.version)
+	if all == nil || r.job.Plan.Strategy != projections.StrategyWhole || r.job.Kind != projections.ReplayModel {
+		return nil
+	}
+	list, err := all.List(ctx, r.p.def.Name)
+	if err != nil {
+		return err
+	}
+	r.next.proofs = make(map[uint64]*projections.PartitionMark, len(list))
+	for i := range list {
+		if list[i].Definition == r.next.finger {
+			r.next.proofs[list[i].Sequence] = nil
+		}
+	}
+	return nil
+}
+
+// review drops the snapshots that are not what the log makes: they were taken while the read model was wrong.
+func (r *replayRun) review(ctx context.Context, proofs map[uint64]*projections.PartitionMark) {
+	if len(proofs) == 0 {
+		return
+	}
+	all, log := r.p.snapshotsOf(r.version), r.p.options.Logger
+	list, err := all.List(ctx, r.p.def.Name)
+	for i := range list {
+		s := &list[i]
+		right := proofs[s.Sequence]
+		if s.Definition != r.next.finger || right == nil || right.Digest.String() == s.Digest && right.Documents == s.Documents {
+			continue
+		}
+		log.WarnContext(ctx, "a snapshot is not what the log makes, and is dropped", "snapshot", s.ID, "sequence", s.Sequence, "documents", s.Documents, "right", right.Documents)
+		if deleted := all.Delete(ctx, r.p.def.Name, s.ID); deleted != nil {
+			err = deleted
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		log.WarnContext(ctx, "not all snapshots could be compared with what the log makes", "reason", err.Error())
+	}
+}
