@@ -60,7 +60,7 @@ func (h *healer) look(ctx context.Context) error {
 	return marks.Remirrored(ctx, h.region.kv, c.Origin, f.Found)
 }
 
-// remake makes the copy anew, if the leader's whole log is of the history that was audited here and nothing is wrong with it.
+// remake makes the copy anew, if the leader's log, from where the copy begins, is of the history that was audited here and nothing is wrong with it.
 func (h *healer) remake(ctx context.Context, audit *marks.Audit, why string) error {
 	c := &h.region.config
 	leader, err := h.region.other(ctx, c.Leader)
@@ -68,7 +68,7 @@ func (h *healer) remake(ctx context.Context, audit *marks.Audit, why string) err
 		return err
 	}
 	defer leader.Close()
-	if err := marks.Check(ctx, leader, audit, c.Leader); err != nil {
+	if err := marks.Check(ctx, leader, audit, c.Leader, max(h.mirror.Replication().Begins, 1)); err != nil {
 		return err
 	}
 	c.Logger.WarnContext(ctx, "the copy of the log is damaged and the leader's log is not: the copy is deleted and made anew", "region", c.Name, "origin", c.Origin, "reason", why)
