@@ -3,6 +3,7 @@ package region_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -305,41 +306,62 @@ func TestARegionCannotBeginBeyondTheLog(t *testing.T) {
 
 // TestADamagedShortCopy is found by its audit, wherever it is damaged, and healed to the same beginning.
 func TestADamagedShortCopy(t *testing.T) {
-	t.Parallel()
-	w, taken := newJoining(t)
-	w.write(40)
-	damaged := w.written - 20
-	w.write(40)
-	w.join(taken.Sequence)
-	w.bring(&taken)
-	w.audit("eu")
-	w.level("eu")
-	w.close("eu")
-	w.flip("eu", damaged)
-	w.open("eu")
-	w.audit("eu")
-	f := w.finds("eu", marks.Hole, "us")
-	if !f.Exact || f.First < taken.Sequence {
-		t.Errorf("%+v", f)
+	for name, c := range map[string]struct {
+		damage func(w *watched, first int)
+		kind   marks.Kind // empty: it cannot even be opened
+	}{
+		"its first event":         {func(w *watched, first int) { w.flip("eu", first) }, marks.Hole},
+		"in the middle":           {func(w *watched, _ int) { w.flip("eu", w.written-40) }, marks.Hole},
+		"a block that is cut off": {func(w *watched, _ int) { w.cutBlockAt(w.written - 40) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, taken := newJoining(t)
+			first := w.written - 29 // of the thirty after the snapshot
+			w.write(40)
+			w.write(40)
+			w.join(taken.Sequence)
+			w.bring(&taken)
+			w.audit("eu")
+			w.level("eu")
+			w.close("eu")
+			c.damage(w, first)
+			if c.kind != "" {
+				w.open("eu")
+				w.audit("eu")
+				if f := w.finds("eu", c.kind, "us"); !f.Exact || f.First <= taken.Sequence {
+					t.Errorf("%+v", f)
+				}
+				w.close("eu")
+			}
+			config := w.configs["eu"]
+			config.KeepDamaged = false
+			w.configs["eu"] = config
+			w.open("eu")
+			w.audit("eu")
+			eventually(t, "it is healed", func() bool {
+				a := w.state("eu")
+				return a.Finding == nil && a.Healed != nil && len(a.Healed.Replays) == 0
+			})
+			w.write(20)
+			w.level("us")
+			w.level("eu")
+			info, err := w.regions["eu"].Log().Info(t.Context())
+			if err != nil || info.First != taken.Sequence {
+				t.Errorf("%+v, %v", info, err)
+			}
+			if a, b := w.documents("us"), w.documents("eu"); a != b {
+				t.Errorf("us has %s, eu %s", a, b)
+			}
+		})
 	}
-	c := w.configs["eu"]
-	c.KeepDamaged = false
-	w.configs["eu"] = c
-	w.close("eu")
-	w.open("eu")
-	w.audit("eu")
-	eventually(t, "it is healed", func() bool {
-		a := w.state("eu")
-		return a.Finding == nil && a.Healed != nil && len(a.Healed.Replays) == 0
-	})
-	w.write(20)
-	w.level("us")
-	w.level("eu")
-	info, err := w.regions["eu"].Log().Info(t.Context())
-	if err != nil || info.First != taken.Sequence {
-		t.Errorf("%+v, %v", info, err)
-	}
-	if a, b := w.documents("us"), w.documents("eu"); a != b {
-		t.Errorf("us has %s, eu %s", a, b)
+}
+
+// cutBlockAt cuts a block of eu's copy off at an event.
+func (w *watched) cutBlockAt(n int) {
+	w.t.Helper()
+	file, at := w.block("eu", n)
+	if err := os.Truncate(file, int64(at)); err != nil {
+		w.t.Fatal(err)
 	}
 }
