@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 
@@ -54,6 +55,7 @@ func (l *Log) LastControls(ctx context.Context, names []string, upto uint64) ([]
 	ctx, stop := l.within(ctx)
 	defer stop()
 	var all []events.Record
+	var err error
 	for part := range slices.Chunk(names, directBatch) {
 		request := lastRequest{UpTo: upto}
 		for _, name := range part {
@@ -77,6 +79,35 @@ func (l *Log) LastControls(ctx context.Context, names []string, upto uint64) ([]
 			all = append(all, r)
 		}
 	}
+	if l.id.replicated() {
+		if all, err = l.newer(ctx, all, names, upto); err != nil {
+			return nil, ended(ctx, err)
+		}
+	}
 	slices.SortFunc(all, func(a, b events.Record) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	return all, nil
+}
+
+// newer puts what the leader has instead of what a replica that lags may have answered. Of a name whose newest record is behind upto, the replica has that one or what was before it long ago.
+func (l *Log) newer(ctx context.Context, all []events.Record, names []string, upto uint64) ([]events.Record, error) {
+	for _, name := range names {
+		subject := events.ControlSubject(l.cfg.Origin, name)
+		m, err := l.reading.Message(ctx, natsapi.Query{LastOf: subject})
+		if errors.Is(err, natsapi.ErrNoMessage) || err == nil && m.Sequence > upto {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r, err := record(m, l.cfg.Origin)
+		if err != nil {
+			return nil, err
+		}
+		if i := slices.IndexFunc(all, func(r events.Record) bool { return r.Subject == subject }); i >= 0 {
+			all[i] = r
+		} else {
+			all = append(all, r)
+		}
+	}
 	return all, nil
 }

@@ -204,7 +204,7 @@ func (s *short) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info, err := s.Log.Info(ctx)
+	info, err := s.log.Info(ctx)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func (r *Region) mirror(ctx context.Context) error {
 		}
 		if note := m.Note(); note != "" {
 			r.notes = append(r.notes, note)
-			c.Logger.WarnContext(ctx, note, "region", c.Name, "origin", c.Origin)
+			c.Logger.WarnContext(ctx, "the copy of the log begins elsewhere than is configured, and stays so", "region", c.Name, "origin", c.Origin, "begins", m.Replication().Begins, "configured", c.LogFrom)
 		}
 		r.keep(ctx, m.Run)
 		r.copy = m
@@ -143,7 +143,7 @@ func (r *Region) mirror(ctx context.Context) error {
 
 // wholeOf returns a reader of the whole log, of which the region's copy may hold only what is from some sequence on. Who tends such a copy keeps here what is needed all the time of what is below.
 func (r *Region) wholeOf(ctx context.Context, log *natslog.Log) (*short, error) {
-	s := &short{Log: log, region: r}
+	s := &short{log: log, region: r}
 	r.onClose(s.close)
 	if log.Begins() == 1 || r.config.Role == Publisher {
 		return s, nil

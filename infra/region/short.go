@@ -17,9 +17,9 @@ import (
 
 // short reads a copy that may not begin with the log's first record. It is safe for concurrent use.
 type short struct {
-	*natslog.Log // the copy
-	region       *Region
-	kept         *kept // nil: this role keeps nothing
+	log    *natslog.Log // the copy
+	region *Region
+	kept   *kept // nil: this role keeps nothing
 
 	mu      sync.Mutex
 	leader  *otherLog // nil: it was not needed yet, or turned out to be another log
@@ -35,6 +35,12 @@ const (
 	leaderPatience = 10 * time.Second
 )
 
+// Origin returns the origin's name.
+func (s *short) Origin() string { return s.log.Origin() }
+
+// Info returns the log's identity, and the bounds of the copy.
+func (s *short) Info(ctx context.Context) (events.Info, error) { return s.log.Info(ctx) }
+
 // close ends the use of the leader's log, and of the copy.
 func (s *short) close() {
 	s.mu.Lock()
@@ -43,7 +49,7 @@ func (s *short) close() {
 	}
 	s.leader = nil
 	s.mu.Unlock()
-	s.Log.Close()
+	s.log.Close()
 }
 
 // below returns the leader's log, which holds what the copy does not. It is of the copy's history: lineage, terms, and the record that the copy begins with are compared.
@@ -73,7 +79,7 @@ func (s *short) below(ctx context.Context) (*otherLog, error) {
 
 // compare returns ErrForeignHistory unless a log holds the history of the copy.
 func (s *short) compare(ctx context.Context, leader events.Reader) error {
-	mine, err := s.Log.Info(ctx)
+	mine, err := s.log.Info(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,7 +100,7 @@ func (s *short) compare(ctx context.Context, leader events.Reader) error {
 	case mine.Last < mine.Begins:
 		return nil // nothing was copied yet
 	}
-	a, err := s.Log.Record(ctx, mine.Begins)
+	a, err := s.log.Record(ctx, mine.Begins)
 	if err != nil {
 		return err
 	}
@@ -111,15 +117,15 @@ func (s *short) unreachable(err error) error {
 		return err
 	}
 	c := &s.region.config
-	return events.Errorf(events.ErrUnreachable, "the copy of the log %s in region %s begins with sequence %d, and what is below is read from region %s, which does not answer: %w", c.Origin, c.Name, s.Begins(), c.Leader, err).
+	return events.Errorf(events.ErrUnreachable, "the copy of the log %s in region %s begins with sequence %d, and what is below is read from region %s, which does not answer: %w", c.Origin, c.Name, s.log.Begins(), c.Leader, err).
 		Hint("Check the link between the two regions. To build a read model without what is below, bring a snapshot of it: tidemark snapshot copy PROJECTION --from REGION.")
 }
 
 // Read yields the records of a range: those below the copy from the leader, the others from the copy.
 func (s *short) Read(ctx context.Context, wanted events.Range) iter.Seq2[[]events.Record, error] {
-	begins := s.Begins()
+	begins := s.log.Begins()
 	if max(wanted.From, 1) >= begins {
-		return s.Log.Read(ctx, wanted)
+		return s.log.Read(ctx, wanted)
 	}
 	return func(yield func([]events.Record, error) bool) {
 		first := wanted
@@ -149,7 +155,7 @@ func (s *short) Read(ctx context.Context, wanted events.Range) iter.Seq2[[]event
 		}
 		rest := wanted
 		rest.From = begins
-		for records, err := range s.Log.Read(ctx, rest) {
+		for records, err := range s.log.Read(ctx, rest) {
 			if !yield(records, err) {
 				return
 			}
@@ -159,8 +165,8 @@ func (s *short) Read(ctx context.Context, wanted events.Range) iter.Seq2[[]event
 
 // Record returns one record.
 func (s *short) Record(ctx context.Context, seq uint64) (events.Record, error) {
-	if seq == 0 || seq >= s.Begins() {
-		return s.Log.Record(ctx, seq)
+	if seq == 0 || seq >= s.log.Begins() {
+		return s.log.Record(ctx, seq)
 	}
 	if r, ok, err := s.kept.record(ctx, seq); ok || err != nil {
 		return r, err
@@ -178,8 +184,8 @@ func (s *short) Record(ctx context.Context, seq uint64) (events.Record, error) {
 
 // LastControl returns the newest control record of a name.
 func (s *short) LastControl(ctx context.Context, name string) (events.Record, error) {
-	r, err := s.Log.LastControl(ctx, name)
-	if s.Begins() == 1 || !errors.Is(err, events.ErrNotFound) {
+	r, err := s.log.LastControl(ctx, name)
+	if s.log.Begins() == 1 || !errors.Is(err, events.ErrNotFound) {
 		return r, err
 	}
 	last, known, keptErr := s.kept.last(ctx, name)
@@ -191,7 +197,7 @@ func (s *short) LastControl(ctx context.Context, name string) (events.Record, er
 		if belowErr != nil {
 			return r, belowErr
 		}
-		list, belowErr := leader.LastControls(ctx, []string{name}, s.Begins()-1)
+		list, belowErr := leader.LastControls(ctx, []string{name}, s.log.Begins()-1)
 		if belowErr != nil {
 			return r, s.unreachable(belowErr)
 		}
@@ -215,9 +221,9 @@ func (s *short) Controls(ctx context.Context, name string, from uint64) iter.Seq
 	controls := func(log events.Reader, from uint64) iter.Seq2[events.Record, error] {
 		return log.Controls(ctx, name, from)
 	}
-	begins := s.Begins()
+	begins := s.log.Begins()
 	if max(from, 1) >= begins {
-		return controls(s.Log, from)
+		return controls(s.log, from)
 	}
 	return func(yield func(events.Record, error) bool) {
 		list, known, err := s.kept.all(ctx, name)
@@ -234,15 +240,15 @@ func (s *short) Controls(ctx context.Context, name string, from uint64) iter.Seq
 				return
 			}
 		}
-		controls(s.Log, begins)(yield)
+		controls(s.log, begins)(yield)
 	}
 }
 
 // join yields the records of one subject from a sequence on: those below the copy from the leader, the others from the copy.
 func (s *short) join(ctx context.Context, from uint64, of func(events.Reader, uint64) iter.Seq2[events.Record, error]) iter.Seq2[events.Record, error] {
-	begins := s.Begins()
+	begins := s.log.Begins()
 	if max(from, 1) >= begins {
-		return of(s.Log, from)
+		return of(s.log, from)
 	}
 	return func(yield func(events.Record, error) bool) {
 		leader, err := s.below(ctx)
@@ -262,6 +268,6 @@ func (s *short) join(ctx context.Context, from uint64, of func(events.Reader, ui
 				return
 			}
 		}
-		of(s.Log, begins)(yield)
+		of(s.log, begins)(yield)
 	}
 }
