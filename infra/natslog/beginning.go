@@ -13,8 +13,8 @@ import (
 // beginningKey is the key of a stream's metadata that says where a copy begins. The servers keep it with the stream and look at nothing of it.
 const beginningKey = "tidemark.beginning"
 
-// Beginning says of a region's copy of a log with which sequence it was made to begin, and what the history below that is. It is part of the stream's own settings: whoever opens the copy knows it, also
-// without the leader, and a copy that lost its beginning otherwise is told from one that never had it. The zero Beginning is that of a copy of the whole log.
+// Beginning says of a region's copy of a log with which sequence it was made to begin, and what the history below that is. It is part of the stream's own settings: whoever opens the copy knows it,
+// also without the leader, and a copy that lost its beginning otherwise is told from one that never had it. The zero Beginning is that of a copy of the whole log.
 type Beginning struct {
 	// From is the first sequence that the copy was made to hold.
 	From uint64 `json:"from"`

@@ -18,9 +18,9 @@ import (
 	"tidemark.dev/projections/skips"
 )
 
-// Control records below a copy that begins later are asked for whenever a projector or a query begins: which projections there are, what they are, which events are passed over. So that a region which is cut off can
-// begin too, it keeps them in its KV: of every name the newest record below the copy, and of definitions and skips every one. Whoever tends the copy fetches them once, when the region joins; what is below
-// does not change any more, so they are never fetched again.
+// Control records below a copy that begins later are asked for whenever a projector or a query begins: which projections there are, what they are, which events are passed over. So that a region
+// which is cut off can begin too, it keeps them in its KV: of every name the newest record below the copy, and of definitions and skips every one. Whoever tends the copy fetches them once, when the
+// region joins; what is below does not change any more, so they are never fetched again.
 
 const (
 	// keepPause is how long after a failed attempt the records are fetched again.
@@ -186,7 +186,8 @@ func (s *short) keep(ctx context.Context) error {
 		}
 		if !told && ctx.Err() == nil {
 			told = true
-			s.region.config.Logger.WarnContext(ctx, "the control records below the region's copy of the log are not kept here yet; it is tried again", "region", s.region.config.Name, "origin", s.Origin(), "reason", err.Error())
+			s.region.config.Logger.WarnContext(ctx, "the control records below the region's copy of the log are not kept here yet; it is tried again",
+				"region", s.region.config.Name, "origin", s.Origin(), "reason", err.Error())
 		}
 		_ = pause(ctx, keepPause) // the end of ctx ends the loop
 	}

@@ -12,8 +12,8 @@ import (
 	"tidemark.dev/infra/natslog"
 )
 
-// A region's copy of the log may begin with a later sequence. What it holds is read from it; what is below is read from the leader, over the link, and only while that is up. Nothing that a region does all
-// the time needs it: lineage and terms are part of the copy's settings, and the control records below it by which projections run are kept in the region's KV (kept.go).
+// A region's copy of the log may begin with a later sequence. What it holds is read from it; what is below is read from the leader, over the link, and only while that is up. Nothing that a region
+// does all the time needs it: lineage and terms are part of the copy's settings, and the control records below it by which projections run are kept in the region's KV (kept.go).
 
 // short reads a copy that may not begin with the log's first record. It is safe for concurrent use.
 type short struct {
@@ -24,6 +24,8 @@ type short struct {
 	mu      sync.Mutex
 	leader  *otherLog // nil: it was not needed yet, or turned out to be another log
 	checked time.Time // when it was seen to hold the copy's history
+	failed  time.Time // when it could not be opened, or was not that, and why
+	failure error
 }
 
 var _ events.Reader = (*short)(nil)
@@ -31,6 +33,8 @@ var _ events.Reader = (*short)(nil)
 const (
 	// leaderAge is how long the leader's log is read from before it is looked at again whether it is the copy's history.
 	leaderAge = 10 * time.Second
+	// leaderPause is how long it is not asked again after that failed: a link that swallows everything holds up each attempt, and many may want what is below.
+	leaderPause = time.Second
 	// leaderPatience bounds the opening of it.
 	leaderPatience = 10 * time.Second
 )
@@ -59,22 +63,38 @@ func (s *short) below(ctx context.Context) (*otherLog, error) {
 	if s.leader != nil && time.Since(s.checked) < leaderAge {
 		return s.leader, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaderPatience)
+	if time.Since(s.failed) < leaderPause {
+		return nil, s.failure
+	}
+	bounded, cancel := context.WithTimeout(ctx, leaderPatience)
 	defer cancel()
+	err := s.open(bounded)
+	switch {
+	case err == nil:
+		s.checked = time.Now()
+		return s.leader, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx) // it says nothing about the leader
+	}
+	s.failed, s.failure = time.Now(), s.unreachable(err)
+	return nil, s.failure
+}
+
+// open opens the leader's log, unless it is, and looks whether it is the copy's history.
+func (s *short) open(ctx context.Context) error {
 	if s.leader == nil {
 		leader, err := s.region.other(ctx, s.region.config.Leader)
 		if err != nil {
-			return nil, s.unreachable(err)
+			return err
 		}
 		s.leader = leader
 	}
-	if err := s.compare(ctx, s.leader); err != nil {
+	err := s.compare(ctx, s.leader)
+	if err != nil {
 		s.leader.Close() // readings of it end
 		s.leader = nil
-		return nil, s.unreachable(err)
 	}
-	s.checked = time.Now()
-	return s.leader, nil
+	return err
 }
 
 // compare returns ErrForeignHistory unless a log holds the history of the copy.
@@ -117,7 +137,8 @@ func (s *short) unreachable(err error) error {
 		return err
 	}
 	c := &s.region.config
-	return events.Errorf(events.ErrUnreachable, "the copy of the log %s in region %s begins with sequence %d, and what is below is read from region %s, which does not answer: %w", c.Origin, c.Name, s.log.Begins(), c.Leader, err).
+	return events.Errorf(events.ErrUnreachable, "the copy of the log %s in region %s begins with sequence %d, and what is below is read from region %s, which does not answer: %w",
+		c.Origin, c.Name, s.log.Begins(), c.Leader, err).
 		Hint("Check the link between the two regions. To build a read model without what is below, bring a snapshot of it: tidemark snapshot copy PROJECTION --from REGION.")
 }
 

@@ -117,7 +117,8 @@ func (f *follower) judge(ctx context.Context, copied *jetstream.StreamInfo, repl
 	}
 	head := led.State.LastSeq
 	if held == 0 && head+1 < b.From {
-		return unknown(f.head(0), events.Errorf(events.ErrUnreachable, "leader %s says that its log of origin %s ends at sequence %d, and the copy was made to begin with %d; it is asked again", f.cfg.Leader, f.cfg.Origin, head, b.From))
+		return unknown(f.head(0), events.Errorf(events.ErrUnreachable, "leader %s says that its log of origin %s ends at sequence %d, and the copy was made to begin with %d; it is asked again",
+			f.cfg.Leader, f.cfg.Origin, head, b.From))
 	}
 	if !copied.Created.Equal(f.made) || !led.Created.Equal(f.led) || head < f.seen || reply != "" {
 		f.full = time.Time{}
@@ -302,8 +303,8 @@ func (f *follower) make(ctx context.Context, from uint64) view {
 	return v
 }
 
-// beginAt returns the beginning of a copy that is to begin with a sequence, of a leader's log that ends at head. The servers do not let a mirror that is fed by a consumer of its leader say where it begins,
-// and do not need to: the gate sets that consumer to it. What the copy cannot know of the history below is written into its settings.
+// beginAt returns the beginning of a copy that is to begin with a sequence, of a leader's log that ends at head. The servers do not let a mirror that is fed by a consumer of its leader say where it
+// begins, and do not need to: the gate sets that consumer to it. What the copy cannot know of the history below is written into its settings.
 func (f *follower) beginAt(ctx context.Context, from, head uint64) (natslog.Beginning, error) {
 	if from <= 1 {
 		return natslog.Beginning{}, nil

@@ -56,7 +56,8 @@ func Follow(ctx context.Context, nc *nats.Conn, cfg Config, o Options) (*Mirror,
 	}
 	m.status.now.Begins = b.From
 	if from := max(cfg.From, 1); b.First() != from {
-		m.note = fmt.Sprintf("the copy of the log %s in region %s was made to begin with sequence %d, and stays so though %d is configured; to have it begin there, delete stream %s in region %s: it is copied anew",
+		m.note = fmt.Sprintf("the copy of the log %s in region %s was made to begin with sequence %d, and stays so though %d is configured; "+
+			"to have it begin there, delete stream %s in region %s: it is copied anew",
 			cfg.Origin, cfg.Region, b.First(), from, cfg.stream(), cfg.Region)
 	}
 	return m, nil

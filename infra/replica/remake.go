@@ -15,8 +15,8 @@ type remaking struct {
 	done chan error
 }
 
-// Remake deletes the copy and makes it anew, with the same beginning, from the leader, which must have been seen to hold everything that the copy should. While Run runs it returns once the new copy is there,
-// still empty; everything is copied after that, and the region's log is behind until then. The leader must answer, lead a log of the copy's history as far as that can be told, and be
+// Remake deletes the copy and makes it anew, with the same beginning, from the leader, which must have been seen to hold everything that the copy should. While Run runs it returns once the new copy
+// is there, still empty; everything is copied after that, and the region's log is behind until then. The leader must answer, lead a log of the copy's history as far as that can be told, and be
 // as long as the copy: otherwise nothing is deleted, and the error says why (ErrUnreachable, ErrForeignHistory, ErrNoLog).
 func (m *Mirror) Remake(ctx context.Context) error {
 	wish := remaking{done: make(chan error, 1)}

@@ -30,7 +30,8 @@ func (r *reader) origins(t *Topology, at, n *yaml.Node, places []place) {
 		}
 		for i := range places {
 			if p := &places[i]; ok && p.name == leader.text && p.region.NATS.LogFrom > 1 {
-				r.find(p.values["nats.log_from"].node, ErrContradiction, "the region %s leads origin %s, whose log begins with sequence 1, and nats.log_from is %d; only a region that mirrors the log can begin later",
+				r.find(p.values["nats.log_from"].node, ErrContradiction,
+					"the region %s leads origin %s, whose log begins with sequence 1, and nats.log_from is %d; only a region that mirrors the log can begin later",
 					p.name, clip(name), p.region.NATS.LogFrom)
 			}
 		}

@@ -6,8 +6,8 @@ import (
 	"tidemark.dev/events"
 )
 
-// Check audits a copy of a log once, from a sequence on, 1 for all of it, and compares it with what is known of the history: its lineage and the marks that were found right. It returns ErrUntrustedLog with what
-// is wrong, or an error that says nothing about the log. region names the copy.
+// Check audits a copy of a log once, from a sequence on, 1 for all of it, and compares it with what is known of the history: its lineage and the marks that were found right. It returns
+// ErrUntrustedLog with what is wrong, or an error that says nothing about the log. region names the copy.
 func Check(ctx context.Context, log events.Reader, a *Audit, region string, first uint64) error {
 	f, err := standing(ctx, log, a)
 	for w := (walked{}); f == nil && err == nil; {

@@ -66,8 +66,8 @@ type ahead struct {
 	finding *Finding // what comes instead of the next one
 }
 
-// following returns the next marks that follow each other. After one that says nothing of records they begin anew, from the log's first record on. A copy that begins later than the log cannot be held against
-// marks that cover what is below: they are passed over, and the first one that covers only what the copy holds is taken as it is.
+// following returns the next marks that follow each other. After one that says nothing of records they begin anew, from the log's first record on. A copy that begins later than the log cannot be
+// held against marks that cover what is below: they are passed over, and the first one that covers only what the copy holds is taken as it is.
 func following(ctx context.Context, log events.Reader, first uint64, from place) (ahead, error) {
 	n, at := ahead{from: from}, from
 	for r, err := range log.Controls(ctx, events.ControlMark, max(from.Sequence+1, first)) {

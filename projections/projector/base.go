@@ -106,7 +106,8 @@ func (e *engine) reaches(ctx context.Context, info events.Info) error {
 		return nil
 	}
 	if err := readable(ctx, e.log); err != nil {
-		return events.Errorf(events.ErrUnreachable, "the log of %s begins at %d in this region, there is no snapshot of %s that it could begin with, and the records below cannot be read now; nothing was folded: %w", info.Origin, info.First, e.def.Name, err).
+		return events.Errorf(events.ErrUnreachable, "the log of %s begins at %d in this region, there is no snapshot of %s that it could begin with, "+
+			"and the records below cannot be read now; nothing was folded: %w", info.Origin, info.First, e.def.Name, err).
 			Hint("Bring a snapshot from a region that has it, and it is begun with by itself: tidemark snapshot copy %s --from REGION.", e.def.Name)
 	}
 	return nil

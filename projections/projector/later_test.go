@@ -133,7 +133,8 @@ func TestTheLogOfAPlanBeginsLater(t *testing.T) {
 		if err := kept.Delete(context.Background(), w.kind, s.ID); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := w.plan(projections.ReplayRequest{}); err != nil || got.Strategy != projections.StrategyWhole || got.First != 1 || !strings.Contains(got.Why, "are read from the region that leads it") {
+		got, err := w.plan(projections.ReplayRequest{})
+		if err != nil || got.Strategy != projections.StrategyWhole || got.First != 1 || !strings.Contains(got.Why, "are read from the region that leads it") {
 			t.Errorf("through the leader: %+v, %v", got, err)
 		}
 		log.cut.Store(true)

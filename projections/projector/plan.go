@@ -227,7 +227,8 @@ func (w *planner) choose(ctx context.Context) error {
 
 // unfounded is the error of a replay that could begin with nothing.
 func (w *planner) unfounded(err error) error {
-	return events.Errorf(projections.ErrInvalidOffset, "the log of %s begins at %d in this region, there is no snapshot of %s that a replay could begin with, and the records below cannot be read; nothing was started: %w",
+	return events.Errorf(projections.ErrInvalidOffset, "the log of %s begins at %d in this region, there is no snapshot of %s that a replay could begin with, "+
+		"and the records below cannot be read; nothing was started: %w",
 		w.info.Origin, w.info.First, w.def.Name, err).Hint("Bring one from a region that has it: tidemark snapshot copy %s --from REGION.", w.def.Name)
 }
 
