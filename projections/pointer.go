@@ -74,6 +74,14 @@ func (p *Pointer) Copy(name string) (Copy, bool) {
 	return Copy{}, false
 }
 
+// UnknownCopy is the error of a name that no copy of a projection has.
+func UnknownCopy(projection, name string) error {
+	if len(name) > maxName {
+		name = name[:maxName] + "…"
+	}
+	return events.Errorf(ErrUnknownCopy, "%s has no copy %q in this region", projection, name).Hint("tidemark replay list %s shows those that there are.", projection)
+}
+
 // ValidCopyName reports whether a copy may have a name: like a projection's.
 func ValidCopyName(name string) bool { return ValidName(name) }
 

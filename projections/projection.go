@@ -30,6 +30,12 @@ type Projection interface {
 	Fold(s State, r *events.Record, op *Op) error
 }
 
+// Keyed may be implemented by a projection that can tell which document an event is about without reading the event's data, which costs more than anything else of Route.
+type Keyed interface {
+	// KeyOf returns the key that every operation has which Route would append for an event, and none when there would be no operation. It returns false when only Route can tell.
+	KeyOf(r *events.Record) (key string, ok bool)
+}
+
 // State is the typed content of one document, in memory.
 type State interface {
 	// AppendFields appends the field values in the order of the schema, as they are stored.

@@ -166,6 +166,21 @@ func (t *Typed[D]) Route(r *events.Record, at int, ops *Ops) {
 	}
 }
 
+// KeyOf returns the entity's id, unless a handler of the event computes its key.
+func (t *Typed[D]) KeyOf(r *events.Record) (key string, ok bool) {
+	for _, i := range t.byType[r.Event.Type] {
+		h := &t.handlers[i].handles
+		switch {
+		case h.EntityType != "" && h.EntityType != r.Event.Entity.Type:
+		case !h.ByEntity:
+			return "", false
+		default:
+			key = r.Event.Entity.ID
+		}
+	}
+	return key, true
+}
+
 // NewState returns the zero document.
 func (t *Typed[D]) NewState() State { return &typedState[D]{layout: &t.layout} }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"tidemark.dev/infra/forward"
 	"tidemark.dev/infra/natskv"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/natsobjects"
 	"tidemark.dev/infra/natssignals"
 	"tidemark.dev/infra/replica"
 	"tidemark.dev/projections"
@@ -179,7 +182,28 @@ func TestTheServicesOfTheLeaderMayDoWhatTheyMust(t *testing.T) {
 		lease, err := leases.Acquire(within(t), "projector-airports", "test")
 		must(t, err)
 		must(t, lease.Release(within(t)))
+		keepSnapshot(t, m.connect(region), region)
 	}
+}
+
+// keepSnapshot sets the bucket up, and does all that can be done with a snapshot.
+func keepSnapshot(t *testing.T, nc *nats.Conn, region string) {
+	t.Helper()
+	s, err := natsobjects.Open(within(t), nc, natsobjects.Config{Bucket: "tidemark-snapshots-" + region, Create: true})
+	must(t, err)
+	defer s.Close()
+	const text = "a snapshot of region "
+	_, err = s.Put(within(t), projections.Snapshot{Projection: "airports", ID: "a"}, strings.NewReader(text+region))
+	must(t, err)
+	if list, err := s.List(within(t), "airports"); err != nil || len(list) != 1 {
+		t.Errorf("%s: %d are listed, %v", region, len(list), err)
+	}
+	r, err := s.Open(within(t), "airports", "a")
+	must(t, err)
+	if got, err := io.ReadAll(r); err != nil || string(got) != text+region {
+		t.Errorf("%s: %q, %v", region, got, err)
+	}
+	must(t, s.Delete(within(t), "airports", "a"))
 }
 
 func TestTheServicesOfAMirrorMayDoWhatTheyMust(t *testing.T) {
@@ -315,7 +339,8 @@ func TestTheServicesMayDoNothingElse(t *testing.T) {
 		}
 		for _, subject := range []string{
 			own, "$JS.us.API.STREAM.DELETE.EVT_us", "$JS.API.STREAM.DELETE.EVT_other", "$JS.API.STREAM.PURGE.EVT_us", "$JS.API.STREAM.MSG.DELETE.EVT_us", "$JS.API.STREAM.CREATE.other",
-			"$JS.API.STREAM.DELETE.KV_tidemark-" + region, "$JS.API.STREAM.UPDATE.KV_tidemark-" + region, "$SYS.REQ.SERVER.PING",
+			"$JS.API.STREAM.DELETE.KV_tidemark-" + region, "$JS.API.STREAM.UPDATE.KV_tidemark-" + region, "$JS.API.STREAM.PURGE.KV_tidemark-" + region,
+			"$JS.API.STREAM.DELETE.OBJ_tidemark-snapshots-" + region, "$JS.API.STREAM.UPDATE.OBJ_tidemark-snapshots-" + region, "$JS.API.CONSUMER.CREATE.OBJ_tidemark-snapshots-" + region, "$SYS.REQ.SERVER.PING",
 		} {
 			must(t, nc.Publish(subject, nil))
 			must(t, nc.FlushWithContext(within(t)))

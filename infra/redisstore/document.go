@@ -18,40 +18,49 @@ func parseDocument(def *projections.Definition, key string, pairs []string) *pro
 	if len(pairs) == 0 {
 		return nil
 	}
-	d := &projections.Document{Key: key}
+	d := &projections.Document{}
+	readDocument(d, def, key, pairs, make([]string, len(def.Fields)))
+	return d
+}
+
+// readDocument is parseDocument into d, with room for its values. It returns false when there are no names and values.
+func readDocument(d *projections.Document, def *projections.Definition, key string, pairs, values []string) bool {
+	if len(pairs) == 0 {
+		return false
+	}
+	*d = projections.Document{Key: key}
 	n := len(def.Fields)
-	values := make([]string, n)
 	var own, at, digest, parked int
 	for i := 0; i+1 < len(pairs); i += 2 {
 		name, value := pairs[i], pairs[i+1]
+		// A small hash keeps the order in which it was written, so the next field is nearly always the right one.
+		if own < n && def.Fields[own].Name == name {
+			values[own] = value
+			own++
+			continue
+		}
 		switch name {
 		case fieldAt:
 			d.At, at = value, 1
-			continue
 		case fieldDigest:
 			var ok bool
 			if d.Digest, ok = projections.ParseDigest(value); ok {
 				digest = 1
 			}
-			continue
 		case fieldParked:
 			d.Parked, parked = value, 1
-			continue
-		}
-		// A small hash keeps the order in which it was written, so the next field is nearly always the right one.
-		if own < n && def.Fields[own].Name == name {
-			values[own] = value
-			own++
-		} else if j := fieldIndex(def, name); j >= 0 {
-			values[j] = value
-			own++
+		default:
+			if j := fieldIndex(def, name); j >= 0 {
+				values[j] = value
+				own++
+			}
 		}
 	}
 	// Names in a hash differ, so counting is enough: every field of the definition is there, and no other.
 	if own == n && at == 1 && digest == 1 && len(pairs) == 2*(n+ownFields+parked) {
 		d.Values = values
 	}
-	return d
+	return true
 }
 
 func fieldIndex(def *projections.Definition, name string) int {

@@ -73,7 +73,11 @@ func (l *listing) readOnce(ctx context.Context) (projections.Header, []projectio
 		if err != nil {
 			return h, nil, err
 		}
-		out = append(out, found...)
+		if out == nil {
+			out = found // nearly always all there is
+		} else {
+			out = append(out, found...)
+		}
 		if len(members) < want || len(out) >= l.limit {
 			break
 		}
@@ -110,56 +114,82 @@ func (l *listing) members(ctx context.Context, limit int) (projections.Header, [
 // is damaged, as is one whose name holds something else: the caller is told of it, by a document without values.
 func (l *listing) documents(ctx context.Context, members []string) ([]projections.Found, error) {
 	out := make([]projections.Found, len(members))
-	refs := make([]projections.Ref, len(members))
 	for i, m := range members {
 		value, key, ok := l.cut(m)
-		if !ok && l.bare {
-			value, key, ok = m, "", true
-		}
-		if !ok {
+		switch {
+		case ok:
+			out[i].Value, out[i].Key = value, key
+		case l.bare:
+			out[i].Value = m
+		default:
 			return nil, damagedEntry(l.set, m)
 		}
-		out[i].Value, refs[i] = value, projections.Ref{Partition: l.partition, Key: key}
-		out[i].Key = key
 	}
 	if l.bare {
 		return out, nil
 	}
-	docs, err := l.load(ctx, refs)
-	if err != nil {
+	refs := make([]projections.Ref, len(out))
+	for i := range out {
+		refs[i] = projections.Ref{Partition: l.partition, Key: out[i].Key}
+	}
+	if err := l.load(ctx, refs, out); err != nil {
 		return nil, err
 	}
 	n := 0
-	for i, d := range docs {
-		if d == nil {
-			if d, err = l.listed(ctx, members[i], refs[i]); err != nil {
+	for i := range out {
+		if out[i].Key == "" {
+			d, err := l.listed(ctx, members[i], refs[i])
+			if err != nil {
 				return nil, err
 			}
+			if d == nil {
+				continue
+			}
+			out[i].Document = *d
 		}
-		if d != nil {
-			out[n] = projections.Found{Value: out[i].Value, Document: *d}
-			n++
-		}
+		out[n] = out[i]
+		n++
 	}
 	return out[:n], nil
 }
 
-// load reads documents. One whose name holds something else is a document without values: those are looked for only when there is one, by halving.
-func (l *listing) load(ctx context.Context, refs []projections.Ref) ([]*projections.Document, error) {
-	docs, err := l.store.Load(ctx, l.g, l.def, refs)
+// load reads documents into out. One that is not there is left without a key. One whose name holds something else is a document without values: those are looked for only when there is one, by halving.
+func (l *listing) load(ctx context.Context, refs []projections.Ref, out []projections.Found) error {
+	err := l.loadAll(ctx, refs, out)
 	switch {
 	case !errors.Is(err, projections.ErrWrongType):
-		return docs, err
+		return err
 	case len(refs) == 1:
-		return []*projections.Document{{Key: refs[0].Key}}, nil
+		out[0].Document = projections.Document{Key: refs[0].Key}
+		return nil
 	}
 	half := len(refs) / 2
-	first, err := l.load(ctx, refs[:half])
-	if err != nil {
-		return nil, err
+	if err := l.load(ctx, refs[:half], out[:half]); err != nil {
+		return err
 	}
-	second, err := l.load(ctx, refs[half:])
-	return append(first, second...), err
+	return l.load(ctx, refs[half:], out[half:])
+}
+
+// loadAll is load where every name holds a document, or nothing. All of them share their memory, for they are used together.
+func (l *listing) loadAll(ctx context.Context, refs []projections.Ref, out []projections.Found) error {
+	cmds, err := l.store.hashes(ctx, l.g, refs)
+	if err != nil {
+		return failure(ctx, loadOp, err)
+	}
+	rest, n := oneText(cmds), len(l.def.Fields)
+	values := make([]string, n*len(cmds))
+	var pairs []string
+	for i, c := range cmds {
+		reply := rest[:len(c.Val())]
+		if pairs, err = cutStrings(pairs[:0], reply); err != nil {
+			return ofKey(failure(ctx, loadOp, err), loadOp, refs[i].Key)
+		}
+		if !readDocument(&out[i].Document, l.def, refs[i].Key, pairs, values[i*n:(i+1)*n:(i+1)*n]) {
+			out[i].Key = ""
+		}
+		rest = rest[len(reply):]
+	}
+	return nil
 }
 
 // listed reads whether the member is there, and its document, in one transaction.

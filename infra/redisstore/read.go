@@ -89,26 +89,32 @@ func whyAborted(cmds []*redis.RawCmd, err error) error {
 func (s *Store) Load(
 	ctx context.Context, g projections.Generation, def *projections.Definition, refs []projections.Ref,
 ) ([]*projections.Document, error) {
-	const op = "load documents"
-	names := s.names.of(g)
-	keys := documentNames(names, refs)
-	cmds := make([]*redis.RawCmd, len(refs))
-	for i := range keys {
-		cmds[i] = redis.NewRawCmd(ctx, "hgetall", &keys[i])
-	}
-	if err := s.read(ctx, cmds); err != nil {
-		return nil, failure(ctx, op, err)
+	cmds, err := s.hashes(ctx, g, refs)
+	if err != nil {
+		return nil, failure(ctx, loadOp, err)
 	}
 	docs := make([]*projections.Document, len(refs))
 	var pairs []string
 	for i, c := range cmds {
 		var err error
 		if pairs, err = parseStrings(pairs[:0], c.Val()); err != nil {
-			return nil, ofKey(failure(ctx, op, err), op, refs[i].Key)
+			return nil, ofKey(failure(ctx, loadOp, err), loadOp, refs[i].Key)
 		}
 		docs[i] = parseDocument(def, refs[i].Key, pairs)
 	}
 	return docs, nil
+}
+
+const loadOp = "load documents"
+
+// hashes reads the hashes of documents.
+func (s *Store) hashes(ctx context.Context, g projections.Generation, refs []projections.Ref) ([]*redis.RawCmd, error) {
+	keys := documentNames(s.names.of(g), refs)
+	cmds := make([]*redis.RawCmd, len(refs))
+	for i := range keys {
+		cmds[i] = redis.NewRawCmd(ctx, "hgetall", &keys[i])
+	}
+	return cmds, s.read(ctx, cmds)
 }
 
 // documentNames returns the keys of documents, cut from one text: that is two allocations instead of one for each.

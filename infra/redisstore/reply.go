@@ -2,8 +2,11 @@ package redisstore
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Documents are read as raw replies and cut here: the client's own decoding allocates every name and value by itself, which makes loads
@@ -25,11 +28,10 @@ func (e protocolError) Error() string { return string(e) }
 const errReply = protocolError("the server sent a reply that cannot be read")
 
 // parseStrings appends the elements of a raw reply to out: of an array, or the names and values of a map in turn. A null is no element.
-func parseStrings(out []string, raw []byte) ([]string, error) {
-	if len(raw) == 0 {
-		return out, errReply
-	}
-	s := string(raw)
+func parseStrings(out []string, raw []byte) ([]string, error) { return cutStrings(out, string(raw)) }
+
+// cutStrings is parseStrings for a reply that is a text already. What it appends is cut from that.
+func cutStrings(out []string, s string) ([]string, error) {
 	kind, line, s, ok := cutLine(s)
 	if !ok {
 		return out, errReply
@@ -51,6 +53,9 @@ func parseStrings(out []string, raw []byte) ([]string, error) {
 	default:
 		return out, errReply
 	}
+	if room := min(n, len(s)/minElement); room > 0 {
+		out = slices.Grow(out, room)
+	}
 	for range n {
 		var v string
 		if v, s, ok = cutString(s); !ok {
@@ -59,6 +64,23 @@ func parseStrings(out []string, raw []byte) ([]string, error) {
 		out = append(out, v)
 	}
 	return out, nil
+}
+
+// minElement is how many bytes an element of a reply has at least.
+const minElement = len("$0\r\n\r\n")
+
+// oneText returns raw replies one behind the other: that is one allocation instead of one for each.
+func oneText(cmds []*redis.RawCmd) string {
+	size := 0
+	for _, c := range cmds {
+		size += len(c.Val())
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for _, c := range cmds {
+		all.Write(c.Val())
+	}
+	return all.String()
 }
 
 // cutLine takes the first line apart: its kind, and what follows the kind.

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -68,13 +69,36 @@ func scan(ctx context.Context, node redis.Cmdable, pattern string) iter.Seq2[[]s
 			err := ctx.Err()
 			var page []string
 			if err == nil {
-				page, cursor, err = node.Scan(ctx, cursor, pattern, scanStep).Result()
+				page, cursor, err = scanned(ctx, node, cursor, pattern)
 			}
 			if !yield(page, err) || err != nil || cursor == 0 {
 				return
 			}
 		}
 	}
+}
+
+// scanned is one step of scan. Its reply is cut here, as those of documents are.
+func scanned(ctx context.Context, node redis.Cmdable, cursor uint64, pattern string) (names []string, next uint64, err error) {
+	cmd := redis.NewRawCmd(ctx, "scan", strconv.FormatUint(cursor, 10), "match", pattern, "count", scanStep)
+	p := node.Pipeline()
+	_ = p.Process(ctx, cmd) // only queues
+	if _, err := p.Exec(ctx); err != nil {
+		return nil, 0, err
+	}
+	kind, line, rest, ok := cutLine(string(cmd.Val()))
+	switch {
+	case ok && kind == '-':
+		return nil, 0, replyError(line)
+	case !ok || kind != '*' || line != "2":
+		return nil, 0, errReply
+	}
+	number, rest, ok := cutString(rest)
+	if next, err = strconv.ParseUint(number, 10, 64); !ok || err != nil {
+		return nil, 0, errReply
+	}
+	names, err = cutStrings(nil, rest)
+	return names, next, err
 }
 
 // strays returns those of some names that are of documents which exist and are not listed. Nearly all of them are listed, so the list is asked first, alone.

@@ -25,6 +25,8 @@ type tally struct {
 
 // write appends events in a region until ctx ends.
 func (a *tally) write(ctx context.Context, r *region.Region, name string) {
+	pace := time.NewTicker(writerPace)
+	defer pace.Stop()
 	for i := 0; ctx.Err() == nil; i++ {
 		id := fmt.Sprintf("%s-%d", name, i)
 		receipt, err := r.Log().Append(context.WithoutCancel(ctx), events.One(event(name, id), events.ExpectAny()))
@@ -41,8 +43,15 @@ func (a *tally) write(ctx context.Context, r *region.Region, name string) {
 			a.strange = append(a.strange, err)
 		}
 		a.mu.Unlock()
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+		}
 	}
 }
+
+// writerPace is how long a writer waits between two events: as fast as they go, three of them leave a small machine nothing to mirror with.
+const writerPace = 3 * time.Millisecond
 
 func (a *tally) count() int {
 	a.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/natskv"
+	"tidemark.dev/infra/natsobjects"
 	"tidemark.dev/infra/natssignals"
 	"tidemark.dev/infra/redisstore"
 	"tidemark.dev/projections"
@@ -221,13 +222,40 @@ func (r *Region) openKV(ctx context.Context) (err error) {
 	return err
 }
 
-// openState opens the region's KV and leases, and makes sure that the namespace in Redis is ours.
+// openSnapshots makes the bucket of the region's snapshots, and opens it for whoever reads. A region whose NATS user has no right to it, as one that was set up before there were
+// snapshots, works without them: whoever wants one is told so then.
+func (r *Region) openSnapshots(ctx context.Context) error {
+	c := &r.config
+	config := natsobjects.Config{Bucket: "tidemark-snapshots-" + c.Name, Create: c.Role.Tends(), Replicas: c.Replicas, Logger: c.Logger.With("region", c.Name)}
+	s, err := natsobjects.Open(ctx, r.nats, config)
+	if errors.Is(err, events.ErrUnauthorized) && config.Create {
+		c.Logger.Warn("there is no bucket for snapshots", "region", c.Name, "reason", err.Error())
+		r.notes = append(r.notes, "Snapshots cannot be kept: "+err.Error())
+		config.Create = false
+		s, err = natsobjects.Open(ctx, r.nats, config)
+	}
+	if err != nil {
+		return err
+	}
+	if !c.Role.reads() { // it was set up, and is for others
+		s.Close()
+		return nil
+	}
+	r.onClose(s.Close)
+	r.snapshots = s
+	return nil
+}
+
+// openState opens the region's KV, leases and snapshots, and makes sure that the namespace in Redis is ours.
 func (r *Region) openState(ctx context.Context) error {
 	c := &r.config
 	if r.kv == nil { // whoever mirrors the log has opened it before
 		if err := r.openKV(ctx); err != nil {
 			return err
 		}
+	}
+	if err := r.openSnapshots(ctx); err != nil {
+		return err
 	}
 	if c.Role != Whole && c.Role != Projector {
 		return nil

@@ -30,6 +30,7 @@ type Region struct {
 	server    *embedded.NATS // nil when it is not ours
 	kv        projections.KV
 	leases    projections.Leases
+	snapshots projections.Snapshots // nil for a role that does not read
 	address   Address
 	redisHint string
 	notes     []string
@@ -69,6 +70,9 @@ func (r *Region) Store() projections.Store { return r.store }
 
 // KV returns the region's small consistent store.
 func (r *Region) KV() projections.KV { return r.kv }
+
+// Snapshots returns the snapshots of the region's read models; nil for a writer and a publisher.
+func (r *Region) Snapshots() projections.Snapshots { return r.snapshots }
 
 // Leases returns the region's leases.
 func (r *Region) Leases() projections.Leases { return r.leases }

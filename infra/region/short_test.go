@@ -108,7 +108,9 @@ func (w *watched) mirrored() {
 func (w *watched) settled(name string) {
 	w.t.Helper()
 	last := head(w.t, w.regions[name])
-	eventually(w.t, name+" has audited and folded what it holds", func() bool { return w.audited(name) == last-1 && w.applied(name) == last })
+	eventually(w.t, name+" has audited and folded what it holds", func() bool {
+		return w.audited(name) == last-1 && w.applied(name) == last && w.sites[name].auditor.State().Known
+	})
 	w.clean(name)
 }
 

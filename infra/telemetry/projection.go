@@ -42,6 +42,8 @@ type projectionGauges struct {
 	documents, parked, unrouted, mark               metric.Int64ObservableGauge
 	markAge                                         metric.Float64ObservableGauge
 	replayRunning, replaySequence, replayHead       metric.Int64ObservableGauge
+	replayYields                                    metric.Int64ObservableGauge
+	replayRate, replayRemaining                     metric.Float64ObservableGauge
 }
 
 // model is what was told last about one projection.
@@ -71,7 +73,7 @@ func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
 	p.refolds = m.counter("tidemark_projection_refolds_total", "{document}", "Documents folded again, because they were not what was written.")
 	p.resyncs = m.counter("tidemark_projection_resyncs_total", "{resync}", "How often the stored checkpoints were not the remembered ones.")
 	p.fence = m.counter("tidemark_projection_fenced_total", "{refusal}", "Writes that the store refused because of another owner.")
-	p.replays = m.counter("tidemark_projection_replays_total", "{replay}", "Replays that ended: equal, different, uncompared, or failed.")
+	p.replays = m.counter("tidemark_projection_replays_total", "{replay}", "Replays that ended: equal, different, uncompared, failed, or cancelled.")
 	g := &p.gauges
 	g.state = m.gauge("tidemark_projection_state", "1", "1 for the state that the projector is in: starting, following, waiting, refused or paused.")
 	g.generation = m.gauge("tidemark_projection_generation", "{generation}", "Number of the live generation.")
@@ -87,8 +89,11 @@ func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
 	g.replayRunning = m.gauge("tidemark_projection_replay_running", "1", "Whether a replay is running.")
 	g.replaySequence = m.gauge("tidemark_projection_replay_applied_sequence", "{sequence}", "How far the running replay is.")
 	g.replayHead = m.gauge("tidemark_projection_replay_head_sequence", "{sequence}", "How far it has to go, as far as known.")
+	g.replayYields = m.gauge("tidemark_projection_replay_yields", "1", "Whether the running replay stands still, because the store is nearly full.")
+	g.replayRate = m.floatGauge("tidemark_projection_replay_records_per_second", "{record}/s", "Records that the running replay has applied in each second lately.")
+	g.replayRemaining = m.floatGauge("tidemark_projection_replay_remaining_seconds", "s", "How long the rest of the running replay takes at that speed. No sample while unknown.")
 	m.observe(p.observe, g.state, g.generation, g.known, g.checkpoint, g.lagEvents, g.lagSeconds, g.documents, g.parked, g.unrouted, g.mark, g.markAge,
-		g.replayRunning, g.replaySequence, g.replayHead)
+		g.replayRunning, g.replaySequence, g.replayHead, g.replayYields, g.replayRate, g.replayRemaining)
 	return p
 }
 
@@ -201,6 +206,8 @@ func (p *projection) Replayed(r projections.Replay) {
 	switch {
 	case r.State == projections.ReplayFailed:
 		outcome = "failed"
+	case r.State == projections.ReplayCancelled:
+		outcome = "cancelled"
 	case r.Equal:
 		outcome = "equal"
 	case r.Compared:
@@ -231,6 +238,11 @@ func (p *projection) observeModel(o metric.Observer, name string, m *model, now 
 	if running {
 		o.ObserveInt64(g.replaySequence, whole(m.replay.Sequence), by)
 		o.ObserveInt64(g.replayHead, whole(m.replay.Head), by)
+		o.ObserveInt64(g.replayYields, flag(m.replay.Yields != ""), by)
+		o.ObserveFloat64(g.replayRate, m.replay.PerSecond, by)
+		if m.replay.Remaining > 0 {
+			o.ObserveFloat64(g.replayRemaining, m.replay.Remaining, by)
+		}
 	}
 	s := &m.stands
 	fresh := max(minFresh, 3*s.Next)

@@ -207,3 +207,27 @@ func TestAProjectorThatWaitsForItsLeaseShowsNoReadModel(t *testing.T) {
 		waits()
 	})
 }
+
+func TestARunningReplayTellsHowItGoes(t *testing.T) {
+	tel, w := newTelemetry(t, nil), newWorld()
+	defer w.log.Close()
+	o, of := tel.Projector(), []string{"projection", "accounts"}
+	o.Changed(projections.Status{Projection: "accounts", State: projections.ProjectorFollowing})
+	job := projections.Replay{ID: "1", Projection: "accounts", State: projections.ReplayBuilding, Sequence: 5, Head: 9, PerSecond: 2}
+	o.Replayed(job)
+	s := scraped(t, tel)
+	s.is(2, "tidemark_projection_replay_records_per_second", of...)
+	s.is(0, "tidemark_projection_replay_yields", of...)
+	s.missing("tidemark_projection_replay_remaining_seconds")
+	job.Yields, job.Remaining = "the store is nearly full", 2
+	o.Replayed(job)
+	s = scraped(t, tel)
+	s.is(1, "tidemark_projection_replay_yields", of...)
+	s.is(2, "tidemark_projection_replay_remaining_seconds", of...)
+	job.State = projections.ReplayCancelled
+	o.Replayed(job)
+	s = scraped(t, tel)
+	s.is(1, "tidemark_projection_replays_total", append(of, "outcome", "cancelled")...)
+	s.is(0, "tidemark_projection_replay_running", of...)
+	s.missing("tidemark_projection_replay_yields")
+}

@@ -86,7 +86,7 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	o.Resynced("accounts")
 	o.Fenced("accounts")
 	o.Replayed(projections.Replay{ID: "1", Projection: "accounts", State: projections.ReplayDone})
-	o.Replayed(projections.Replay{ID: "2", Projection: "accounts", State: projections.ReplayBuilding, Head: 9})
+	o.Replayed(projections.Replay{ID: "2", Projection: "accounts", State: projections.ReplayBuilding, Head: 9, PerSecond: 2, Remaining: 4.5})
 
 	seen := tel.Reconciled()
 	seen.Examined(&reconcile.Report{Projection: "accounts", Ended: time.Now(), Documents: 9, Findings: []reconcile.Finding{{Kind: reconcile.KindStale}}})

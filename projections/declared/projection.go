@@ -69,6 +69,23 @@ func (p *Projection) Route(r *events.Record, at int, ops *projections.Ops) {
 	}
 }
 
+// KeyOf returns the entity's id, unless a rule that is about the event has a condition, or computes its key.
+func (p *Projection) KeyOf(r *events.Record) (key string, ok bool) {
+	if p.mapping != nil {
+		return "", false
+	}
+	for _, rule := range p.rules[r.Event.Type] {
+		switch {
+		case !rule.about(&r.Event):
+		case rule.when != nil || rule.key != nil:
+			return "", false
+		default:
+			key = r.Event.Entity.ID
+		}
+	}
+	return key, true
+}
+
 // message returns the event that a message is; nil when no rule is about it. One that cannot be mapped is an operation with the error.
 func (p *Projection) message(r *events.Record, at int, ops *projections.Ops) *call {
 	s, ok := ops.Spare().(*slot)

@@ -2,10 +2,12 @@ package marks_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"tidemark.dev/events"
 	"tidemark.dev/events/memlog"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/marks"
@@ -193,7 +195,7 @@ func (s *site) end(name string) {
 	}
 }
 
-// TestALogThatAPersonSaysIsRightIsAuditedAnew deletes what is known about it.
+// TestALogThatAPersonSaysIsRightIsAuditedAnew has what is known about it forgotten.
 func TestALogThatAPersonSaysIsRightIsAuditedAnew(t *testing.T) {
 	for _, name := range []string{"another log of the same name", "an end that was written over", "a lost end"} {
 		t.Run(name, func(t *testing.T) {
@@ -204,16 +206,22 @@ func TestALogThatAPersonSaysIsRightIsAuditedAnew(t *testing.T) {
 				d := damages()[name]
 				d.damage(s)
 				pass(10 * time.Second)
-				s.want(a, d.kind, d.first, d.exact, "deleting the key audit.us")
-				e, err := s.kv.Get(t.Context(), marks.AuditKey("us"))
-				if err == nil {
-					err = s.kv.Delete(t.Context(), e.Key, e.Revision)
-				}
+				s.want(a, d.kind, d.first, d.exact, "tidemark audit accept --region us --yes")
+				_, revision, err := marks.Remembered(t.Context(), s.kv, "us")
 				if err != nil {
+					t.Fatal(err)
+				}
+				if err := marks.Accept(t.Context(), s.kv, "us", revision+1); !errors.Is(err, events.ErrConflict) {
+					t.Errorf("what was not seen is accepted: %v", err)
+				}
+				if err := marks.Accept(t.Context(), s.kv, "us", revision); err != nil {
 					t.Fatal(err)
 				}
 				pass(time.Minute)
 				s.clean(a)
+				if _, revision, err := marks.Remembered(t.Context(), s.kv, "us"); err != nil || !errors.Is(marks.Accept(t.Context(), s.kv, "us", revision), events.ErrConflict) {
+					t.Errorf("what is not refused is accepted, at revision %d: %v", revision, err)
+				}
 				s.write(1)
 				pass(time.Minute)
 				if got := s.state(); got.Upto() != s.head()-1 {
@@ -229,5 +237,35 @@ func (s *site) flip(seq uint64) {
 	s.t.Helper()
 	if !s.log.FlipBit(seq) {
 		s.t.Fatal("there is nothing to flip")
+	}
+}
+
+// TestALogThatContradictsItselfIsNotAccepted has a person try.
+func TestALogThatContradictsItselfIsNotAccepted(t *testing.T) {
+	for name, d := range damages() {
+		if d.kind == marks.Recreated || d.kind == marks.Forked || d.kind == marks.Truncated {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			audited(t, func(s *site) {
+				s.write(3)
+				_, stop := s.start()
+				pass(10 * time.Second)
+				stop()
+				d.damage(s)
+				s.start()
+				pass(time.Minute)
+				before, revision, err := marks.Remembered(t.Context(), s.kv, "us")
+				if err != nil || before.Finding == nil {
+					t.Fatalf("nothing is found: %v", err)
+				}
+				if err := marks.Accept(t.Context(), s.kv, "us", revision); !errors.Is(err, events.ErrConflict) {
+					t.Errorf("it is accepted: %v", err)
+				}
+				if after, now, err := marks.Remembered(t.Context(), s.kv, "us"); err != nil || now != revision || after.Finding == nil {
+					t.Errorf("%+v at %d, %v", after, now, err)
+				}
+			})
+		})
 	}
 }

@@ -27,18 +27,18 @@ func (f *Finding) err(region, origin, leader string) error {
 		fmt.Fprintf(&what, "; region %s was asked and does not show them as they were", strings.Join(f.Asked, ", "))
 	}
 	what.WriteString("; nothing is applied from the log, and read models stay as they are")
-	return events.Errorf(projections.ErrUntrustedLog, "%s", what.String()).Hint("%s", f.hint(region, origin, leader))
+	return events.Errorf(projections.ErrUntrustedLog, "%s", what.String()).Hint("%s", f.hint(region, leader))
 }
 
-func (f *Finding) hint(region, origin, leader string) string {
+func (f *Finding) hint(region, leader string) string {
 	switch {
 	case f.Mirror && !f.Remirrored.IsZero():
 		return "It is being mirrored again from " + leader + "; once it is audited, the read models are built again by themselves."
 	case f.Mirror:
 		return "It is mirrored again from " + leader + " by itself, unless that is switched off; then delete the region's stream of the log, and it is copied anew."
-	case f.Kind == Recreated || f.Kind == Forked || f.Kind == Truncated:
-		return "Find out which history is the right one. If it is another than this log, put that back. If it is this log, say so by deleting the key " + AuditKey(origin) +
-			" in the KV bucket of region " + region + ", and replay the projections from the start."
+	case f.Acceptable():
+		return "Find out which history is the right one. If it is another than this log, put that back. If it is this log, say so with tidemark audit accept --region " + region +
+			" --yes, and replay the projections from the start."
 	case region == leader && len(f.Holds) > 0:
 		return "Restore the log of region " + region + " from the copy of region " + f.Holds[0] + "; once it is audited, the read models are built again by themselves."
 	}

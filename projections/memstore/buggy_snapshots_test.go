@@ -34,6 +34,8 @@ func (b *buggySnapshots) Put(ctx context.Context, s projections.Snapshot, body i
 	switch b.bug {
 	case "what fails is kept as far as it came":
 		body = short{body}
+	case "an early end is an end":
+		body = &endsEarly{body}
 	case "a body ends with its first empty read":
 		body = &endsEmpty{body}
 	case "a body is cut at a size":
@@ -69,6 +71,16 @@ func (b *buggySnapshots) early(ctx context.Context, s projections.Snapshot, body
 		return s, err
 	}
 	return b.Snapshots.Put(ctx, s, bytes.NewReader(content))
+}
+
+type endsEarly struct{ io.Reader }
+
+func (e *endsEarly) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 type endsEmpty struct{ io.Reader }

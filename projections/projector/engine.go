@@ -82,6 +82,8 @@ type engine struct {
 	head  uint64
 	asked time.Time
 
+	proofs map[uint64]*projections.PartitionMark // of marks, by sequence: what all partitions together are there; nil until they have passed it
+
 	mark newestMark // that every partition has passed, for the observer
 
 	applied atomic.Uint64 // the smallest checkpoint

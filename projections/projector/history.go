@@ -93,5 +93,5 @@ func (e *engine) proveAt(ctx context.Context, info events.Info, h *projections.H
 func foreign(name, format string, args ...any) error {
 	return events.Errorf(events.ErrForeignHistory, "the read model %s was folded from another history than this log: "+format+"; nothing was applied",
 		append([]any{name}, args...)...).
-		Hint("If this log is the right one, rebuild from it: tidemark replay %s --from-start. If not, put the right log back and start again.", name)
+		Hint("If this log is the right one, rebuild from it: tidemark replay %s --from-start; where the audit refuses it too, say tidemark audit accept first. If not, put the right log back and start again.", name)
 }

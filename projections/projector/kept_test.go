@@ -371,3 +371,25 @@ func TestAReplayYieldsWhenTheStoreIsNearlyFullAndIsGivenUpWhenItIsFull(t *testin
 		w.settle()
 	})
 }
+
+// The store is put back to when the generation was not the live one. It is the live one all the same.
+func TestALiveGenerationThatTheStoreRemembersAsRetiredAnswersAgain(t *testing.T) {
+	everyKind(t, func(w *world) {
+		w.options.Keep = time.Hour
+		w.start()
+		w.add(20)
+		w.settle()
+		w.done(projections.ReplayRequest{})
+		w.add(5)
+		w.settle()
+		w.atHead(w.pointer().Previous.Of(w.kind), 1)
+		then := w.store.Snapshot()
+		w.done(projections.ReplayRequest{Kind: projections.ReplayRollback})
+		w.store.Restore(then)
+		pass(2 * time.Second)
+		w.settle()
+		if _, err := w.reader.Get(context.Background(), w.kind, keyOf(w.kind), query.Options{}); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -30,16 +30,38 @@ func (e *engine) passMark(ctx context.Context, r *events.Record, m *events.Mark)
 	if err := e.expireAt(ctx, r, m); err != nil {
 		return err
 	}
-	if newest := &e.batch.marks[len(e.batch.marks)-1]; !projections.KeepsMark(m.Number, max(m.Number, newest.Number)) {
+	_, wanted := e.proofs[r.Sequence]
+	newest := &e.batch.marks[len(e.batch.marks)-1]
+	kept := projections.KeepsMark(m.Number, max(m.Number, newest.Number))
+	if !kept && !wanted {
 		return nil
 	}
 	e.countFresh()
+	if wanted {
+		e.proofs[r.Sequence] = e.sumAt(r.Sequence, m.Number)
+	}
+	if !kept {
+		return nil
+	}
 	for i := range e.parts {
 		if p := &e.parts[i]; r.Sequence > p.seq {
 			p.pass(projections.PartitionMark{Sequence: r.Sequence, Number: m.Number, Documents: p.next.Documents, Digest: p.next.Digest})
 		}
 	}
 	return nil
+}
+
+// sumAt returns what all partitions together are at a mark that they pass; nil when one of them is beyond it already.
+func (e *engine) sumAt(sequence, number uint64) *projections.PartitionMark {
+	sum := projections.PartitionMark{Sequence: sequence, Number: number}
+	for i := range e.parts {
+		p := &e.parts[i]
+		if p.seq >= sequence {
+			return nil
+		}
+		sum.Documents, sum.Digest = sum.Documents+p.next.Documents, sum.Digest.Add(p.next.Digest)
+	}
+	return &sum
 }
 
 // pass takes a mark into those that the partition records with the batch.

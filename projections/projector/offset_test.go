@@ -650,3 +650,33 @@ func TestBadOffsetsAreRefusedWithACode(t *testing.T) {
 		w.settle()
 	})
 }
+
+// What was live was wrong for a while. A replay from the start finds the snapshots that were taken then, and drops them.
+func TestAReplayFromTheStartDropsSnapshotsThatAreWrong(t *testing.T) {
+	everyKind(t, func(w *world) {
+		kept := w.withSnapshots()
+		r := w.start()
+		w.add(40)
+		w.settle()
+		good := w.snapshot()
+		w.kill(r)
+		w.seenProj = func(p projections.Projection) projections.Projection { return &miscounting{p} }
+		r = w.start()
+		w.add(10)
+		pass(time.Minute)
+		w.snapshot()
+		w.kill(r)
+		w.seenProj = func(p projections.Projection) projections.Projection { return p }
+		for range 40 { // so many marks that those of the snapshots are not remembered
+			w.add(1)
+			w.mark()
+		}
+		w.start()
+		pass(time.Minute)
+		w.done(projections.ReplayRequest{})
+		w.settle()
+		if list, err := kept.List(context.Background(), w.kind); err != nil || !slices.Equal(ids(list), []string{good.ID}) {
+			t.Errorf("kept are %v, %v, expected %s", ids(list), err, good.ID)
+		}
+	})
+}

@@ -23,14 +23,13 @@ type Planning struct {
 }
 
 const (
-	// Documents are folded again in place when at most maxRefold of them are touched, by at most maxRefoldRecords records, and each of them is worth refoldCost records of the other way.
+	// Documents are folded again in place when at most maxRefold of them are touched, by at most maxRefoldRecords records, and that takes less time than the other way.
 	maxRefold        = 20_000
 	maxRefoldRecords = 200_000
-	refoldCost       = 50
-	// What a second brings where no replay before tells: records folded, documents loaded, and documents folded again.
+	// What a second brings where no replay before tells: records folded, documents loaded, and records of the histories of single documents folded again.
 	guessFolded   = 100_000
-	guessLoaded   = 200_000
-	guessRefolded = 2_000
+	guessLoaded   = 100_000
+	guessRefolded = 20_000
 	// documentCost is what a document costs in a store beside its texts, and entryCost what an entry of an index does.
 	documentCost = 220
 	entryCost    = 110
@@ -105,18 +104,10 @@ func (w *planner) drop() (projections.ReplayPlan, error) {
 		return plan, nil
 	}
 	if _, ok := w.pointer.Copy(w.asked.As); !ok {
-		return w.plan, UnknownCopy(w.def.Name, w.asked.As)
+		return w.plan, projections.UnknownCopy(w.def.Name, w.asked.As)
 	}
 	plan.Why = "the copy " + w.asked.As + " is dropped"
 	return plan, nil
-}
-
-// UnknownCopy is the error of a name that no copy of a projection has.
-func UnknownCopy(projection, name string) error {
-	if len(name) > 80 {
-		name = name[:80] + "…"
-	}
-	return events.Errorf(projections.ErrUnknownCopy, "%s has no copy %q in this region", projection, name).Hint("tidemark replay list %s shows those that there are.", projection)
 }
 
 // copy looks at what is asked of a copy.
@@ -217,12 +208,13 @@ func (w *planner) choose(ctx context.Context) error {
 		}
 	}
 	w.plan.Records = records(w.plan.First, w.plan.Last)
-	if w.asked.Kind == projections.ReplayModel && w.trusted > 0 {
-		if err := w.refold(ctx, live); err != nil {
-			return err
-		}
+	if err := w.estimate(ctx, base); err != nil {
+		return err
 	}
-	return w.estimate(ctx, base)
+	if w.asked.Kind == projections.ReplayModel && w.trusted > 0 {
+		return w.refold(ctx, live)
+	}
+	return nil
 }
 
 // unfounded is the error of a replay that could begin with nothing.
@@ -271,14 +263,24 @@ func (w *planner) refold(ctx context.Context, live []projections.Header) error {
 	if err != nil {
 		return err
 	}
-	if len(touched) > maxRefold || uint64(len(touched))*refoldCost > w.plan.Records {
+	read := records(w.asked.From, w.info.Last)
+	takes := float64(read)/guessFolded + float64(len(touched))*perDocument(w.info.Last, live)/guessRefolded
+	if len(touched) > maxRefold || takes >= w.plan.Seconds {
 		return nil
 	}
-	w.plan = projections.ReplayPlan{
-		Strategy: projections.StrategyRefold, First: w.asked.From, Last: w.info.Last, Records: records(w.asked.From, w.info.Last), Documents: uint64(len(touched)),
-		Why: fmt.Sprintf("records since %d are about %d documents, which are folded again where they are; building %d records anew would take longer", w.asked.From, len(touched), w.plan.Records),
+	w.plan = projections.ReplayPlan{ // nothing is stored that is not stored already
+		Strategy: projections.StrategyRefold, First: w.asked.From, Last: w.info.Last, Records: read, Documents: uint64(len(touched)),
+		Bytes: uint64(float64(w.plan.Bytes) / float64(max(w.plan.Records, 1)) * float64(read)), Seconds: takes,
+		Why: fmt.Sprintf("records since %d are about %d documents, which are folded again where they are: that takes %.1f s, and %.1f s would be needed to build %d records anew",
+			w.asked.From, len(touched), takes, w.plan.Seconds, w.plan.Records),
 	}
 	return nil
+}
+
+// perDocument returns how many records a document has, taken on average.
+func perDocument(last uint64, headers []projections.Header) float64 {
+	_, documents, _ := projections.Sum(headers)
+	return max(float64(last)/float64(max(documents, 1)), 1)
 }
 
 // touchedSince returns the documents that records of a range are about, at most some more than most, and their partitions of n.
@@ -318,11 +320,7 @@ func (w *planner) estimate(ctx context.Context, base *projections.Snapshot) erro
 		return err
 	}
 	w.plan.Seconds = float64(w.plan.Records) / folded
-	switch w.plan.Strategy {
-	case projections.StrategyRefold:
-		w.plan.Seconds = float64(w.plan.Records)/guessFolded + float64(w.plan.Documents)/guessRefolded
-		return nil // nothing is stored that is not stored already
-	case projections.StrategySnapshot:
+	if base != nil {
 		w.plan.Seconds += float64(base.Documents) / guessLoaded
 	}
 	document, err := w.documentSize(ctx)

@@ -22,7 +22,6 @@ type bentStore struct {
 	changes func(after uint64, list []projections.Change, floor uint64) ([]projections.Change, uint64)
 	loaded  func(g projections.Generation, refs []projections.Ref, documents []*projections.Document)
 	created func(g projections.Generation, h projections.Header)
-	states  func(g projections.Generation, s projections.PartitionState) projections.PartitionState
 	got     func(h *projections.Header, d **projections.Document)
 	paged   func(list []projections.Document) []projections.Document
 }
@@ -68,13 +67,6 @@ func (b *bentStore) Create(ctx context.Context, g projections.Generation, h proj
 		b.created(g, h)
 	}
 	return err
-}
-
-func (b *bentStore) SetState(ctx context.Context, g projections.Generation, owner uint64, s projections.PartitionState) error {
-	if b.states != nil {
-		s = b.states(g, s)
-	}
-	return b.Store.SetState(ctx, g, owner, s)
 }
 
 func (b *bentStore) Get(ctx context.Context, g projections.Generation, def *projections.Definition, ref projections.Ref) (projections.Header, *projections.Document, error) {
@@ -329,9 +321,33 @@ func storePlants() map[string]func(*world) {
 				}
 			}
 		}),
-		"the new generation is marked retired": inStore(func(_ *world, b *bentStore) {
-			b.states = func(_ projections.Generation, _ projections.PartitionState) projections.PartitionState {
-				return projections.Retired
+		"a snapshot counts a record too many": inStore(func(_ *world, b *bentStore) {
+			b.commits = func(_ projections.Generation, list []projections.Commit) {
+				for i := range list {
+					if c := &list[i]; c.Next.State == projections.Building && len(c.Writes) == 0 && len(c.Marks) == 1 && c.Expect.Points()[0].Sequence == 0 {
+						p := c.Next.Checkpoint.Points()[0]
+						p.Sequence++
+						c.Next.Checkpoint = events.At(p)
+					}
+				}
+			}
+		}),
+		"a document of a snapshot is not loaded": inStore(func(_ *world, b *bentStore) {
+			b.commits = func(_ projections.Generation, list []projections.Commit) {
+				for i := range list {
+					if c := &list[i]; c.Next.State == projections.Loading && len(c.Writes) > 0 && c.Writes[0].Create {
+						c.Writes = c.Writes[1:]
+					}
+				}
+			}
+		}),
+		"what is kept misses a document": inStore(func(_ *world, b *bentStore) {
+			b.commits = func(_ projections.Generation, list []projections.Commit) {
+				for i := range list {
+					if c := &list[i]; c.Next.State == projections.Retired && len(c.Writes) > 0 {
+						c.Writes = c.Writes[1:]
+					}
+				}
 			}
 		}),
 		"an answer names a position after its own": inStore(func(_ *world, b *bentStore) {

@@ -14,8 +14,8 @@ type Witness struct {
 	Marks      []projections.PartitionMark // of all its partitions together, by rising sequence
 }
 
-// sumMarks returns what a read model was at the marks that each of its partitions recorded.
-func sumMarks(partitions [][]projections.PartitionMark) []projections.PartitionMark {
+// SumMarks returns what a read model was at the marks that each of its partitions recorded, by rising sequence. It takes what Store.Marks returns.
+func SumMarks(partitions [][]projections.PartitionMark) []projections.PartitionMark {
 	if len(partitions) == 0 {
 		return nil
 	}

@@ -98,9 +98,11 @@ type refolding struct {
 	changed func(s *suspect, r *events.Record)    // a document is another one since a record
 	skipped func(s *suspect, at, recorded uint64) // an event was passed over that is parked at until a record
 
-	first uint64 // of the transaction looked at last
-	whole bool   // whether that was whole
+	wholes map[uint64]bool // whether transactions are whole, by their first sequence: many entities take part in one of an import
 }
+
+// maxWholes bounds the transactions that are remembered.
+const maxWholes = 100_000
 
 // add takes in a document, once.
 func (f *refolding) add(s *suspect) {
@@ -213,8 +215,8 @@ func (f *refolding) ofWhole(ctx context.Context, r *events.Record) (bool, error)
 		return false, nil // it would have begun before the log
 	}
 	first := r.Sequence - uint64(tx.Index) + 1
-	if first == f.first {
-		return f.whole, nil
+	if known, ok := f.wholes[first]; ok {
+		return known, nil
 	}
 	last := first + uint64(tx.Count) - 1
 	if last > f.upto {
@@ -229,8 +231,11 @@ func (f *refolding) ofWhole(ctx context.Context, r *events.Record) (bool, error)
 		work, _ := whole.take(records)
 		found += len(work)
 	}
-	f.first, f.whole = first, found == int(tx.Count)
-	return f.whole, nil
+	if f.wholes == nil || len(f.wholes) == maxWholes {
+		f.wholes = make(map[uint64]bool)
+	}
+	f.wholes[first] = found == int(tx.Count)
+	return f.wholes[first], nil
 }
 
 // step applies a record to the documents that are folded again.

@@ -200,6 +200,9 @@ func (r *replayRun) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.begin(projections.Generation{Projection: p.def.Name, Number: j.Generation, Partitions: j.Partitions})
+	if err := r.suspect(ctx); err != nil {
+		return err
+	}
 	p.options.Logger.InfoContext(ctx, "replay begins", "generation", j.Generation, "reason", j.Reason)
 	return nil
 }
@@ -213,6 +216,48 @@ func (r *replayRun) begin(gen projections.Generation) {
 		r.next.base.most = plan.First - 1
 	} else {
 		r.next.base.snapshots = nil
+	}
+}
+
+// suspect has the new generation, which is folded from the first record, tell what is right at the marks of the snapshots that there are.
+func (r *replayRun) suspect(ctx context.Context) error {
+	all := r.p.snapshotsOf(r.version)
+	if all == nil || r.job.Plan.Strategy != projections.StrategyWhole || r.job.Kind != projections.ReplayModel {
+		return nil
+	}
+	list, err := all.List(ctx, r.p.def.Name)
+	if err != nil {
+		return err
+	}
+	r.next.proofs = make(map[uint64]*projections.PartitionMark, len(list))
+	for i := range list {
+		if list[i].Definition == r.next.finger {
+			r.next.proofs[list[i].Sequence] = nil
+		}
+	}
+	return nil
+}
+
+// review drops the snapshots that are not what the log makes: they were taken while the read model was wrong.
+func (r *replayRun) review(ctx context.Context, proofs map[uint64]*projections.PartitionMark) {
+	if len(proofs) == 0 {
+		return
+	}
+	all, log := r.p.snapshotsOf(r.version), r.p.options.Logger
+	list, err := all.List(ctx, r.p.def.Name)
+	for i := range list {
+		s := &list[i]
+		right := proofs[s.Sequence]
+		if s.Definition != r.next.finger || right == nil || right.Digest.String() == s.Digest && right.Documents == s.Documents {
+			continue
+		}
+		log.WarnContext(ctx, "a snapshot is not what the log makes, and is dropped", "snapshot", s.ID, "sequence", s.Sequence, "documents", s.Documents, "right", right.Documents)
+		if deleted := all.Delete(ctx, r.p.def.Name, s.ID); deleted != nil {
+			err = deleted
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		log.WarnContext(ctx, "not all snapshots could be compared with what the log makes", "reason", err.Error())
 	}
 }
 
@@ -311,12 +356,15 @@ func (r *replayRun) switchOver(ctx context.Context) error {
 		return err
 	}
 	live.stop()
+	proofs := r.next.proofs
+	r.next.proofs = nil
 	live.engine = r.next
 	live.engine.live.Store(true)
 	live.engine.pace, live.engine.options.Batch, live.engine.base = nil, p.options.Batch, base{snapshots: p.snapshotsOf(r.version)}
 	live.start(ctx, 0)
 	r.tellReaders(ctx, old)
 	p.wakeSweeper()
+	r.review(ctx, proofs)
 	if err := p.followKept(ctx, r.token, r.kept); err != nil {
 		return err
 	}

@@ -19,6 +19,8 @@ const (
 	giveUpShare   = 0.97
 	roomShare     = 0.95
 	yieldPatience = 10 * time.Minute
+	// stepRecords is about how many records are read for one step of folding documents again: no event is applied meanwhile.
+	stepRecords = 5_000
 	// commonPatience is how long documents that were folded again wait for a mark at which another region can be compared.
 	commonPatience = 75 * time.Second
 )
@@ -244,8 +246,13 @@ func (r *replayRun) refold(ctx context.Context) error {
 		}
 		return err
 	}
+	headers, err := p.store.Headers(ctx, live.gen)
+	if err != nil {
+		return err
+	}
+	most := min(max(int(stepRecords/perDocument(j.Plan.Last, headers)), 1), repairStep)
 	for done := 0; done < len(touched); {
-		n := min(len(touched)-done, repairStep)
+		n := min(len(touched)-done, most)
 		if err := step(repairing{generation: j.Generation, documents: touched[done : done+n], recount: -1}); err != nil {
 			return err
 		}
@@ -293,7 +300,7 @@ func (r *replayRun) proveRefold(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		proof := testify(p.def.Fingerprint(), sumMarks(marks), at-min(at, 1), witnesses)
+		proof := testify(p.def.Fingerprint(), SumMarks(marks), at-min(at, 1), witnesses)
 		if proof.Result == projections.ProofUnknown && slices.ContainsFunc(witnesses, func(w Witness) bool { return w.Definition == p.def.Fingerprint() }) && time.Now().Before(deadline) && ctx.Err() == nil {
 			if err := r.save(ctx); err != nil {
 				return err
@@ -351,7 +358,7 @@ func (r *replayRun) examine(ctx context.Context) error {
 	for i := range r.next.parts {
 		marks[i], headers[i] = r.next.parts[i].marks, r.next.parts[i].head
 	}
-	proof := testify(r.next.finger, sumMarks(marks), r.next.base.used.Sequence, p.witnesses(ctx))
+	proof := testify(r.next.finger, SumMarks(marks), r.next.base.used.Sequence, p.witnesses(ctx))
 	if proof.Result == projections.ProofDifferent && j.Plan.Strategy == projections.StrategySnapshot {
 		return fmt.Errorf("%w: %s", errUnproven, proof.Why)
 	}
@@ -388,7 +395,7 @@ func (r *replayRun) differ(ctx context.Context, marks [][]projections.PartitionM
 		if err != nil {
 			return err
 		}
-		if a, b, ok := newestCommon(sumMarks(marks), sumMarks(theirs), 0); ok && a == b {
+		if a, b, ok := newestCommon(SumMarks(marks), SumMarks(theirs), 0); ok && a == b {
 			return nil
 		}
 	}

@@ -196,9 +196,9 @@ func (s *simulation) act() {
 		s.tamper()
 	case n < 75:
 		s.disturb()
-	case n < 79:
+	case n < 81:
 		s.askReplay()
-	case n < 83:
+	case n < 84:
 		s.repair()
 	default:
 		s.failure = s.query()
@@ -395,8 +395,8 @@ func (s *simulation) disturb() {
 	case 5:
 		s.killMidCall()
 	case 6:
-		if s.version == 1 && s.random.IntN(4) == 0 {
-			s.version, s.earlier = 2, s.random.IntN(2) == 0
+		if s.version == 1 && s.random.IntN(3) == 0 {
+			s.version, s.earlier = 2, s.random.IntN(3) > 0
 			s.begin()
 			s.counts["upgrades"]++
 		}
@@ -508,11 +508,11 @@ func (s *simulation) askReplay() {
 	case n < 7:
 	case n < 10:
 		asked.From, what = 1+uint64(s.random.IntN(int(head)+1)), "replays from an offset" //nolint:gosec // small
-		if s.random.IntN(2) == 0 {
-			asked.From = head - min(head, uint64(s.random.IntN(3))) //nolint:gosec // small
+		if s.random.IntN(3) > 0 {
+			asked.From = head - min(head, uint64(s.random.IntN(2))) //nolint:gosec // small
 		}
 		s.world.repairs = true // it may be done in place
-	case n < 13:
+	case n < 13 || n < 17 && s.keepsAnother():
 		asked.Kind, what = projections.ReplayRollback, "rollbacks"
 	case n < 15 && len(s.receipts) > 0:
 		at := s.receipts[s.random.IntN(len(s.receipts))]
@@ -550,6 +550,12 @@ func (s *simulation) askReplay() {
 	case before.Running() && errors.Is(err, projections.ErrUnknownProjection):
 		s.failure = fmt.Errorf("a projection that is being replayed is unknown: %w", err)
 	}
+}
+
+// keepsAnother reports whether a generation of another version is kept.
+func (s *simulation) keepsAnother() bool {
+	p := s.pointer()
+	return p.Previous != nil && p.Previous.Version != p.Version
 }
 
 // repair ends some faults.

@@ -97,6 +97,9 @@ func (p *Projector) routine(ctx context.Context) error {
 	if err != nil || pointer.Generation == 0 || pointer.Source != nil {
 		return err
 	}
+	if job, _, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name)); err != nil || job.Running() {
+		return err // what is live may be wrong
+	}
 	list, err := p.options.Snapshots.List(ctx, p.def.Name)
 	if err != nil {
 		return err

@@ -63,11 +63,6 @@ func (m *model) said() string {
 
 func copyOf(name, projection string) string { return "the copy " + name + " of " + projection }
 
-// unknownCopy is the error of a name that no copy of a projection has, or can have.
-func unknownCopy(projection, name string) error {
-	return events.Errorf(projections.ErrUnknownCopy, "%s has no copy %q in this region", projection, clip(name)).Hint("tidemark replay list %s shows those that there are.", projection)
-}
-
 // missing is the error of a copy that the pointer names and that cannot be read.
 func (m *model) missing() error {
 	return events.Errorf(projections.ErrUnavailable, "%s is named in this region, and the store does not have all of it", m.said()).

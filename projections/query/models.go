@@ -39,7 +39,7 @@ func (m *models) get(ctx context.Context, name, at string, again bool) (model, e
 		return live, err
 	}
 	if !projections.ValidCopyName(at) {
-		return model{}, unknownCopy(name, at)
+		return model{}, projections.UnknownCopy(name, at)
 	}
 	c, ok := live.copied(at)
 	if !ok && !again {
@@ -49,7 +49,7 @@ func (m *models) get(ctx context.Context, name, at string, again bool) (model, e
 		c, ok = live.copied(at)
 	}
 	if !ok {
-		return model{}, unknownCopy(name, at)
+		return model{}, projections.UnknownCopy(name, at)
 	}
 	return c, nil
 }

@@ -89,10 +89,23 @@ func (r *Reader) Overview(ctx context.Context) (Overview, error) {
 			return o, err
 		}
 		if there {
+			if s.Replay != nil {
+				s.Replay.Difference = counts(s.Replay.Difference)
+			}
 			o.Projections = append(o.Projections, s)
 		}
 	}
 	return o, nil
+}
+
+// counts leaves out the documents of a difference: whoever looks how a region does need not see what is in them.
+func counts(d *projections.Difference) *projections.Difference {
+	if d == nil {
+		return nil
+	}
+	only := *d
+	only.Samples = nil
+	return &only
 }
 
 // Projections returns the names of the projections that the region has a read model of, or something to say about, sorted.

@@ -155,6 +155,9 @@ func (r *Reader) judge(ctx context.Context, m *model, h projections.Header, want
 	case projections.Building:
 		return events.Errorf(projections.ErrUnavailable, "the read model %s is being built: it is at %s of %s", projection, h.Checkpoint, h.Target).
 			Hint("Ask again in a moment; tidemark status shows the progress.")
+	case projections.Loading:
+		return events.Errorf(projections.ErrUnavailable, "the read model %s is being loaded from a snapshot", projection).
+			Hint("Ask again in a moment; tidemark status shows the progress.")
 	case projections.Retired:
 		return events.Errorf(projections.ErrUnavailable, "the read model %s was replaced by one that is not known here yet", projection).
 			Hint("Ask again in a moment.")

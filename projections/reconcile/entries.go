@@ -10,10 +10,23 @@ import (
 // indexPage is how many entries of an index are read at once.
 const indexPage = 2_000
 
-// expected are the entries that the documents of a partition should have, as they were read.
+// expected are the entries that the documents of a partition should have, as they were read. They are kept without a pointer in them, since there is one for each document and index.
 type expected struct {
-	values []string // of each document one for each index, by its place; empty: none
-	met    []bool   // whether the index has it
+	text []byte   // all values, one behind the other
+	ends []uint64 // in text, of each document one for each index, by its place; an empty value: there should be no entry
+	met  []bool   // whether the index has it
+}
+
+// reset forgets all of them, and keeps the memory.
+func (e *expected) reset() { e.text, e.ends, e.met = e.text[:0], e.ends[:0], e.met[:0] }
+
+// value returns what is expected in a slot.
+func (e *expected) value(slot int) []byte {
+	begin := uint64(0)
+	if slot > 0 {
+		begin = e.ends[slot-1]
+	}
+	return e.text[begin:e.ends[slot]]
 }
 
 // slots is how many values there are of each document.
@@ -21,26 +34,31 @@ func slots(def *projections.Definition) int { return len(def.Indexes) - projecti
 
 // expect notes in which entries a document should be, and returns the place of the first one. One that is in a partition that is not its own should be in none.
 func (e *expected) expect(x *examination, d *projections.Document, own bool) (place int) {
-	place = len(e.values)
-	for range slots(x.def) {
-		e.values, e.met = append(e.values, ""), append(e.met, false)
-	}
-	if d.Values == nil || !own {
-		return place // it is suspected whatever the indexes have
-	}
-	at := e.values[place:]
-	if d.Parked != "" {
-		at[projections.ParkedIndex-projections.FirstIndex], _ = projections.ParkedValue(d.Parked)
-	}
-	if x.def.Expires != "" {
-		at[projections.ExpiryIndex-projections.FirstIndex], _ = x.def.ExpiryValue(d.Parked, d.Values)
-	}
-	for i := range x.def.Indexes {
-		if value, err := x.indexer.Value(i, d.Values); err == nil {
-			at[i-projections.FirstIndex] = string(value)
+	place = len(e.ends)
+	judged := d.Values != nil && own // otherwise it is suspected whatever the indexes have
+	for i := projections.FirstIndex; i < len(x.def.Indexes); i++ {
+		if judged {
+			e.put(x, d, i)
 		}
+		e.ends, e.met = append(e.ends, uint64(len(e.text))), append(e.met, false)
 	}
 	return place
+}
+
+// put notes the value under which one index should have a document, if it should.
+func (e *expected) put(x *examination, d *projections.Document, index int) {
+	switch {
+	case index == projections.ParkedIndex && d.Parked != "":
+		value, _ := projections.ParkedValue(d.Parked)
+		e.text = append(e.text, value...)
+	case index == projections.ExpiryIndex && x.def.Expires != "":
+		value, _ := x.def.ExpiryValue(d.Parked, d.Values)
+		e.text = append(e.text, value...)
+	case index >= 0:
+		if value, err := x.indexer.Value(index, d.Values); err == nil {
+			e.text = append(e.text, value...)
+		}
+	}
 }
 
 // indexes compares the indexes of a partition with its documents. A document that changes meanwhile is suspected of not being where it should.
@@ -54,21 +72,39 @@ func (x *examination) indexes(ctx context.Context, s *scrubbed) error {
 			return err
 		}
 	}
-	n := slots(x.def)
-	for key, d := range s.documents {
-		for slot := d.place; slot < d.place+n; slot++ {
-			if s.entries.values[slot] == "" || s.entries.met[slot] {
-				continue
+	if !s.unmet(slots(x.def)) {
+		return nil
+	}
+	for key, at := range s.documents {
+		d := &s.seen[at]
+		for slot := d.place; slot < d.place+slots(x.def); slot++ {
+			if s.entries.lacks(slot) {
+				name, err := x.def.IndexName(slot - d.place + projections.FirstIndex)
+				if err != nil {
+					return err
+				}
+				u := s.suspect(key, x.gen.Partitions)
+				u.index = append(u.index, name)
 			}
-			name, err := x.def.IndexName(slot - d.place + projections.FirstIndex)
-			if err != nil {
-				return err
-			}
-			u := s.suspect(key, x.gen.Partitions)
-			u.index = append(u.index, name)
 		}
 	}
 	return nil
+}
+
+// lacks reports whether an index does not have what is expected in a slot.
+func (e *expected) lacks(slot int) bool { return !e.met[slot] && len(e.value(slot)) > 0 }
+
+// unmet reports whether some index lacks some document.
+func (s *scrubbed) unmet(slots int) bool {
+	for i := range s.seen {
+		d := &s.seen[i]
+		for slot := d.place; !d.gone && slot < d.place+slots; slot++ {
+			if s.entries.lacks(slot) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // index reads all entries of an index, and suspects those that are not expected.
@@ -94,8 +130,8 @@ func (x *examination) index(ctx context.Context, s *scrubbed, place int, name st
 					s.unreadable = append(s.unreadable, unreadable{name, f.Value})
 					continue
 				}
-				d, known := s.documents[f.Key]
-				if slot := d.place + place - projections.FirstIndex; known && s.entries.values[slot] == f.Value {
+				d, known := s.find(f.Key)
+				if slot := d.place + place - projections.FirstIndex; known && f.Value != "" && string(s.entries.value(slot)) == f.Value {
 					s.entries.met[slot] = true
 					continue
 				}

@@ -116,6 +116,7 @@ type examination struct {
 	budget  budget
 	report  Report
 
+	expected    expected // of the partition that is walked through
 	total, read uint64
 	marks       [][]projections.PartitionMark
 	past        []priors            // by partition

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"tidemark.dev/projections"
@@ -26,7 +27,7 @@ func (x *examination) explained(s *scrubbed) bool {
 		if v.partition != s.partition {
 			continue
 		}
-		if d, counted := s.documents[v.judged.Key]; counted {
+		if d, counted := s.find(v.judged.Key); counted {
 			sum.take(d)
 		}
 		if n := len(v.judged.Touched); n > 0 && v.judged.Touched[n-1] > at {
@@ -55,13 +56,18 @@ func (x *examination) narrow(ctx context.Context, all []*scrubbed) error {
 			return nil
 		}
 		done := x.budget.step()
-		last, err := projector.LastChanges(ctx, x.v, upto)
-		if err != nil {
-			return err
-		}
+		last := make([]lastChanges, len(all))
 		for i, s := range all {
 			if upto[i] > 0 {
-				x.compareLast(s, last[i])
+				last[i] = lastChanges{s: s, of: make([]uint64, len(s.seen)), others: map[string]bool{}}
+			}
+		}
+		if err := projector.LastChanges(ctx, x.v, upto, func(partition int, key string, sequence uint64) { last[partition].note(key, sequence) }); err != nil {
+			return err
+		}
+		for i := range last {
+			if upto[i] > 0 {
+				x.compareLast(&last[i])
 			}
 		}
 		clear(upto)
@@ -82,16 +88,26 @@ func (x *examination) narrow(ctx context.Context, all []*scrubbed) error {
 	return flush()
 }
 
-// compareLast suspects documents by the last record that is about each. Too many are no suspects: then the partition is folded.
-func (x *examination) compareLast(s *scrubbed, last map[string]uint64) {
-	var keys []string
-	for key, sequence := range last {
-		if d, ok := s.documents[key]; !ok || d.sequence != sequence {
-			keys = append(keys, key)
-		}
+// lastChanges are the last records about the documents of a partition.
+type lastChanges struct {
+	s      *scrubbed
+	of     []uint64        // by their places in seen; 0: there is none
+	others map[string]bool // keys of records about what is not stored
+}
+
+func (l *lastChanges) note(key string, sequence uint64) {
+	if at, stored := l.s.documents[key]; stored {
+		l.of[at] = sequence
+	} else {
+		l.others[key] = true
 	}
-	for key := range s.documents {
-		if _, ok := last[key]; !ok {
+}
+
+// compareLast suspects documents by the last record that is about each. Too many are no suspects: then the partition is folded.
+func (x *examination) compareLast(l *lastChanges) {
+	keys := slices.Collect(maps.Keys(l.others))
+	for key, at := range l.s.documents {
+		if last := l.of[at]; last == 0 || last != l.s.seen[at].sequence {
 			keys = append(keys, key)
 		}
 	}
@@ -99,7 +115,7 @@ func (x *examination) compareLast(s *scrubbed, last map[string]uint64) {
 		return
 	}
 	for _, key := range keys {
-		s.doubt(key, x.gen.Partitions)
+		l.s.doubt(key, x.gen.Partitions)
 	}
 }
 
@@ -162,7 +178,7 @@ func (x *examination) surveyed(s *scrubbed, survey *projector.Survey) {
 		x.report.Recount = append(x.report.Recount, s.partition)
 	}
 	for key, want := range survey.Documents {
-		if got, ok := s.documents[key]; !ok || got.digest != want.Digest {
+		if got, ok := s.find(key); !ok || got.digest != want.Digest {
 			s.doubt(key, x.gen.Partitions)
 		}
 	}

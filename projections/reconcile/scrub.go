@@ -28,8 +28,9 @@ type scrubbed struct {
 	partition  int
 	header     projections.Header // of the moment for which the sums were compared
 	settled    bool               // there was such a moment
-	documents  map[string]seen    // as they were stored then
-	entries    expected
+	documents  map[string]int32   // where each is in seen, of those that were stored then
+	seen       []seen             // with those that were removed during the walk
+	entries    *expected
 	suspects   map[string]*suspect
 	misplaced  map[string]*suspect // of documents that belong to another partition
 	unreadable []unreadable
@@ -43,6 +44,7 @@ type seen struct {
 	sequence uint64 // of the record that changed it last
 	place    int    // in what is expected of indexes
 	parked   bool
+	gone     bool // it was removed during the walk
 }
 
 // unreadable is an entry of an index that can be of no document, or, without an index, the name of a document that can be none.
@@ -65,7 +67,8 @@ func (s *scrubbed) doubt(key string, partitions int) { s.suspect(key, partitions
 
 // scrub walks through one partition: each document against its digest, all of them against the sums of the header, each index against the documents.
 func (x *examination) scrub(ctx context.Context, partition int) (*scrubbed, error) {
-	s := &scrubbed{partition: partition, suspects: map[string]*suspect{}, misplaced: map[string]*suspect{}}
+	s := &scrubbed{partition: partition, entries: &x.expected, suspects: map[string]*suspect{}, misplaced: map[string]*suspect{}}
+	s.entries.reset()
 	begin, err := x.documents(ctx, s)
 	if err != nil || begin.State != projections.Live {
 		s.header = begin
@@ -77,7 +80,7 @@ func (x *examination) scrub(ctx context.Context, partition int) (*scrubbed, erro
 	if err := x.indexes(ctx, s); err != nil {
 		return nil, err
 	}
-	s.entries = expected{} // they are as large as the documents
+	s.entries = nil // they are as large as the documents
 	return s, x.relook(ctx, s)
 }
 
@@ -97,7 +100,8 @@ func (x *examination) documents(ctx context.Context, s *scrubbed) (begin project
 		},
 		func(page []projections.Document) {
 			if s.documents == nil {
-				s.documents = make(map[string]seen, min(begin.Documents, maxExpected))
+				n := min(begin.Documents, maxExpected)
+				s.documents, s.seen = make(map[string]int32, n), make([]seen, 0, n)
 			}
 			for i := range page {
 				s.look(x, &page[i])
@@ -115,7 +119,34 @@ func (s *scrubbed) look(x *examination, d *projections.Document) {
 		s.doubt(d.Key, x.gen.Partitions)
 	}
 	sequence, _ := projections.SequenceIn(d.At) // 0 when it cannot be read: no record is the last one about it then
-	s.documents[d.Key] = seen{digest: d.Digest, sequence: sequence, place: s.entries.expect(x, d, own), parked: d.Parked != ""}
+	s.remember(d.Key, seen{digest: d.Digest, sequence: sequence, place: s.entries.expect(x, d, own), parked: d.Parked != ""})
+}
+
+// remember keeps what was seen of a document, in place of what was seen before.
+func (s *scrubbed) remember(key string, d seen) {
+	if at, known := s.documents[key]; known {
+		s.seen[at] = d
+		return
+	}
+	s.documents[key] = int32(len(s.seen)) //nolint:gosec // they are in memory, all of them
+	s.seen = append(s.seen, d)
+}
+
+// forget drops what was seen of a document that is not there any more.
+func (s *scrubbed) forget(key string) {
+	if at, known := s.documents[key]; known {
+		s.seen[at].gone = true
+		delete(s.documents, key)
+	}
+}
+
+// find returns what was seen of a document.
+func (s *scrubbed) find(key string) (d seen, ok bool) {
+	at, ok := s.documents[key]
+	if !ok {
+		return seen{}, false
+	}
+	return s.seen[at], true
 }
 
 // settle reads again what changed since the walk began, until it is all of one moment, and compares the sums then.
@@ -161,7 +192,7 @@ func (x *examination) settle(ctx context.Context, s *scrubbed, begin *projection
 // put remembers a document as it is now.
 func (s *scrubbed) put(x *examination, found *projections.Inspected) {
 	if found.Document == nil {
-		delete(s.documents, found.Key)
+		s.forget(found.Key)
 		if found.Listed || found.Foreign {
 			s.doubt(found.Key, x.gen.Partitions)
 		}
@@ -184,8 +215,10 @@ func sumOf(h *projections.Header) sum { return sum{h.Digest, h.Documents, h.Park
 
 // sum returns what the documents come to as they were read.
 func (s *scrubbed) sum() (all sum) {
-	for _, d := range s.documents {
-		all.add(d)
+	for i := range s.seen {
+		if d := &s.seen[i]; !d.gone {
+			all.add(*d)
+		}
 	}
 	return all
 }

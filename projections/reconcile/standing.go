@@ -10,6 +10,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/projector"
 )
 
 // Sum is what a read model, or one of its partitions, had come to at a mark.
@@ -113,13 +114,8 @@ func (s *Standing) mark(sequence uint64) (Mark, bool) {
 
 // Common returns the marks that all partitions have recorded, with their sums, by rising sequence. It takes what Store.Marks returns.
 func Common(recorded [][]projections.PartitionMark) (common []Mark) {
-	if len(recorded) == 0 {
-		return nil
-	}
-	for _, first := range recorded[0] {
-		if at := At(recorded, first.Sequence); at != nil {
-			common = append(common, Mark{Sequence: at.Sequence, Number: at.Number, Sum: at.sum()})
-		}
+	for _, m := range projector.SumMarks(recorded) {
+		common = append(common, Mark{Sequence: m.Sequence, Number: m.Number, Sum: Sum{Documents: m.Documents, Digest: m.Digest}})
 	}
 	return common
 }
@@ -135,14 +131,6 @@ func At(recorded [][]projections.PartitionMark, sequence uint64) *PartitionsAt {
 		at.Number, at.Partitions[i] = list[j].Number, Sum{Documents: list[j].Documents, Digest: list[j].Digest}
 	}
 	return at
-}
-
-func (at *PartitionsAt) sum() (all Sum) {
-	for _, s := range at.Partitions {
-		all.Documents += s.Documents
-		all.Digest = all.Digest.Add(s.Digest)
-	}
-	return all
 }
 
 // OverdueMarks is how many marks a read model may miss before it counts as unhealthy.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"slices"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -72,6 +73,35 @@ func (v *Versions) Live(ctx context.Context, name string) (projector.Version, er
 	}
 	return projector.Version{}, events.Errorf(catalog.ErrNotInBuild, "version %d of %s is live, and this program does not have it", pointer.Version, name).
 		Hint("Use a program that was built with it.")
+}
+
+// Current returns the version of a projection that a replay in the region builds: the one that the catalog has, or the one that is compiled into this program; and its log. It returns
+// projections.ErrUnknownProjection, catalog.ErrPaused, catalog.ErrNotInBuild, catalog.ErrUnreadable, why a definition cannot be used here, and the errors of the log.
+func (v *Versions) Current(ctx context.Context, name string) (projector.Version, error) {
+	c, err := catalog.Read(ctx, v.log)
+	if err != nil {
+		return projector.Version{}, err
+	}
+	i := slices.IndexFunc(v.own, func(p projections.Projection) bool { return p.Definition().Name == name })
+	e, known := c.Find(name)
+	switch {
+	case known && e.State == catalog.Paused:
+		return projector.Version{}, events.Errorf(catalog.ErrPaused, "%s is paused, so nobody would replay it; nothing was started", name).Hint("tidemark projection resume %s", name)
+	case known && e.State == catalog.Removed && (e.Kind == catalog.Go || i < 0), !known && i < 0:
+		return projector.Version{}, projections.UnknownProjection(name)
+	case known && e.State == catalog.Active && e.Kind == catalog.File:
+		p, err := v.texts.get(ctx, name, e.Version, e.Fingerprint, e.Definition)
+		if err != nil {
+			return projector.Version{}, err
+		}
+		return v.of(p)
+	case known && e.State != catalog.Active && e.State != catalog.Removed, known && e.Kind != catalog.File && e.Kind != catalog.Go:
+		return projector.Version{}, notKnown(&e)
+	case i < 0:
+		return projector.Version{}, events.Errorf(catalog.ErrNotInBuild, "%s is written in Go, and this program was built without it, so what a replay of it would do is not known here; nothing was started", name).
+			Hint("Use a program that was built with it.")
+	}
+	return v.of(v.own[i])
 }
 
 func (v *Versions) of(p projections.Projection) (projector.Version, error) {

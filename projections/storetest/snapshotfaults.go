@@ -15,11 +15,16 @@ func testSnapshotBodyFails(b *snapshotBench) {
 	b.put(describe("flights", "kept", 1), strings.NewReader("kept"))
 	mine := errors.New("mine")
 	for _, size := range []int64{0, 1, 128 << 10, 300 << 10, 3 << 20} {
-		_, err := b.Snapshots.Put(b.ctx, describe("flights", "a", 5), io.MultiReader(noise(1, size), iotest.ErrReader(mine)))
-		if !errors.Is(err, mine) {
-			b.t.Fatalf("after %d bytes of a body that failed: %v, want its error", size, err)
+		// A body that unpacks half an archive fails with io.ErrUnexpectedEOF, which is not its end.
+		for _, want := range []error{mine, io.ErrUnexpectedEOF} {
+			for _, body := range []io.Reader{iotest.ErrReader(want), iotest.DataErrReader(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(want)))} {
+				_, err := b.Snapshots.Put(b.ctx, describe("flights", "a", 5), io.MultiReader(noise(1, size), body))
+				if !errors.Is(err, want) {
+					b.t.Fatalf("after %d bytes of a body that failed: %v, want %v", size, err, want)
+				}
+				b.wantNothing("flights", "a")
+			}
 		}
-		b.wantNothing("flights", "a")
 	}
 	b.wantListed("flights", "kept")
 	b.put(describe("flights", "a", 5), noise(2, 300<<10))

@@ -28,6 +28,8 @@ type config struct {
 	deep       bool
 	each       bool
 	comparison uint64
+	replay     bool
+	profiles   string
 }
 
 // errWrong says that the proof failed; what failed is in the output.
@@ -53,7 +55,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.BoolVar(&c.rekey, "rekey", false, "compute the documents' keys from the events, instead of taking the entities' ids")
 	flags.BoolVar(&c.deep, "deep", true, "after each repair fold every partition again from the log")
 	flags.BoolVar(&c.each, "each", true, "damage in each way alone before all of them at once")
+	flags.BoolVar(&c.replay, "replay", false, "prove and measure replays and snapshots, instead of finding what is wrong")
 	flags.Uint64Var(&c.comparison, "comparisons", 1_000_000, "documents that are examined without any finding")
+	flags.StringVar(&c.profiles, "profiles", "", "folder for processor profiles of the scrubs and of judging; none: they are not taken")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

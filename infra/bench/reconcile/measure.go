@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"time"
@@ -36,6 +40,26 @@ func (p *proof) examine(ctx context.Context, deep bool) (r *reconcile.Report, to
 	})
 	p.passes, p.histories = log.passes, log.histories
 	return r, time.Since(began), time.Since(last), err
+}
+
+// profiled writes a processor profile of what is done until stop is called, if profiles are wanted.
+func (p *proof) profiled(what string) (stop func(), err error) {
+	if p.c.profiles == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(filepath.Join(p.c.profiles, what+".pprof"))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		if err := f.Close(); err != nil {
+			p.table.line("profile of "+what, "is not whole: %s", err)
+		}
+	}, nil
 }
 
 // counting counts how often a log is read as a whole, and histories of entities.
@@ -106,7 +130,12 @@ func (p *proof) scrubs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		stop, err := p.profiled(fmt.Sprintf("scrub-%d", round))
+		if err != nil {
+			return err
+		}
 		r, took, _, err := p.examine(ctx, false)
+		stop()
 		if err != nil {
 			return err
 		}

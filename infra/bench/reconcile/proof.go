@@ -45,6 +45,9 @@ func (p *proof) run(ctx context.Context) error {
 	if err := p.audited(ctx, "read model"); err != nil {
 		return err
 	}
+	if p.c.replay {
+		return p.replays(ctx)
+	}
 	p.table.head("Healthy")
 	for _, step := range []func(context.Context) error{p.marksEqual, p.scrubs, p.damages, p.restarts} {
 		if err := step(ctx); err != nil {
@@ -76,7 +79,12 @@ func (p *proof) audited(ctx context.Context, what string) error {
 
 // mended examines what was damaged, and has it repaired. Exactly what is wanted has to be found.
 func (p *proof) mended(ctx context.Context, way string, want map[finding]bool) (after time.Duration, err error) {
+	stop, err := p.profiled("damage")
+	if err != nil {
+		return 0, err
+	}
 	r, took, after, err := p.examine(ctx, false)
+	stop()
 	if err != nil {
 		return 0, err
 	}

@@ -40,6 +40,7 @@ type world struct {
 	proj   projections.Projection
 	store  *redisstore.Store
 	kv     projections.KV
+	leases projections.Leases
 	redis  *redis.Client
 	marks  *marks.Writer
 	ledger *ledger
@@ -49,6 +50,8 @@ type world struct {
 	ended  error                          // of whoever writes
 	tasks  sync.WaitGroup
 	cancel context.CancelFunc
+	// unfollow ends the projector.
+	unfollow func()
 }
 
 // open starts everything but the projector, and writes the log.
@@ -68,7 +71,7 @@ func (w *world) open(ctx context.Context) (err error) {
 	if w.proj, err = w.c.projection(); err != nil {
 		return err
 	}
-	w.kv, w.marks = memstore.NewKV(), marks.New(w.log, marks.Options{})
+	w.kv, w.leases, w.marks = memstore.NewKV(), memstore.NewLeases(), marks.New(w.log, marks.Options{})
 	w.ledger = newLedger(&w.c)
 	return w.fill(ctx)
 }
@@ -199,12 +202,24 @@ func (w *world) book(ctx context.Context, entities ...int) error {
 
 // start runs the projector and whoever writes.
 func (w *world) start(ctx context.Context) error {
-	worker, err := projector.New(w.proj, w.log, w.store, w.kv, memstore.NewLeases(), projector.Options{Logger: slog.New(slog.DiscardHandler)})
+	ctx, w.cancel = context.WithCancel(ctx)
+	return w.follow(ctx, projector.Options{})
+}
+
+// follow runs a projector until ctx ends, or unfollow is called.
+func (w *world) follow(ctx context.Context, o projector.Options) error {
+	o.Logger = slog.New(slog.DiscardHandler)
+	worker, err := projector.New(w.proj, w.log, w.store, w.kv, w.leases, o)
 	if err != nil {
 		return err
 	}
-	ctx, w.cancel = context.WithCancel(ctx)
-	w.tasks.Go(func() { _ = worker.Run(ctx) }) // returns nil
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	w.unfollow = func() { cancel(); <-ended }
+	w.tasks.Go(func() {
+		defer close(ended)
+		_ = worker.Run(ctx) // returns nil
+	})
 	return nil
 }
 
@@ -287,6 +302,7 @@ func (w *world) generation(ctx context.Context) (projections.Generation, error) 
 func (w *world) close() {
 	if w.cancel != nil {
 		w.cancel()
+		w.unfollow()
 	}
 	w.tasks.Wait()
 	if w.redis != nil {

@@ -44,7 +44,8 @@ func TestWatchingAReplayCanEndWithoutEndingIt(t *testing.T) {
 	cancel()
 	p := &program{out: &bytes.Buffer{}, err: &bytes.Buffer{}, self: "tidemark"}
 	err := p.attend(ctx, kv, job)
-	if !errors.Is(err, failure.ErrInterrupted) || !strings.Contains(err.Error(), job.ID+" of airports goes on") {
+	if !errors.Is(err, failure.ErrInterrupted) || !strings.Contains(err.Error(), job.ID+" of airports goes on") ||
+		!strings.Contains(err.Error(), "tidemark replay airports --resume "+job.ID+".") || !strings.Contains(err.Error(), "tidemark replay airports --cancel "+job.ID+".") {
 		t.Errorf("the error is %v", err)
 	}
 	now, _, err := projections.ReadJSON[projections.Replay](t.Context(), kv, projections.ReplayKey("airports"))
@@ -78,6 +79,16 @@ func TestTheEndOfAReplayIsTold(t *testing.T) {
 		"equal":     {func(r *projections.Replay) { r.State, r.Compared, r.Equal = projections.ReplayDone, true, true }, nil, "equal to the generation before"},
 		"different": {func(r *projections.Replay) { r.State, r.Compared = projections.ReplayDone, true }, nil, "DIFFERENT"},
 		"unknown":   {func(r *projections.Replay) { r.State = projections.ReplayDone }, nil, "not compared"},
+		"full": {func(r *projections.Replay) {
+			r.State, r.Code, r.Message = projections.ReplayFailed, "store-full", "store-full: the store uses 9 of 9 bytes"
+		}, projections.ErrStoreFull, "what is live goes on: the store uses 9"},
+		"unproven": {func(r *projections.Replay) {
+			r.State, r.Code, r.Message = projections.ReplayFailed, "not-proven", "not-proven: x"
+		}, projections.ErrNotProven, "replay show "},
+		"unheard": {func(r *projections.Replay) {
+			r.State, r.Code, r.Message = projections.ReplayFailed, "no-such-code", "x"
+		}, failure.ErrReplayFailed, "x"},
+		"cancelled": {func(r *projections.Replay) { r.State = projections.ReplayCancelled }, projections.ErrReplayCancelled, "nothing was switched"},
 		"failed":    {func(r *projections.Replay) { r.State, r.Message = projections.ReplayFailed, "a hole" }, failure.ErrReplayFailed, "a hole"},
 		"replaced":  {func(r *projections.Replay) { r.ID = "another" }, failure.ErrReplayFailed, "another took its place"},
 	} {

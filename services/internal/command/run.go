@@ -88,7 +88,7 @@ Exit codes: 0 done, 1 a condition is not met (a conflict, no such document, a po
 	}
 	add("region", p.demo(), p.up())
 	add("data", p.publish(), p.importFile(), p.get(), p.list(), p.count(), p.watch(), p.history())
-	add("operate", p.status(), p.verify(), p.repair(), p.findings(), p.replay(), p.parkedCommand(), p.configCommand(), p.projectionCommand())
+	add("operate", p.status(), p.verify(), p.repair(), p.findings(), p.auditCommand(), p.replay(), p.snapshotCommand(), p.parkedCommand(), p.configCommand(), p.projectionCommand())
 	add("", p.version())
 	_ = root.RegisterFlagCompletionFunc("region", p.regionNames)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))

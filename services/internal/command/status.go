@@ -220,21 +220,43 @@ func streamLine(s *query.StreamStatus) string {
 
 // replayLine says on one line how a replay does.
 func replayLine(r *projections.Replay) string {
+	ended := "at an unknown time"
+	if r.Finished != nil {
+		ended = moment(*r.Finished)
+	}
+	what := "the last replay"
+	switch r.Kind {
+	case projections.ReplayCopy:
+		what += ", which makes the copy " + r.As + ","
+	case projections.ReplayRollback:
+		what += ", a rollback,"
+	case projections.ReplayDrop:
+		what += ", which drops what is beside the live generation,"
+	case projections.ReplayModel:
+	}
 	switch r.State {
 	case projections.ReplayRequested:
 		return fmt.Sprintf("replay %s is requested and not begun", r.ID)
 	case projections.ReplayDone:
-		return fmt.Sprintf("the last replay was done %s: generation %d, %s", r.Finished.Format("2006-01-02 15:04:05Z"), r.Generation, verdict(r))
-	case projections.ReplayFailed:
-		return fmt.Sprintf("the last replay failed %s: %s", r.Finished.Format("2006-01-02 15:04:05Z"), r.Message)
-	default:
-		percent := uint64(0)
-		if r.Head > 0 {
-			percent = 100 * min(r.Sequence, r.Head) / r.Head
+		if r.Kind != projections.ReplayModel || r.Plan != nil && r.Plan.Strategy == projections.StrategyRefold {
+			return fmt.Sprintf("%s was done %s: %s", what, ended, came(r))
 		}
-		return fmt.Sprintf("replay %s is %s generation %d: %s of %s records (%d %%)", r.ID, r.State, r.Generation,
-			display.Number(r.Sequence), display.Number(r.Head), percent)
+		return fmt.Sprintf("%s was done %s: generation %d, %s", what, ended, r.Generation, verdict(r))
+	case projections.ReplayFailed:
+		return fmt.Sprintf("%s failed %s: %s", what, ended, r.Message)
+	case projections.ReplayCancelled:
+		return fmt.Sprintf("%s was given up %s, as somebody asked", what, ended)
+	case projections.ReplayBuilding, projections.ReplaySwitching:
 	}
+	s := stageOf(r)
+	line := fmt.Sprintf("replay %s of generation %d is %s", r.ID, r.Generation, s.String())
+	if r.Yields != "" {
+		line += "; it STANDS STILL: " + r.Yields
+	}
+	if r.Cancel {
+		line += "; it is to be given up"
+	}
+	return line
 }
 
 // verdict says what comparing the new generation with the one before showed.

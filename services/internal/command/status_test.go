@@ -55,7 +55,7 @@ routes      unknown  waiting    unknown  unknown    unknown  unknown   1        
 late        live     refused    unknown  0          0        0         1        1           us.7f3a@1:1042
 mute        live     following  unknown  0          0        0         1        1           us.7f3a@1:1042
 
-airports: replay r1 is building generation 3: 521 of 1,042 records (50 %)
+airports: replay r1 of generation 3 is building, 521 of 1,042 records (50 %)
 airports: generation 1 of version 1 is kept until 2026-01-02 03:04:05Z, and can take over again
 airports: the copy before-audit is at us.7f3a@1:521: 1,200 documents, made 2026-01-02 03:04:05Z, kept
 airports: the copy later\x1b[2J is at us.7f3a@1:522: 1 document, made 2026-01-02 03:04:05Z, kept until 2026-01-02 03:04:05Z

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"tidemark.dev/infra/client"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/services/internal/failure"
+	"tidemark.dev/services/internal/parts"
 	"tidemark.dev/services/internal/service"
 	"tidemark.dev/services/internal/up"
 )
@@ -28,6 +30,7 @@ func (p *program) up() *cobra.Command {
 	var http, level, format, names string
 	var keep bool
 	var from []string
+	kept, envErr := parts.ProjectorOptions(os.Getenv)
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run regions on this machine until Ctrl-C",
@@ -42,6 +45,12 @@ Each region has a NATS server inside this process, and a private redis-server if
   tidemark up --config tidemark.yaml --region eu`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if envErr != nil {
+				return envErr
+			}
+			if kept.Keep < 0 || kept.SnapshotInterval < 0 || kept.SnapshotCount < 1 {
+				return events.Errorf(failure.ErrUsage, "--rollback-window and --snapshot-interval are 0 or longer, and --snapshot-count is 1 or more")
+			}
 			logger, err := service.Logger(p.err, level, format)
 			if err != nil {
 				return err
@@ -52,7 +61,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 			}
 			for i := range configs {
 				configs[i].Region.Logger = logger
-				configs[i].Reconciler.KeepWrong = keep
+				configs[i].Reconciler.KeepWrong, configs[i].Projector = keep, kept
 			}
 			return p.serve(cmd.Context(), configs)
 		},
@@ -62,6 +71,9 @@ Each region has a NATS server inside this process, and a private redis-server if
 	flags.StringSliceVar(&from, "log-from", nil, "`REGION=SEQUENCE`: a region that mirrors the log copies it from there on, when its copy is made; what is below is read from the leader")
 	flags.StringVar(&http, "http", defaultHTTP, "address of the first region's HTTP API, counted up for the others; port 0 takes free ones; empty: none")
 	flags.BoolVar(&keep, "keep-wrong", false, "find what is stored and not as the log says, and leave it so: tidemark repair puts it right")
+	flags.DurationVar(&kept.Keep, "rollback-window", kept.Keep, "how long the generation before goes on being followed after a replay; 0: it is dropped at once")
+	flags.DurationVar(&kept.SnapshotInterval, "snapshot-interval", kept.SnapshotInterval, "how often a snapshot of each read model is taken; 0: only when one is asked for")
+	flags.IntVar(&kept.SnapshotCount, "snapshot-count", kept.SnapshotCount, "how many snapshots of each version are kept")
 	flags.StringVar(&level, "log-level", "warn", "debug, info, warn or error; the log goes to stderr")
 	flags.StringVar(&format, "log-format", "text", "text or json")
 	return cmd

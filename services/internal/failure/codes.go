@@ -34,6 +34,8 @@ const (
 	ErrNotVerified = events.Code("not-verified")
 	// ErrReplayFailed: a replay ended without a result; the live read model was left alone.
 	ErrReplayFailed = events.Code("replay-failed")
+	// ErrReplayEnded: a replay had ended before it could be given up.
+	ErrReplayEnded = events.Code("replay-ended")
 	// ErrDeclined: a person was asked and said no.
 	ErrDeclined = events.Code("declined")
 	// ErrInterrupted: the caller, or a signal, ended the work before its result was known.
@@ -48,6 +50,6 @@ const (
 func Codes() []events.Code {
 	return []events.Code{
 		ErrUsage, ErrInvalidRequest, ErrMediaType, ErrNoResource, ErrMethod, ErrCrossSite, ErrUnknownHost, ErrStarting, ErrTooSlow, ErrStopping,
-		ErrCannotListen, ErrDifferent, ErrDamaged, ErrNotVerified, ErrReplayFailed, ErrDeclined, ErrInterrupted, ErrTimedOut, ErrInternal,
+		ErrCannotListen, ErrDifferent, ErrDamaged, ErrNotVerified, ErrReplayFailed, ErrReplayEnded, ErrDeclined, ErrInterrupted, ErrTimedOut, ErrInternal,
 	}
 }

@@ -295,6 +295,8 @@ func ofServices(code events.Code) Class {
 		return later(unknown(http.StatusServiceUnavailable, "Not everything could be compared"))
 	case ErrReplayFailed:
 		return notMet(http.StatusInternalServerError, "The replay failed")
+	case ErrReplayEnded:
+		return notMet(http.StatusConflict, "The replay had ended before it could be given up")
 	case ErrDeclined:
 		return notMet(http.StatusConflict, "A person said no")
 	case "demo-failed": // of package demo, which links every server

@@ -137,6 +137,7 @@ func (a *API) routes() []route {
 			route{http.MethodGet, "/v1/projections/{projection}", a.definition},
 			route{http.MethodGet, "/v1/projections/{projection}/marks", a.marks},
 			route{http.MethodGet, "/v1/projections/{projection}/findings", a.findings},
+			route{http.MethodGet, "/v1/projections/{projection}/replays", a.replays},
 			route{http.MethodGet, "/v1/lookup/{projection}", a.lookup},
 			route{http.MethodPost, "/v1/lookup/{projection}", a.lookupBody},
 			route{http.MethodGet, "/v1/count/{projection}", a.count},

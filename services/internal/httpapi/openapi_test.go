@@ -78,6 +78,9 @@ func resource(path string) string {
 	if strings.HasPrefix(path, "/v1/projections/") && strings.HasSuffix(path, "/findings") {
 		return "/v1/projections/{projection}/findings"
 	}
+	if strings.HasPrefix(path, "/v1/projections/") && strings.HasSuffix(path, "/replays") {
+		return "/v1/projections/{projection}/replays"
+	}
 	if strings.HasPrefix(path, "/v1/projections/") {
 		return "/v1/projections/{projection}"
 	}
@@ -266,6 +269,7 @@ func TestTheHandlerAnswersEveryDocumentedStatus(t *testing.T) {
 
 	f.everyStatusOfMarks(t)
 	f.everyStatusOfFindings(t)
+	f.everyStatusOfReplays(t)
 	f.everyStatusOfProjections(t)
 
 	known, err := operations()

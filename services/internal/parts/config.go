@@ -3,10 +3,12 @@ package parts
 import (
 	"os"
 	"strconv"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/infra/topology"
+	"tidemark.dev/projections/projector"
 	"tidemark.dev/services/internal/failure"
 	"tidemark.dev/services/internal/service"
 )
@@ -15,7 +17,52 @@ import (
 func WriterConfig(s service.Settings) (Config, error) { return configOf(s, region.Writer) }
 
 // ProjectorConfig returns the configuration of a projector. Errors: those of topology.Load and region.Of.
-func ProjectorConfig(s service.Settings) (Config, error) { return configOf(s, region.Projector) }
+// Which read models are kept beside the live ones is set by the environment: see ProjectorOptions.
+func ProjectorConfig(s service.Settings) (Config, error) {
+	c, err := configOf(s, region.Projector)
+	if err == nil {
+		c.Projector, err = ProjectorOptions(os.Getenv)
+	}
+	return c, err
+}
+
+const (
+	// DefaultRollback is how long the generation before goes on being followed after a replay.
+	DefaultRollback = time.Hour
+	// DefaultSnapshots is how often a snapshot of each read model is taken.
+	DefaultSnapshots = time.Hour
+	// DefaultSnapshotCount is how many of each version are kept.
+	DefaultSnapshotCount = 3
+	maxSnapshotCount     = 1_000
+
+	rollbackVariable  = "TIDEMARK_ROLLBACK_WINDOW"
+	snapshotsVariable = "TIDEMARK_SNAPSHOT_INTERVAL"
+	countVariable     = "TIDEMARK_SNAPSHOT_COUNT"
+)
+
+// ProjectorOptions returns what an environment says of the read models that are kept beside the live ones. It returns failure.ErrUsage.
+func ProjectorOptions(env func(string) string) (projector.Options, error) {
+	o := projector.Options{Keep: DefaultRollback, SnapshotInterval: DefaultSnapshots, SnapshotCount: DefaultSnapshotCount}
+	for name, to := range map[string]*time.Duration{rollbackVariable: &o.Keep, snapshotsVariable: &o.SnapshotInterval} {
+		text := env(name)
+		if text == "" {
+			continue
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d < 0 {
+			return o, events.Errorf(failure.ErrUsage, "%s is %.40q, and should be a duration", name, text).Hint("Write it like 90m or 24h; 0 is never.")
+		}
+		*to = d
+	}
+	if text := env(countVariable); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxSnapshotCount {
+			return o, events.Errorf(failure.ErrUsage, "%s is %.40q, and should be a number from 1 to %d", countVariable, text, maxSnapshotCount)
+		}
+		o.SnapshotCount = n
+	}
+	return o, nil
+}
 
 // keepWrong is the environment variable that lets a reconciler report what it finds and repair nothing.
 const keepWrong = "TIDEMARK_KEEP_WRONG"

@@ -14,6 +14,7 @@ import (
 	"tidemark.dev/infra/telemetry"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/marks"
+	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/query"
 	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/projections/runner"
@@ -45,6 +46,7 @@ func NewProjectors(
 	o := runner.Options{Projector: c.Projector, Reader: r.Reader}
 	o.Projector.Holder, o.Projector.Logger, o.Projector.Observer = r.Holder(), logger.With("region", r.Name()), seen.Projector()
 	o.Projector.Signals = r.Signals()
+	o.Projector.Region, o.Projector.Snapshots, o.Projector.Witnesses = r.Name(), r.Snapshots(), p.witnesses
 	p.audit = marks.NewAuditor(r.Log(), r.KV(), r.Leases(), marks.AuditorOptions{
 		Region: r.Name(), Leader: r.Leader(), Holder: r.Holder(), Others: r.Others, Logger: o.Projector.Logger,
 	})
@@ -89,6 +91,21 @@ func (p *Projectors) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// witnesses asks other regions what their read models were at the marks that they passed.
+func (p *Projectors) witnesses(ctx context.Context, projection string) (list []projector.Witness) {
+	for _, s := range standings(ctx, p.region, p.reader, projection) {
+		if s.Region == p.region.Name() || s.Unknown != nil {
+			continue
+		}
+		w := projector.Witness{Region: s.Region, Definition: s.Definition}
+		for _, m := range s.Marks {
+			w.Marks = append(w.Marks, projections.PartitionMark{Sequence: m.Sequence, Number: m.Number, Documents: m.Documents, Digest: m.Digest})
+		}
+		list = append(list, w)
+	}
+	return list
 }
 
 // Begun reports whether something is known here about every projection that should be followed: it has a read model, or its projector says why not.

@@ -36,7 +36,9 @@ func NewReconciler(c Config, r *region.Region, reader *query.Reader, own []proje
 	p := &Reconciler{region: r, reader: reader}
 	o := c.Reconciler
 	o.Holder, o.Logger, o.Observer = r.Holder(), logger.With("region", r.Name()), seen.Reconciled()
-	o.Standings = p.standings
+	o.Standings = func(ctx context.Context, projection string) []reconcile.Standing {
+		return standings(ctx, r, reader, projection)
+	}
 	o.Announce = func(record reconcile.Record) {
 		if err := r.Announce(&record); err != nil {
 			o.Logger.Warn("findings were not announced", "projection", record.Projection, "reason", err.Error())
@@ -60,23 +62,23 @@ func (p *Reconciler) Run(ctx context.Context) error {
 }
 
 // standings asks every region what its read model was at the marks that it passed: this one itself, the others over the links.
-func (p *Reconciler) standings(ctx context.Context, projection string) []reconcile.Standing {
+func standings(ctx context.Context, r *region.Region, reader *query.Reader, projection string) []reconcile.Standing {
 	ctx, cancel := context.WithTimeout(ctx, standingPatience)
 	defer cancel()
-	names, err := p.region.Elsewhere(ctx)
+	names, err := r.Elsewhere(ctx)
 	if err != nil {
 		names = nil // the leader does not say who follows it: then there is nobody to compare with now
 	}
 	list := make([]reconcile.Standing, 1+len(names))
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		m, err := p.reader.Marks(ctx, projection, query.MarksOptions{})
-		list[0] = standingOf(p.region.Name(), projection, &m, err)
+		m, err := reader.Marks(ctx, projection, query.MarksOptions{})
+		list[0] = standingOf(r.Name(), projection, &m, err)
 	})
 	for i, name := range names {
 		asking.Go(func() {
 			var m query.Marks
-			err := p.region.Ask(ctx, name, queryservice.Marks, queryservice.NewMarksRequest(projection, query.MarksOptions{}), &m)
+			err := r.Ask(ctx, name, queryservice.Marks, queryservice.NewMarksRequest(projection, query.MarksOptions{}), &m)
 			list[i+1] = standingOf(name, projection, &m, err)
 		})
 	}
