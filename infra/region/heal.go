@@ -2,6 +2,7 @@ package region
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tidemark.dev/events"
@@ -15,6 +16,8 @@ const (
 	healPoll = 2 * time.Second
 	// healPause is how long a healing that did not come about is left alone.
 	healPause = time.Minute
+	// healRetry is how long one is left alone whose leader did not answer: after a start the link may only just be coming up.
+	healRetry = 5 * time.Second
 )
 
 // healer makes a damaged copy of the log anew. It is deleted only after the leader's whole log was audited from here, so that nothing goes that the leader does not have.
@@ -29,7 +32,9 @@ func (h *healer) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		wait := healPoll
 		if err := h.look(ctx); err != nil && ctx.Err() == nil {
-			wait = healPause
+			if wait = healPause; errors.Is(err, events.ErrUnreachable) {
+				wait = healRetry
+			}
 			if code, _ := events.CodeOf(err); code != h.told {
 				h.told = code
 				h.region.config.Logger.WarnContext(ctx, "the damaged copy of the log was not made anew; it is tried again", "region", h.region.config.Name, "reason", err.Error())
