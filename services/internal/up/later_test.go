@@ -8,6 +8,8 @@ import (
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/marks"
+	"tidemark.dev/projections/query"
+	"tidemark.dev/projections/reconcile"
 	"tidemark.dev/services/internal/parts"
 	"tidemark.dev/services/internal/up"
 )
@@ -101,4 +103,20 @@ func TestAReplayInARegionThatBeginsLaterBeginsWithASnapshot(t *testing.T) {
 		t.Errorf("%+v, %+v", done, done.Plan)
 	}
 	f.same("from the snapshot", f.documents("eu", "airports", at), want)
+	mark, err := marks.New(f.app("eu").Region().Log(), marks.Options{}).Now(t.Context()) // forwarded; the one before may be below the copy
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said [2]reconcile.Mark
+	for i, in := range []string{"us", "eu"} {
+		m, err := f.app(in).Reader().Marks(t.Context(), "airports", query.MarksOptions{Options: query.Options{AtLeast: mark, Wait: patience}})
+		newest, ok := m.Newest()
+		if err != nil || !ok || newest.Sequence != projections.SequenceOf(mark) {
+			t.Fatalf("%s at %s: %+v, %v", in, mark, m, err)
+		}
+		said[i] = newest
+	}
+	if said[0] != said[1] {
+		t.Errorf("at the same mark us has %+v and eu %+v", said[0], said[1])
+	}
 }
