@@ -148,7 +148,9 @@ func (p *Pending) Wait(ctx context.Context) (Receipt, error) {
 type Info struct {
 	Origin string
 	Terms  Terms
-	First  uint64 // the first retained sequence
+	// Begins is the first sequence that this copy was made to hold: above 1 where a region joined later. What is below is read over the link to the leader, and only while that is up. 0 means 1.
+	Begins uint64
+	First  uint64 // the first retained sequence; above Begins something is missing
 	Last   uint64 // the head; 0 when the log is empty
 	// Time is when the leader stored the head.
 	Time time.Time

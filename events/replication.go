@@ -26,6 +26,8 @@ type Replication struct {
 	Region string    `json:"region"` // that holds the copy
 	Leader string    `json:"leader"` // region whose copy accepts the writes
 	State  CopyState `json:"state"`
+	// Begins is the first sequence that this copy was made to hold; 0: it is a copy of the whole log, or leads.
+	Begins uint64 `json:"begins,omitempty"`
 	// Head of this copy; zero while there is none, and for a copy that leads: that one's log tells it.
 	Head Position `json:"head"`
 	// LeaderHead is the leader's head as it was known last; zero when it never was.

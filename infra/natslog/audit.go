@@ -199,8 +199,14 @@ func (a *auditor) subjects() {
 // state checks what is stored.
 func (a *auditor) state() {
 	s := &a.info.State
-	if s.FirstSeq > 1 {
-		a.add("first_seq", s.FirstSeq, 1, "The beginning of the history is gone: it was purged or the stream began elsewhere.", mendCompare)
+	begins := uint64(1)
+	if b, err := BeginningOf(a.info.Config); err != nil {
+		a.add("metadata", a.info.Config.Metadata[beginningKey], "what the copy was made with", "It is not known with which sequence the copy was made to begin, and of which history it is.", mendRecreate)
+	} else if a.cfg.Mirror || a.cfg.ReadOnly { // the leader's own log has all of it
+		begins = b.First()
+	}
+	if s.FirstSeq > begins {
+		a.add("first_seq", s.FirstSeq, begins, "The beginning of the history is gone: it was purged or the stream began elsewhere.", mendCompare)
 	}
 	if s.NumDeleted > 0 {
 		a.add("num_deleted", s.NumDeleted, 0, "Records are missing from the middle of the history.", mendCompare)

@@ -85,6 +85,7 @@ type identity struct {
 	created  time.Time
 	terms    events.Terms
 	lastTerm uint64 // sequence of the newest term record known
+	begins   uint64 // the first sequence that the stream was made to hold
 	read     time.Time
 	replicas int
 	window   time.Duration
@@ -133,7 +134,11 @@ func (id *identity) refresh(ctx context.Context) (*jetstream.StreamInfo, events.
 	if err != nil {
 		return nil, terms, err
 	}
-	if created.Equal(info.Created) && terms.Lineage != "" && last > 0 {
+	b, err := beginningOf(info, id.origin)
+	if err != nil {
+		return nil, terms, err
+	}
+	if created.Equal(info.Created) && terms.Lineage != "" && last >= b.First() {
 		// A log that was cut back may have lost the term that is remembered.
 		m, err := id.api.Message(ctx, natsapi.Query{Sequence: last})
 		if err != nil && !errors.Is(err, natsapi.ErrNoMessage) {
@@ -143,7 +148,11 @@ func (id *identity) refresh(ctx context.Context) (*jetstream.StreamInfo, events.
 			terms = events.Terms{}
 		}
 	}
-	if !created.Equal(info.Created) || terms.Lineage == "" {
+	switch known := created.Equal(info.Created) && terms.Lineage != ""; {
+	case known:
+	case b.From > 1: // its genesis, and the terms before it, are not here
+		terms, last = b.terms(), b.From-1
+	default:
 		g, err := genesisOf(ctx, id.api, id.origin)
 		if err != nil {
 			return nil, terms, err
@@ -157,10 +166,26 @@ func (id *identity) refresh(ctx context.Context) (*jetstream.StreamInfo, events.
 	defer id.mu.Unlock()
 	if turn > id.finished {
 		id.finished = turn
-		id.created, id.terms, id.lastTerm, id.read = info.Created, terms, last, time.Now()
+		id.created, id.terms, id.lastTerm, id.read, id.begins = info.Created, terms, last, time.Now(), b.First()
 		id.replicas, id.window = info.Config.Replicas, info.Config.Duplicates
 	}
 	return info, terms, nil
+}
+
+// beginningOf returns where a stream begins. Of one that does not begin with the log's first record nothing can be told before anything has come into it: ErrNoLog.
+func beginningOf(info *jetstream.StreamInfo, origin string) (Beginning, error) {
+	b, err := BeginningOf(info.Config)
+	if err == nil && b.From > 1 && info.State.LastSeq == 0 {
+		return b, events.Errorf(events.ErrNoLog, "stream %s is there and empty: nothing was copied of the log of origin %s yet, from sequence %d on", info.Config.Name, origin, b.From)
+	}
+	return b, err
+}
+
+// first returns the first sequence that the stream was made to hold, as last read.
+func (id *identity) first() uint64 {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return max(id.begins, 1)
 }
 
 // readTerms adds the term records after sequence last.

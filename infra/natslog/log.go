@@ -112,6 +112,9 @@ func (l *Log) Close() {
 // Origin returns the origin's name.
 func (l *Log) Origin() string { return l.cfg.Origin }
 
+// Begins returns the first sequence that this copy of the log was made to hold, as it was known last: 1 unless it is a mirror that begins later.
+func (l *Log) Begins() uint64 { return l.id.first() }
+
 // Info returns the log's identity and bounds, as the stream's leader knows them.
 func (l *Log) Info(ctx context.Context) (events.Info, error) {
 	ctx, stop := l.within(ctx)
@@ -123,7 +126,7 @@ func (l *Log) Info(ctx context.Context) (events.Info, error) {
 	for seen := l.seen.Load(); seen < info.State.LastSeq && !l.seen.CompareAndSwap(seen, info.State.LastSeq); seen = l.seen.Load() {
 	}
 	return events.Info{
-		Origin: l.cfg.Origin, Terms: terms, First: info.State.FirstSeq, Last: info.State.LastSeq, Time: info.State.LastTime.UTC(),
+		Origin: l.cfg.Origin, Terms: terms, Begins: l.id.first(), First: info.State.FirstSeq, Last: info.State.LastSeq, Time: info.State.LastTime.UTC(),
 	}, nil
 }
 

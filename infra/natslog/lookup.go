@@ -150,11 +150,16 @@ type directRequest struct {
 
 // direct sends one direct get and collects its answers. Each names the sequence of the one before it, so a lost one is noticed.
 func direct(ctx context.Context, a natsapi.API, subject string, from uint64) (page, error) {
-	target := a.Prefix + "DIRECT.GET." + a.Stream
 	payload, err := json.Marshal(directRequest{Sequence: from, NextOf: subject, Batch: directBatch, MaxBytes: directBytes})
 	if err != nil {
 		return page{}, err
 	}
+	return several(ctx, a, payload)
+}
+
+// several sends a request for several messages and collects them.
+func several(ctx context.Context, a natsapi.API, payload []byte) (page, error) {
+	target := a.Prefix + "DIRECT.GET." + a.Stream
 	ctx, stop := context.WithTimeoutCause(ctx, a.Link.Timeout(), natsapi.ErrNoAnswer)
 	defer stop()
 	ctx, release, err := a.Link.Bind(ctx, target)

@@ -16,6 +16,11 @@ func (l *Log) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Recor
 	return func(yield func([]events.Record, error) bool) {
 		ctx, stop := l.within(ctx)
 		defer stop()
+		if first := l.id.first(); max(r.From, 1) < first {
+			yield(nil, events.Errorf(events.ErrHole, "this copy of the log of origin %s was made to begin with sequence %d, so it cannot be read from %d on", l.cfg.Origin, first, max(r.From, 1)).
+				Hint("Read what is below from the region that leads the log."))
+			return
+		}
 		for records, err := range l.reader.Read(ctx, r) {
 			if !yield(records, err) {
 				return

@@ -46,6 +46,8 @@ type watched struct {
 	sites   map[string]*watchedSite
 	wire    *netfault.Proxy // the link from eu to us goes through it; nil: straight
 	written int
+
+	snapshots map[string]*memstore.Snapshots // of regions whose read models can begin with one
 }
 
 type watchedSite struct {
@@ -131,7 +133,11 @@ func (w *watched) audit(name string) *marks.Auditor {
 	s.auditor = marks.NewAuditor(r.Log(), r.KV(), r.Leases(), marks.AuditorOptions{
 		Region: name, Leader: "us", Interval: 100 * time.Millisecond, Full: time.Second, Budget: 1, Others: r.Others,
 	})
-	p, err := projector.New(parse(w.t, things), r.Log(), s.store, r.KV(), r.Leases(), projector.Options{Partitions: 2, Trust: s.auditor.Verdict})
+	options := projector.Options{Partitions: 2, Trust: s.auditor.Verdict}
+	if kept := w.snapshots[name]; kept != nil {
+		options.Snapshots = kept
+	}
+	p, err := projector.New(parse(w.t, things), r.Log(), s.store, r.KV(), r.Leases(), options)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/redisstore"
+	"tidemark.dev/projections"
 )
 
 // Role says what a process does in a region, and with that what it sets up and what it needs.
@@ -48,6 +49,9 @@ type Config struct {
 	Regions []string
 	// KeepDamaged leaves the region's mirror as it is when its audit finds it damaged. Default: it is deleted and made anew, once the leader is seen to hold what is missing.
 	KeepDamaged bool
+
+	// LogFrom is the first sequence that the region's mirror is made to hold; 0 and 1 are the log's beginning. What is below is read from the leader. A mirror that exists stays as it was made.
+	LogFrom uint64
 
 	// DataDir holds the embedded servers' data; used when NATS is empty, or Redis asks for a server of our own.
 	DataDir string
@@ -118,6 +122,10 @@ func (c Config) validate() error {
 		if err := events.ValidateOrigin(name); err != nil {
 			return err
 		}
+	}
+	if c.LogFrom > 1 && c.leads() {
+		return events.Errorf(projections.ErrInvalidOffset, "region %s leads the log of %s, which begins with sequence 1, and is told to begin with %d; nothing was started", c.Name, c.Origin, c.LogFrom).
+			Hint("Only a region that mirrors the log can begin later.")
 	}
 	if c.needsDir() && c.DataDir == "" {
 		return events.Errorf(embedded.ErrUnsafeDir, "region %s has servers of its own and no data directory; nothing was started", c.Name)

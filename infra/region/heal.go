@@ -2,6 +2,7 @@ package region
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tidemark.dev/events"
@@ -15,6 +16,8 @@ const (
 	healPoll = 2 * time.Second
 	// healPause is how long a healing that did not come about is left alone.
 	healPause = time.Minute
+	// healRetry is how long one is left alone whose leader did not answer: after a start the link may only just be coming up.
+	healRetry = 5 * time.Second
 )
 
 // healer makes a damaged copy of the log anew. It is deleted only after the leader's whole log was audited from here, so that nothing goes that the leader does not have.
@@ -29,7 +32,9 @@ func (h *healer) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		wait := healPoll
 		if err := h.look(ctx); err != nil && ctx.Err() == nil {
-			wait = healPause
+			if wait = healPause; errors.Is(err, events.ErrUnreachable) {
+				wait = healRetry
+			}
 			if code, _ := events.CodeOf(err); code != h.told {
 				h.told = code
 				h.region.config.Logger.WarnContext(ctx, "the damaged copy of the log was not made anew; it is tried again", "region", h.region.config.Name, "reason", err.Error())
@@ -60,7 +65,7 @@ func (h *healer) look(ctx context.Context) error {
 	return marks.Remirrored(ctx, h.region.kv, c.Origin, f.Found)
 }
 
-// remake makes the copy anew, if the leader's whole log is of the history that was audited here and nothing is wrong with it.
+// remake makes the copy anew, if the leader's log, from where the copy begins, is of the history that was audited here and nothing is wrong with it.
 func (h *healer) remake(ctx context.Context, audit *marks.Audit, why string) error {
 	c := &h.region.config
 	leader, err := h.region.other(ctx, c.Leader)
@@ -68,7 +73,7 @@ func (h *healer) remake(ctx context.Context, audit *marks.Audit, why string) err
 		return err
 	}
 	defer leader.Close()
-	if err := marks.Check(ctx, leader, audit, c.Leader); err != nil {
+	if err := marks.Check(ctx, leader, audit, c.Leader, max(h.mirror.Replication().Begins, 1)); err != nil {
 		return err
 	}
 	c.Logger.WarnContext(ctx, "the copy of the log is damaged and the leader's log is not: the copy is deleted and made anew", "region", c.Name, "origin", c.Origin, "reason", why)

@@ -10,6 +10,7 @@ import (
 	"tidemark.dev/infra/forward"
 	"tidemark.dev/infra/natslog"
 	"tidemark.dev/infra/replica"
+	"tidemark.dev/projections"
 )
 
 // logPoll is how often a mirror that is being made is looked at.
@@ -95,9 +96,13 @@ func (r *Region) mirror(ctx context.Context) error {
 	c := &r.config
 	var heal *healer // nil: the copy is left as it is
 	if c.Role.Tends() {
-		m, err := replica.Follow(ctx, r.nats, replica.Config{Origin: c.Origin, Region: c.Name, Leader: c.Leader, Replicas: c.Replicas}, replica.Options{Logger: c.Logger})
+		m, err := replica.Follow(ctx, r.nats, replica.Config{Origin: c.Origin, Region: c.Name, Leader: c.Leader, Replicas: c.Replicas, From: c.LogFrom}, replica.Options{Logger: c.Logger})
 		if err != nil {
 			return err
+		}
+		if note := m.Note(); note != "" {
+			r.notes = append(r.notes, note)
+			c.Logger.WarnContext(ctx, "the copy of the log begins elsewhere than is configured, and stays so", "region", c.Name, "origin", c.Origin, "begins", m.Replication().Begins, "configured", c.LogFrom)
 		}
 		r.keep(ctx, m.Run)
 		r.copy = m
@@ -123,14 +128,39 @@ func (r *Region) mirror(ctx context.Context) error {
 	if heal != nil {
 		r.keep(ctx, heal.run)
 	}
-	r.onClose(log.Close)
+	reader, err := r.wholeOf(ctx, log)
+	if err != nil {
+		return err
+	}
 	appender, err := forward.NewAppender(r.nats, c.forwarding(), forward.Options{Logger: c.Logger})
 	if err != nil {
 		return err
 	}
 	r.onClose(appender.Close)
-	r.log = mirrored{log, appender}
+	r.log = mirrored{reader, appender}
 	return r.askFloors()
+}
+
+// wholeOf returns a reader of the whole log, of which the region's copy may hold only what is from some sequence on. Who tends such a copy keeps here what is needed all the time of what is below.
+func (r *Region) wholeOf(ctx context.Context, log *natslog.Log) (*short, error) {
+	s := &short{log: log, region: r}
+	r.onClose(s.close)
+	if log.Begins() == 1 || r.config.Role == Publisher {
+		return s, nil
+	}
+	if r.kv == nil {
+		if err := r.openKV(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.kept = newKept(r.kv, log)
+	if !r.config.Role.Tends() {
+		return s, nil
+	}
+	if err := s.fetch(ctx); err != nil { // the region begins all the same: what it has of the log is whole
+		r.keep(ctx, s.keep)
+	}
+	return s, nil
 }
 
 // awaitMirror opens the region's copy of the log. One that does not exist yet is being made: that takes the leader, and a moment. One that the servers themselves say is not
@@ -162,7 +192,7 @@ func (r *Region) awaitMirror(ctx context.Context, heal *healer) (*natslog.Log, e
 			return log, err
 		}
 		now := r.copy.Replication()
-		if now.State == events.CopyDiverged {
+		if now.State == events.CopyDiverged || now.Code == projections.ErrInvalidOffset { // waiting does not change it
 			return nil, events.Errorf(now.Code, "region %s cannot use its copy of the log %s: %s", c.Name, c.Origin, now.Message)
 		}
 		if time.Now().After(deadline) {

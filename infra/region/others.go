@@ -1,6 +1,7 @@
 package region
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"iter"
@@ -94,7 +95,7 @@ type otherLog struct{ *natslog.Log }
 func (o *otherLog) Read(ctx context.Context, wanted events.Range) iter.Seq2[[]events.Record, error] {
 	return func(yield func([]events.Record, error) bool) {
 		next := max(wanted.From, 1)
-		batch := make([]events.Record, 0, events.DefaultReadBatch)
+		batch := make([]events.Record, 0, cmp.Or(max(wanted.Batch, 0), events.DefaultReadBatch))
 		for r, err := range o.Walk(ctx, next) {
 			if wanted.To != 0 && next > wanted.To {
 				break

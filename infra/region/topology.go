@@ -30,7 +30,8 @@ func Of(t *topology.Topology, name string, role Role, env topology.Environment) 
 	origin := t.Origin()
 	return Config{
 		Name: at.Name, Origin: origin.Name, Leader: origin.Leader, Role: role, Regions: t.RegionNames(),
-		NATS: strings.Join(at.NATS.URLs, ","), NATSOptions: natsOptions, Replicas: at.NATS.Replicas, KeepDamaged: at.NATS.KeepDamaged, GroupCommit: at.NATS.Fsync && at.NATS.Replicas == 1, // replicated streams sync once for what is under way together
+		NATS: strings.Join(at.NATS.URLs, ","), NATSOptions: natsOptions, Replicas: at.NATS.Replicas, KeepDamaged: at.NATS.KeepDamaged, LogFrom: at.NATS.LogFrom,
+		GroupCommit:  at.NATS.Fsync && at.NATS.Replicas == 1, // replicated streams sync once for what is under way together
 		RedisOptions: redisOptions, RedisPrefix: at.Redis.Prefix,
 	}, nil
 }

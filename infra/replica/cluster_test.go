@@ -150,6 +150,17 @@ func (c *cluster) stepDown(t *testing.T, nc *nats.Conn) {
 // the stream on each side; at last a server on each side dies.
 func TestClustersFollowEachOther(t *testing.T) {
 	t.Parallel()
+	clustersFollow(t, 1)
+}
+
+// TestAClusterBeginsLater: where a copy begins only the server learns from the gate that leads its stream; the others find it out from the first record.
+func TestAClusterBeginsLater(t *testing.T) {
+	t.Parallel()
+	clustersFollow(t, 601)
+}
+
+func clustersFollow(t *testing.T, from uint64) {
+	t.Helper()
 	us := startCluster(t, "us", "eu", nil)
 	eu := startCluster(t, "eu", "", us)
 	usConn, euConn := us.connect(t), eu.connect(t)
@@ -161,13 +172,13 @@ func TestClustersFollowEachOther(t *testing.T) {
 	leader := openLog(t, usConn, replicated)
 	last := fill(t, leader, 1_000)
 	cfg := config
-	cfg.Replicas = 3
+	cfg.Replicas, cfg.From = 3, from
 	m := follow(t, euConn, cfg)
 	m.catchesUp(t, last)
 	copied := copied
 	copied.Replicas = 3
 	here := openLog(t, euConn, copied)
-	sameRecords(t, leader, here, last)
+	sameFrom(t, leader, here, from, last)
 
 	for _, change := range []struct {
 		what string
@@ -184,7 +195,7 @@ func TestClustersFollowEachOther(t *testing.T) {
 		m.catchesUp(t, last)
 		t.Logf("%s: caught up after %s", change.what, time.Since(began))
 	}
-	sameRecords(t, leader, here, last)
+	sameFrom(t, leader, here, from, last)
 	if now := m.Replication(); now.State == events.CopyDiverged || strings.Contains(m.logs.String(), "diverged") {
 		t.Errorf("%+v\n%s", now, m.logs)
 	}

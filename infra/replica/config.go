@@ -18,6 +18,8 @@ type Config struct {
 	Leader string
 	// Replicas is how many of the region's servers keep the copy: 1, 3 or 5. 0 means 1.
 	Replicas int
+	// From is the first sequence that a copy is made to hold; 0 and 1 are the log's beginning. A copy that exists stays as it was made.
+	From uint64
 }
 
 // Options adjusts a Mirror. The zero value works.

@@ -11,6 +11,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/projections"
 )
 
 // follower takes the looks. It belongs to one goroutine.
@@ -27,6 +28,7 @@ type follower struct {
 	theirs events.Info // of the leader's log
 
 	full   time.Time // of the last full comparison; zero: one is due
+	begins uint64    // the first sequence of a copy that does not begin with the log's; 0: it does
 	made   time.Time // of the copy: when its stream was created
 	led    time.Time // of the leader's log
 	seen   uint64    // the leader's highest head
@@ -67,17 +69,17 @@ func (f *follower) look(ctx context.Context) view {
 	reply := f.gate.waiting()
 	copied, err := f.own.streamInfo(ctx, f.cfg.stream())
 	if errors.Is(err, events.ErrNoLog) {
-		return f.make(ctx)
+		return f.make(ctx, f.cfg.From)
 	}
 	if err != nil {
 		f.full = time.Time{}
 		return unknown(f.head(0), err)
 	}
-	last := copied.State.LastSeq
 	v := f.judge(ctx, copied, reply)
 	if v.head.IsZero() {
-		v.head = f.head(last)
+		v.head = f.head(copied.State.LastSeq)
 	}
+	v.begins = f.begins
 	if v.err != nil {
 		f.full = time.Time{} // when it is mended, everything is compared again
 	}
@@ -92,10 +94,19 @@ func (f *follower) look(ctx context.Context) view {
 
 // judge says how an existing copy stands, and lets its mirror in if it may and waits at reply.
 func (f *follower) judge(ctx context.Context, copied *jetstream.StreamInfo, reply string) view {
-	last := copied.State.LastSeq
+	b, err := natslog.BeginningOf(copied.Config)
+	if err != nil {
+		return unknown(events.Position{}, err)
+	}
+	f.begins = b.From
+	// A copy that was made to begin later holds nothing until its first record has come, and is where that follows all the same.
+	last, held := max(copied.State.LastSeq, b.First()-1), copied.State.LastSeq
+	if copied.State.Msgs == 0 {
+		held = 0
+	}
 	diverged := func(err error) view { return view{state: events.CopyDiverged, err: err} }
-	if s := copied.State; s.NumDeleted > 0 || s.FirstSeq > 1 || s.Lost != nil && len(s.Lost.Msgs) > 0 {
-		return diverged(f.cfg.hole(fmt.Sprintf("it has %d records from %d to %d", s.Msgs, s.FirstSeq, s.LastSeq)))
+	if s := copied.State; s.NumDeleted > 0 || s.FirstSeq > b.First() || s.Lost != nil && len(s.Lost.Msgs) > 0 {
+		return diverged(f.cfg.hole(fmt.Sprintf("it has %d records from %d to %d, and was made to begin with %d", s.Msgs, s.FirstSeq, s.LastSeq, b.First())))
 	}
 	if err := f.cfg.audit(copied); err != nil {
 		return unknown(f.head(last), err)
@@ -105,12 +116,16 @@ func (f *follower) judge(ctx context.Context, copied *jetstream.StreamInfo, repl
 		return unknown(f.head(last), f.whyUnreachable(err))
 	}
 	head := led.State.LastSeq
+	if held == 0 && head+1 < b.From {
+		return unknown(f.head(0), events.Errorf(events.ErrUnreachable, "leader %s says that its log of origin %s ends at sequence %d, and the copy was made to begin with %d; it is asked again",
+			f.cfg.Leader, f.cfg.Origin, head, b.From))
+	}
 	if !copied.Created.Equal(f.made) || !led.Created.Equal(f.led) || head < f.seen || reply != "" {
 		f.full = time.Time{}
 	}
 	f.made, f.led, f.seen = copied.Created, led.Created, head
-	switch err := f.compare(ctx, last, head); {
-	case last > 0 && (errors.Is(err, events.ErrForeignHistory) || errors.Is(err, events.ErrHole)):
+	switch err := f.compare(ctx, held, head); {
+	case held > 0 && (errors.Is(err, events.ErrForeignHistory) || errors.Is(err, events.ErrHole)):
 		v := diverged(err)
 		v.leaderHead = f.leaderHead(head)
 		return v
@@ -129,7 +144,11 @@ func (f *follower) judge(ctx context.Context, copied *jetstream.StreamInfo, repl
 		v.leaderHead = f.leaderHead(head)
 		return v
 	}
-	return f.lag(ctx, copied, led, silent)
+	v := f.lag(ctx, last, led, silent)
+	if held == 0 && b.From > 1 {
+		v.head = f.leaderHead(last) // the copy does not know it yet
+	}
+	return v
 }
 
 // active returns for how long the mirror has heard nothing; negative: it never did. Its own lag and error are not looked at: they are zero and
@@ -142,8 +161,8 @@ func active(copied *jetstream.StreamInfo) time.Duration {
 }
 
 // lag returns the view of a copy that is on the leader's history.
-func (f *follower) lag(ctx context.Context, copied, led *jetstream.StreamInfo, silent time.Duration) view {
-	last, head := copied.State.LastSeq, led.State.LastSeq
+func (f *follower) lag(ctx context.Context, last uint64, led *jetstream.StreamInfo, silent time.Duration) view {
+	head := led.State.LastSeq
 	v := view{state: events.CopyFollows, head: f.head(last), leaderHead: f.leaderHead(head)}
 	if silent < 0 || silent > quietFor {
 		text := "nothing has come from there since the region's servers started"
@@ -196,7 +215,7 @@ func (f *follower) compare(ctx context.Context, last, head uint64) error {
 			return err
 		}
 	}
-	if both > 0 {
+	if both > 0 && both >= f.begins {
 		at, err := f.cfg.compareRecords(ctx, f.here, f.there, both)
 		if err != nil {
 			return err
@@ -260,8 +279,8 @@ func (f *follower) open(ctx context.Context, last uint64) error {
 }
 
 // make makes the copy, once the leader has shown that its log is one.
-func (f *follower) make(ctx context.Context) view {
-	f.full, f.anchor, f.mine = time.Time{}, place{}, events.Info{}
+func (f *follower) make(ctx context.Context, from uint64) view {
+	f.full, f.anchor, f.mine, f.begins = time.Time{}, place{}, events.Info{}, 0
 	led, err := f.leader.streamInfo(ctx, f.cfg.stream())
 	if err == nil && led.State.LastSeq == 0 {
 		err = f.notBegun()
@@ -270,14 +289,36 @@ func (f *follower) make(ctx context.Context) view {
 		err = f.open(ctx, 0)
 	}
 	if err == nil {
-		err = f.own.createStream(ctx, f.cfg.here().MirrorStream(f.cfg.Region, f.cfg.gate()))
+		var b natslog.Beginning
+		if b, err = f.beginAt(ctx, from, led.State.LastSeq); err == nil {
+			err = f.own.createStream(ctx, b.In(f.cfg.here().MirrorStream(f.cfg.Region, f.cfg.gate())))
+			f.begins = b.From
+		}
 	}
 	if err != nil {
 		return unknown(events.Position{}, f.whyUnreachable(err))
 	}
 	v := unknown(events.Position{}, events.Errorf(events.ErrNoLog, "the copy of origin %s in region %s was just made; nothing is copied yet", f.cfg.Origin, f.cfg.Region))
-	v.leaderHead = f.leaderHead(led.State.LastSeq)
+	v.leaderHead, v.begins = f.leaderHead(led.State.LastSeq), f.begins
 	return v
+}
+
+// beginAt returns the beginning of a copy that is to begin with a sequence, of a leader's log that ends at head. The servers do not let a mirror that is fed by a consumer of its leader say where it
+// begins, and do not need to: the gate sets that consumer to it. What the copy cannot know of the history below is written into its settings.
+func (f *follower) beginAt(ctx context.Context, from, head uint64) (natslog.Beginning, error) {
+	if from <= 1 {
+		return natslog.Beginning{}, nil
+	}
+	if from > head+1 {
+		return natslog.Beginning{}, events.Errorf(projections.ErrInvalidOffset, "the copy of origin %s in region %s is to begin with sequence %d, and the log of its leader %s ends at %d; nothing was made",
+			f.cfg.Origin, f.cfg.Region, from, f.cfg.Leader, head).Hint("Begin with the sequence of a snapshot that is to be copied, or with %d at most.", head+1)
+	}
+	theirs, err := f.there.Info(ctx)
+	if err != nil {
+		return natslog.Beginning{}, err
+	}
+	f.theirs = theirs
+	return natslog.BeginAt(from, theirs.Terms), nil
 }
 
 // notBegun is the error of a leader whose log has no genesis yet.

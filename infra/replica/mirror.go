@@ -21,6 +21,7 @@ type Mirror struct {
 	nc     *nats.Conn
 	log    *slog.Logger
 	status *status
+	note   string
 	wishes chan remaking
 }
 
@@ -46,8 +47,24 @@ func Follow(ctx context.Context, nc *nats.Conn, cfg Config, o Options) (*Mirror,
 	if err != nil {
 		return nil, err
 	}
-	return m, cfg.audit(info)
+	if err := cfg.audit(info); err != nil {
+		return m, err
+	}
+	b, err := natslog.BeginningOf(info.Config)
+	if err != nil {
+		return m, err
+	}
+	m.status.now.Begins = b.From
+	if from := max(cfg.From, 1); b.First() != from {
+		m.note = fmt.Sprintf("the copy of the log %s in region %s was made to begin with sequence %d, and stays so though %d is configured; "+
+			"to have it begin there, delete stream %s in region %s: it is copied anew",
+			cfg.Origin, cfg.Region, b.First(), from, cfg.stream(), cfg.Region)
+	}
+	return m, nil
 }
+
+// Note returns what a person should know about the copy that was there: that it begins elsewhere than is configured. Empty: nothing.
+func (m *Mirror) Note() string { return m.note }
 
 // Replication returns how the copy stands now. It is as of the last look, at most some seconds ago; when that is too long, the state is unknown.
 func (m *Mirror) Replication() events.Replication { return m.status.replication() }

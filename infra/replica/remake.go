@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natslog"
 )
 
 // remaking is a wish for the copy to be made anew, and where its outcome goes.
@@ -14,8 +15,8 @@ type remaking struct {
 	done chan error
 }
 
-// Remake deletes the copy and makes it anew from the leader, which must have been seen to hold everything that the copy should. While Run runs it returns once the new copy is there,
-// still empty; everything is copied after that, and the region's log is behind until then. The leader must answer, lead a log of the copy's history as far as that can be told, and be
+// Remake deletes the copy and makes it anew, with the same beginning, from the leader, which must have been seen to hold everything that the copy should. While Run runs it returns once the new copy
+// is there, still empty; everything is copied after that, and the region's log is behind until then. The leader must answer, lead a log of the copy's history as far as that can be told, and be
 // as long as the copy: otherwise nothing is deleted, and the error says why (ErrUnreachable, ErrForeignHistory, ErrNoLog).
 func (m *Mirror) Remake(ctx context.Context) error {
 	wish := remaking{done: make(chan error, 1)}
@@ -38,7 +39,13 @@ func (f *follower) remake(ctx context.Context) error {
 	if err != nil && !errors.Is(err, events.ErrNoLog) {
 		return err
 	}
+	from := f.cfg.From
 	if err == nil {
+		b, err := natslog.BeginningOf(copied.Config)
+		if err != nil {
+			return err
+		}
+		from = b.From // read models may have begun there
 		if err := f.mayDelete(ctx, copied); err != nil {
 			return err
 		}
@@ -50,7 +57,7 @@ func (f *follower) remake(ctx context.Context) error {
 			return err
 		}
 	}
-	if v := f.make(ctx); !errors.Is(v.err, events.ErrNoLog) {
+	if v := f.make(ctx, from); !errors.Is(v.err, events.ErrNoLog) {
 		return v.err
 	}
 	_, err = f.own.streamInfo(ctx, f.cfg.stream())

@@ -42,6 +42,7 @@ type view struct {
 	head       events.Position
 	leaderHead events.Position // zero: not seen this time
 	lag        *events.ReplicationLag
+	begins     uint64 // the first sequence of a copy that does not begin with the log's; 0: it does, or that was not looked at
 }
 
 func unknown(head events.Position, err error) view {
@@ -54,6 +55,9 @@ func (s *status) set(ctx context.Context, v view) {
 	before := s.now
 	s.at = time.Now()
 	s.now.State, s.now.Head, s.now.Lag, s.now.Looked = v.state, v.head, v.lag, s.at.UTC()
+	if v.begins != 0 {
+		s.now.Begins = v.begins
+	}
 	if !v.leaderHead.IsZero() {
 		s.now.LeaderHead = v.leaderHead
 	}

@@ -28,6 +28,13 @@ func (r *reader) origins(t *Topology, at, n *yaml.Node, places []place) {
 			r.find(leader.node, ErrBadValue, "the leader of origin %s is %q, which is no region of this file%s", clip(name), clip(leader.text),
 				didYouMean(leader.text, names(regions)))
 		}
+		for i := range places {
+			if p := &places[i]; ok && p.name == leader.text && p.region.NATS.LogFrom > 1 {
+				r.find(p.values["nats.log_from"].node, ErrContradiction,
+					"the region %s leads origin %s, whose log begins with sequence 1, and nats.log_from is %d; only a region that mirrors the log can begin later",
+					p.name, clip(name), p.region.NATS.LogFrom)
+			}
+		}
 		if len(t.Origins) == 1 {
 			r.find(k, ErrUnsupported, "a second origin, %s, is not supported yet: the format allows several, this program runs exactly one", clip(name))
 		}

@@ -48,6 +48,8 @@ func regionKeys() []key {
 			help: "The NATS servers sync to the disk before they acknowledge (sync_interval: always), so appends are grouped."},
 		{path: "nats.keep_damaged", kind: kindFlag, fallback: "false", example: "true",
 			help: "A mirror that its audit finds damaged is left as it is, instead of being deleted and copied anew from a leader that is not."},
+		{path: "nats.log_from", kind: kindNumber, fallback: "1", example: "120000",
+			help: "First sequence of the log that a region which mirrors it copies, for one that joins late with snapshots; what is below is read from the leader. A copy that exists stays as it was made."},
 		{path: "redis.addresses", kind: kindTexts, required: true, example: "[redis://redis-us:6379]",
 			help: "redis://host:port/database, rediss:// (TLS) or unix:///path, without credentials. Several only of a Redis Cluster."},
 		{path: "redis.cluster", kind: kindFlag, fallback: "true if there are several addresses", example: "false",

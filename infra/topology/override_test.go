@@ -143,7 +143,7 @@ func TestSettingsTellWhereEachValueIsFrom(t *testing.T) {
 		{Key: "regions.eu.nats.domain", Variable: "TIDEMARK_REGIONS_EU_NATS_DOMAIN", Value: "eu", From: "default"},
 		{Key: "regions.eu.nats.password", Variable: "TIDEMARK_REGIONS_EU_NATS_PASSWORD", Value: "$TIDEMARK_REGIONS_EU_NATS_PASSWORD",
 			From: "$TIDEMARK_REGIONS_EU_NATS_PASSWORD"},
-		{Key: "origins.us.leader", Variable: "TIDEMARK_ORIGINS_US_LEADER", Value: "us", From: "tidemark.yaml:62:16"},
+		{Key: "origins.us.leader", Variable: "TIDEMARK_ORIGINS_US_LEADER", Value: "us", From: "tidemark.yaml:64:16"},
 	} {
 		if got[want.Key] != want {
 			t.Errorf("the setting is %+v, want %+v", got[want.Key], want)

@@ -92,6 +92,14 @@ func (r *reader) region(label string, p *place) {
 				label, v.number)
 		}
 	}
+	if v, ok := p.get("nats.log_from"); ok {
+		switch {
+		case v.number < 1:
+			r.find(v.node, ErrBadValue, "%s.nats.log_from is %d, and must be a sequence of the log, which begins with 1", label, v.number)
+		case v.number > 1:
+			p.region.NATS.LogFrom = uint64(v.number)
+		}
+	}
 	if v, ok := p.get("redis.prefix"); ok {
 		if p.region.Redis.Prefix = v.text; len(v.text) > maxPrefix || strings.Trim(v.text, prefixChars) != "" {
 			r.find(v.node, ErrBadValue, "%s.redis.prefix is not 1 to %d of A-Z a-z 0-9 : _ . -", label, maxPrefix)

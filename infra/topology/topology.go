@@ -58,6 +58,8 @@ type NATS struct {
 	Fsync bool `json:"fsync"`
 	// KeepDamaged leaves a mirror as it is that its audit finds damaged, instead of deleting and copying it anew from a leader that is not.
 	KeepDamaged bool `json:"keep_damaged,omitempty"`
+	// LogFrom is the first sequence that the region's mirror is made to hold; 0: it holds the whole log.
+	LogFrom uint64 `json:"log_from,omitempty"`
 }
 
 // Redis says where a region's Redis is, and how it is used.

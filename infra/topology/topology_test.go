@@ -119,6 +119,28 @@ func TestPathsBeginAtTheFolderOfTheFile(t *testing.T) {
 	}
 }
 
+func TestARegionThatMirrorsTheLogCanBeginLater(t *testing.T) {
+	two := strings.Replace(small, "origins:", "  eu:\n    nats:\n      urls: [nats://nats-eu:4222]\n      log_from: 120000\n    redis:\n      addresses: [redis://redis-eu:6379]\norigins:", 1)
+	topo := parse(t, two)
+	if eu, _ := topo.Region("eu"); eu.NATS.LogFrom != 120_000 {
+		t.Errorf("eu is %+v", eu)
+	}
+	if eu, _ := parse(t, two, "TIDEMARK_REGIONS_EU_NATS_LOG_FROM=7").Region("eu"); eu.NATS.LogFrom != 7 {
+		t.Errorf("with a variable eu is %+v", eu)
+	}
+	if eu, _ := parse(t, two, "TIDEMARK_REGIONS_EU_NATS_LOG_FROM=1").Region("eu"); eu.NATS.LogFrom != 0 {
+		t.Errorf("from the beginning eu is %+v", eu)
+	}
+	for value, code := range map[string]string{"0": "config-bad-value", "-5": "config-bad-value", "soon": "config-wrong-type", "99999999999999999999": "config-wrong-type"} {
+		if got, _ := findings(t, strings.Replace(two, "120000", value, 1)); !slices.Equal(got, []string{"tidemark.yaml:11:17: " + code}) {
+			t.Errorf("%s: %v", value, got)
+		}
+	}
+	if got, _ := findings(t, strings.Replace(two, "leader: us", "leader: eu", 1)); !slices.Equal(got, []string{"tidemark.yaml:11:17: config-contradiction"}) {
+		t.Errorf("where it leads: %v", got)
+	}
+}
+
 // TestEveryMistakeIsReportedAtOnce is the promise of this package: one run, everything, in order.
 func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	const text = `version: 2

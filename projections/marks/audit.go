@@ -26,6 +26,7 @@ type Audit struct {
 	Healed *Healing `json:"healed,omitempty"`
 
 	terms events.Terms // of the log, as of the last look
+	first uint64       // the first sequence that the copy was made to hold, as of then; what is below is audited elsewhere
 }
 
 // Good is a mark that was found right.

@@ -343,7 +343,7 @@ func (a *Auditor) pass(ctx context.Context) (more bool, err error) {
 // step checks the next marks. What is found is looked at twice: a log may be replaced while it is read, and then its standing tells.
 func (a *Auditor) step(ctx context.Context, from place) (walked, *Finding, error) {
 	begun := time.Now()
-	w, f, err := step(ctx, a.log, from)
+	w, f, err := step(ctx, a.log, a.audit.first, from)
 	if err == nil { // otherwise it was waiting
 		a.worked += time.Since(begun)
 	}
@@ -353,14 +353,14 @@ func (a *Auditor) step(ctx context.Context, from place) (walked, *Finding, error
 	if stands, err := standing(ctx, a.log, &a.audit); stands != nil || err != nil {
 		return w, stands, err
 	}
-	w, f, err = step(ctx, a.log, from)
+	w, f, err = step(ctx, a.log, a.audit.first, from)
 	return w, f, err
 }
 
 // readable reads records that no mark covers.
 func (a *Auditor) readable(ctx context.Context, from place, to uint64) (*Finding, error) {
 	begun := time.Now()
-	f, err := readable(ctx, a.log, from, to)
+	f, err := readable(ctx, a.log, a.audit.first, from, to)
 	if err == nil {
 		a.worked += time.Since(begun)
 	}

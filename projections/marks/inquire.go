@@ -65,7 +65,7 @@ func (a *Auditor) ask(ctx context.Context, f *Finding, open Opener) (holds bool,
 	other, err := open(ctx)
 	if err == nil {
 		defer other.Close()
-		if holds, err = continues(ctx, other, &a.audit, max(f.To, f.First)); holds {
+		if holds, err = continues(ctx, other, &a.audit, f.From, max(f.To, f.First)); holds {
 			holds, sums, err = compareRange(ctx, other, f)
 		}
 	}
@@ -77,15 +77,15 @@ func (a *Auditor) ask(ctx context.Context, f *Finding, open Opener) (holds bool,
 	return holds, sums, err
 }
 
-// continues reports whether a copy is on the history that was audited, and reaches a sequence.
-func continues(ctx context.Context, other events.Reader, a *Audit, upto uint64) (bool, error) {
+// continues reports whether a copy is on the history that was audited, and reaches from one sequence to another.
+func continues(ctx context.Context, other events.Reader, a *Audit, from, upto uint64) (bool, error) {
 	info, err := other.Info(ctx)
-	if err != nil || info.Terms.Lineage != a.Lineage || info.First > 1 || info.Last < upto {
+	if err != nil || info.Terms.Lineage != a.Lineage || info.First > max(info.Begins, 1) || info.First > max(from, 1) || info.Last < upto {
 		return false, err
 	}
 	for i := range min(anchors, len(a.Good)) {
 		g := &a.Good[len(a.Good)-1-i]
-		if g.Sequence > info.Last {
+		if g.Sequence > info.Last || g.Sequence < info.First {
 			continue
 		}
 		r, err := other.Record(ctx, g.Sequence)

@@ -40,8 +40,11 @@ func standing(ctx context.Context, log events.Reader, a *Audit) (*Finding, error
 		return &Finding{Kind: Altered, From: 1, First: 1, Text: "a record that says which history this is cannot be read: " + textOf(err)}, nil
 	case err != nil:
 		return nil, err
-	case info.First > 1:
-		return &Finding{Kind: Hole, From: 1, To: info.First - 1, First: 1, Exact: true, Text: fmt.Sprintf("it begins at sequence %d", info.First)}, nil
+	}
+	a.first = max(info.Begins, 1)
+	switch begins := max(info.Begins, 1); {
+	case info.First > begins:
+		return &Finding{Kind: Hole, From: begins, To: info.First - 1, First: begins, Exact: true, Text: fmt.Sprintf("it begins at sequence %d", info.First)}, nil
 	case a.Lineage != "" && info.Terms.Lineage != a.Lineage:
 		return recreated(a, fmt.Sprintf("its lineage is %s, and the one that was audited has %s", info.Terms.Lineage, a.Lineage)), nil
 	}
@@ -82,7 +85,7 @@ func compare(ctx context.Context, log events.Reader, a *Audit, last uint64) (*Fi
 	}
 	for i := len(a.Good) - 1; i >= 0; i-- {
 		g := &a.Good[i]
-		if g.Sequence > last {
+		if g.Sequence > last || g.Sequence < a.first {
 			continue
 		}
 		r, err := log.Record(ctx, g.Sequence)

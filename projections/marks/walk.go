@@ -38,9 +38,9 @@ type walked struct {
 	end bool
 }
 
-// step checks the next marks behind a place. A finding is what is wrong behind walked.at; an error says nothing about the log.
-func step(ctx context.Context, log events.Reader, from place) (walked, *Finding, error) {
-	n, err := following(ctx, log, from)
+// step checks the next marks behind a place, of a copy that begins with a sequence. A finding is what is wrong behind walked.at; an error says nothing about the log.
+func step(ctx context.Context, log events.Reader, first uint64, from place) (walked, *Finding, error) {
+	n, err := following(ctx, log, first, from)
 	w := walked{at: n.from, end: len(n.marks) == 0 && n.from == from}
 	if err != nil {
 		return w, nil, err
@@ -51,10 +51,10 @@ func step(ctx context.Context, log events.Reader, from place) (walked, *Finding,
 		}
 	}
 	if n.finding != nil {
-		if f, err := readable(ctx, log, w.at, n.finding.To); f != nil || err != nil { // that tells the exact place
+		if f, err := readable(ctx, log, first, w.at, n.finding.To); f != nil || err != nil { // that tells the exact place
 			return w, f, err
 		}
-		n.finding.At, n.finding.From, n.finding.First = w.at, w.at.Upto+1, w.at.Upto+1
+		n.finding.At, n.finding.From, n.finding.First = w.at, max(w.at.Upto+1, first), max(w.at.Upto+1, first)
 	}
 	return w, n.finding, nil
 }
@@ -66,10 +66,11 @@ type ahead struct {
 	finding *Finding // what comes instead of the next one
 }
 
-// following returns the next marks that follow each other. After one that says nothing of records they begin anew, from the log's first record on.
-func following(ctx context.Context, log events.Reader, from place) (ahead, error) {
+// following returns the next marks that follow each other. After one that says nothing of records they begin anew, from the log's first record on. A copy that begins later than the log cannot be
+// held against marks that cover what is below: they are passed over, and the first one that covers only what the copy holds is taken as it is.
+func following(ctx context.Context, log events.Reader, first uint64, from place) (ahead, error) {
 	n, at := ahead{from: from}, from
-	for r, err := range log.Controls(ctx, events.ControlMark, from.Sequence+1) {
+	for r, err := range log.Controls(ctx, events.ControlMark, max(from.Sequence+1, first)) {
 		switch {
 		case errors.Is(err, events.ErrDamaged):
 			n.finding = &Finding{Kind: Altered, Text: "a mark cannot be read: " + textOf(err)}
@@ -85,6 +86,15 @@ func following(ctx context.Context, log events.Reader, from place) (ahead, error
 			n.from = place{Sequence: r.Sequence}
 			at = n.from
 			continue
+		}
+		if at.Upto+1 < first { // the one before is not here, or says nothing of what is
+			if m.After+1 < first {
+				at = place{r.Sequence, m.Number, m.Upto}
+				n.from = at
+				continue
+			}
+			at = place{at.Sequence, m.Number - 1, m.After}
+			n.from = at
 		}
 		chain, covers := m.Covers(r.Sequence)
 		if !covers || m.Number != at.Number+1 || m.After != at.Upto {
@@ -167,8 +177,8 @@ func broken(err error, seq uint64) *Finding {
 	return f
 }
 
-// readable reads the records behind a place, up to a sequence (0: the head), whatever marks say. It finds what their reading alone shows.
-func readable(ctx context.Context, log events.Reader, from place, to uint64) (*Finding, error) {
+// readable reads the records behind a place, up to a sequence (0: the head), whatever marks say. It finds what their reading alone shows. The copy begins with first.
+func readable(ctx context.Context, log events.Reader, first uint64, from place, to uint64) (*Finding, error) {
 	info, err := log.Info(ctx)
 	if err != nil {
 		return nil, err
@@ -176,7 +186,7 @@ func readable(ctx context.Context, log events.Reader, from place, to uint64) (*F
 	if to == 0 || to > info.Last {
 		to = info.Last
 	}
-	seq := from.Upto
+	seq := max(from.Upto, max(first, 1)-1)
 	if to <= seq {
 		return nil, nil //nolint:nilnil // nothing was found
 	}
@@ -186,7 +196,7 @@ func readable(ctx context.Context, log events.Reader, from place, to uint64) (*F
 			if f == nil {
 				return nil, err
 			}
-			f.At, f.From, f.To = from, from.Upto+1, to
+			f.At, f.From, f.To = from, max(from.Upto+1, first), to
 			return f, nil
 		}
 		seq = records[len(records)-1].Sequence

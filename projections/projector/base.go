@@ -87,6 +87,9 @@ func (e *engine) bare(ctx context.Context, info events.Info, headers []projectio
 		if h.State != projections.Loading {
 			continue
 		}
+		if err := e.reaches(ctx, info); err != nil {
+			return err
+		}
 		next := *h
 		next.State, next.Target = projections.Building, info.Head()
 		if err := e.store.Apply(ctx, e.gen, e.def, []projections.Commit{{Partition: n, Expect: h.Checkpoint, Next: next}})[0]; err != nil {
@@ -95,6 +98,35 @@ func (e *engine) bare(ctx context.Context, info events.Info, headers []projectio
 		*h = next
 	}
 	return nil
+}
+
+// reaches returns ErrUnreachable when the log cannot be read from its first record on: a read model that is to begin there is not begun, and is as soon as it can be, or as there is a snapshot.
+func (e *engine) reaches(ctx context.Context, info events.Info) error {
+	if info.First <= 1 || info.Sparse {
+		return nil
+	}
+	if err := readable(ctx, e.log); err != nil {
+		return events.Errorf(events.ErrUnreachable, "the log of %s begins at %d in this region, there is no snapshot of %s that it could begin with, "+
+			"and the records below cannot be read now; nothing was folded: %w", info.Origin, info.First, e.def.Name, err).
+			Hint("Bring a snapshot from a region that has it, and it is begun with by itself: tidemark snapshot copy %s --from REGION.", e.def.Name)
+	}
+	return nil
+}
+
+// readable reads the first record of a log. Of a copy that begins later it is read from the leader.
+func readable(ctx context.Context, log events.Reader) error {
+	for records, err := range log.Read(ctx, events.Range{From: 1, To: 1}) {
+		if err != nil {
+			return err
+		}
+		if len(records) == 1 && records[0].Sequence == 1 {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return events.Errorf(events.ErrUnreachable, "the log of %s yields no first record", log.Origin())
 }
 
 // bases returns the snapshots that may be loaded, the newest first.

@@ -237,6 +237,9 @@ func (e *engine) create(ctx context.Context, info events.Info, headers []project
 			continue
 		}
 		if !asked {
+			if err := e.reaches(ctx, info); err != nil {
+				return err
+			}
 			if err := e.wanted(ctx); err != nil {
 				return err
 			}

@@ -52,8 +52,12 @@ func (w *world) tried() projections.SnapshotJob {
 
 // plan returns the plan of a replay, or its error.
 func (w *world) plan(asked projections.ReplayRequest) (projections.ReplayPlan, error) {
+	log := w.planLog
+	if log == nil {
+		log = w.log
+	}
 	return projector.Plan(context.Background(), projector.Planning{
-		Version: projector.Version{Projection: w.projection(w.version), Log: w.log}, Partitions: w.options.Partitions, Store: w.store, KV: w.kv, Snapshots: w.options.Snapshots,
+		Version: projector.Version{Projection: w.projection(w.version), Log: log}, Partitions: w.options.Partitions, Store: w.store, KV: w.kv, Snapshots: w.options.Snapshots,
 	}, asked)
 }
 

@@ -198,8 +198,14 @@ func (w *planner) choose(ctx context.Context) error {
 		w.plan.Why = fmt.Sprintf("no snapshot of this version is at sequence %d or before it, so every record is folded", w.trusted)
 	}
 	if retained > 1 && !w.info.Sparse && base == nil {
-		return events.Errorf(projections.ErrInvalidOffset, "the log of %s begins at %d in this region, and there is no snapshot of %s that a replay could begin with; nothing was started",
-			w.info.Origin, retained, w.def.Name).Hint("Bring one from a region that has it: tidemark snapshot copy %s --from REGION.", w.def.Name)
+		switch err := readable(ctx, w.Version.Log); {
+		case err == nil:
+			w.plan.First, w.plan.Why = 1, fmt.Sprintf("%s; those below %d, with which the log begins in this region, are read from the region that leads it", w.plan.Why, retained)
+		case ctx.Err() != nil:
+			return err
+		default:
+			return w.unfounded(err)
+		}
 	}
 	w.plan.Records = records(w.plan.First, w.plan.Last)
 	if err := w.estimate(ctx, base); err != nil {
@@ -209,6 +215,13 @@ func (w *planner) choose(ctx context.Context) error {
 		return w.refold(ctx, live)
 	}
 	return nil
+}
+
+// unfounded is the error of a replay that could begin with nothing.
+func (w *planner) unfounded(err error) error {
+	return events.Errorf(projections.ErrInvalidOffset, "the log of %s begins at %d in this region, there is no snapshot of %s that a replay could begin with, "+
+		"and the records below cannot be read; nothing was started: %w",
+		w.info.Origin, w.info.First, w.def.Name, err).Hint("Bring one from a region that has it: tidemark snapshot copy %s --from REGION.", w.def.Name)
 }
 
 func records(first, last uint64) uint64 {

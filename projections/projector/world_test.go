@@ -35,6 +35,7 @@ type world struct {
 
 	// What the projectors and the reader are given instead; a planted bug sits here.
 	seenLog    events.Reader
+	planLog    events.Reader // of plans; nil: the log
 	seenStore  projections.Store
 	seenKV     projections.KV
 	seenLeases projections.Leases

@@ -141,7 +141,7 @@ func replicationLine(r *events.Replication) string {
 	case events.CopyLeads:
 		return "it leads the log"
 	case events.CopyFollows:
-		line := "it mirrors the log of " + r.Leader
+		line := "it mirrors the log of " + r.Leader + begins(r)
 		if r.Lag == nil {
 			return line + ", lag unknown"
 		}
@@ -154,11 +154,19 @@ func replicationLine(r *events.Replication) string {
 		return fmt.Sprintf("its copy DIVERGED from the log of %s%s: %s", r.Leader, since, r.Message)
 	case events.CopyUnknown:
 	}
-	line := fmt.Sprintf("it mirrors the log of %s, lag UNKNOWN%s", r.Leader, since)
+	line := fmt.Sprintf("it mirrors the log of %s%s, lag UNKNOWN%s", r.Leader, begins(r), since)
 	if r.Message != "" {
 		line += ": " + r.Message
 	}
 	return line
+}
+
+// begins says where a copy begins that does not hold the whole log.
+func begins(r *events.Replication) string {
+	if r.Begins <= 1 {
+		return ""
+	}
+	return " from sequence " + display.Number(r.Begins) + " on"
 }
 
 // remarks writes what does not fit into a table: what a projector has to say, and replays.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -28,6 +29,7 @@ const defaultHTTP = "127.0.0.1:7070"
 func (p *program) up() *cobra.Command {
 	var http, level, format, names string
 	var keep bool
+	var from []string
 	kept, envErr := parts.ProjectorOptions(os.Getenv)
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -39,6 +41,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 --redis, one region of running servers is run instead: --region says which.`,
 		Example: `  tidemark up
   tidemark up --regions us --dir ./data --http 127.0.0.1:0
+  tidemark up --regions us,eu --log-from eu=120000
   tidemark up --config tidemark.yaml --region eu`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,7 +55,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 			if err != nil {
 				return err
 			}
-			configs, err := p.regions(names, http, cmd.Flags().Changed)
+			configs, err := p.regions(names, from, http, cmd.Flags().Changed)
 			if err != nil {
 				return err
 			}
@@ -65,6 +68,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&names, "regions", defaultRegions, "names of the regions, joined by commas; the first one leads")
+	flags.StringSliceVar(&from, "log-from", nil, "`REGION=SEQUENCE`: a region that mirrors the log copies it from there on, when its copy is made; what is below is read from the leader")
 	flags.StringVar(&http, "http", defaultHTTP, "address of the first region's HTTP API, counted up for the others; port 0 takes free ones; empty: none")
 	flags.BoolVar(&keep, "keep-wrong", false, "find what is stored and not as the log says, and leave it so: tidemark repair puts it right")
 	flags.DurationVar(&kept.Keep, "rollback-window", kept.Keep, "how long the generation before goes on being followed after a replay; 0: it is dropped at once")
@@ -76,7 +80,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 }
 
 // regions returns what up has to run.
-func (p *program) regions(names, http string, given func(flag string) bool) ([]up.Config, error) {
+func (p *program) regions(names string, from []string, http string, given func(flag string) bool) ([]up.Config, error) {
 	base := up.Config{HTTP: http, Announce: true}
 	if p.config == "" && p.nats == "" {
 		if given("region") {
@@ -84,7 +88,11 @@ func (p *program) regions(names, http string, given func(flag string) bool) ([]u
 				Hint("For this one alone: %s up --regions %s", p.self, p.region)
 		}
 		base.Region = region.Config{DataDir: p.dir, Redis: cmp.Or(p.redis, "auto")}
-		return up.Regions(strings.Split(names, ","), base)
+		configs, err := up.Regions(strings.Split(names, ","), base)
+		if err != nil {
+			return nil, err
+		}
+		return configs, beginLater(configs, from)
 	}
 	if given("regions") {
 		return nil, events.Errorf(failure.ErrUsage, "--regions names embedded regions; of running servers --region names one")
@@ -96,7 +104,23 @@ func (p *program) regions(names, http string, given func(flag string) bool) ([]u
 	base.Announce = p.config == "" // who uses a topology file names it; its secrets are not copied
 	base.Region = c
 	base.Region.Role, base.Region.DataDir = region.Whole, filepath.Join(p.dir, c.Name)
-	return []up.Config{base}, nil
+	configs := []up.Config{base}
+	return configs, beginLater(configs, from)
+}
+
+// beginLater reads REGION=SEQUENCE, of regions whose copy of the log is to begin later.
+func beginLater(configs []up.Config, from []string) error {
+	all := make(map[string]uint64, len(from))
+	for _, text := range from {
+		name, number, _ := strings.Cut(text, "=")
+		seq, err := strconv.ParseUint(number, 10, 64)
+		if err != nil || seq == 0 || events.ValidateOrigin(name) != nil || all[name] != 0 {
+			return events.Errorf(failure.ErrUsage, "--log-from %q does not say with which sequence the copy of a region begins; nothing was started", text).
+				Hint("Write REGION=SEQUENCE, each region once: --log-from eu=120000. The first sequence is 1.")
+		}
+		all[name] = seq
+	}
+	return up.BeginLater(configs, all)
 }
 
 // running returns the region of running servers.

@@ -52,6 +52,19 @@ func Regions(names []string, base Config) ([]Config, error) {
 	return out, nil
 }
 
+// BeginLater says of regions that mirror the log with which sequence their copies begin when they are made. It returns failure.ErrUsage for a region that does not.
+func BeginLater(configs []Config, from map[string]uint64) error {
+	for name, seq := range from {
+		i := slices.IndexFunc(configs, func(c Config) bool { return c.Region.Name == name })
+		if i < 0 || configs[i].Region.Leader == name || configs[i].Region.Leader == "" {
+			return events.Errorf(failure.ErrUsage, "region %q does not mirror the log here, so no copy of it can begin with sequence %d; nothing was started", name, seq).
+				Hint("Name a region that is run here and does not lead: of --regions, one behind the first.")
+		}
+		configs[i].Region.LogFrom = seq
+	}
+	return nil
+}
+
 // redisPrefix returns what begins the keys of a region that shares its Redis with others.
 func redisPrefix(prefix, name string) string { return cmp.Or(prefix, "tm:") + name + ":" }
 

@@ -56,3 +56,18 @@ func TestRegionsThatCannotRunTogetherAreRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestOnlyARegionThatMirrorsTheLogBeginsLater(t *testing.T) {
+	all, err := up.Regions([]string{"us", "eu"}, up.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := up.BeginLater(all, map[string]uint64{"eu": 120_000}); err != nil || all[0].Region.LogFrom != 0 || all[1].Region.LogFrom != 120_000 {
+		t.Errorf("they begin at %d and %d, %v", all[0].Region.LogFrom, all[1].Region.LogFrom, err)
+	}
+	for _, name := range []string{"us", "ap"} {
+		if err := up.BeginLater(all, map[string]uint64{name: 2}); !errors.Is(err, failure.ErrUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -37,7 +37,16 @@ type fleet struct {
 // startFleet runs them, until the test ends or stop is called. Started again on the same folder, they go on.
 func startFleet(t *testing.T, base up.Config) *fleet {
 	t.Helper()
-	configs, err := up.Regions([]string{"us", "eu", "ap"}, base)
+	return startRegions(t, base, []string{"us", "eu", "ap"}, nil)
+}
+
+// startRegions runs some regions, the copies of some of which begin later.
+func startRegions(t *testing.T, base up.Config, names []string, later map[string]uint64) *fleet {
+	t.Helper()
+	configs, err := up.Regions(names, base)
+	if err == nil {
+		err = up.BeginLater(configs, later)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
