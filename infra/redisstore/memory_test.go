@@ -88,4 +88,3 @@ func TestAServerThatFillsUpRefusesWholeCommits(t *testing.T) {
 	must(t, s.Create(ctx, g, header(0, 1)))
 	must(t, s.Apply(ctx, g, definition(), []projections.Commit{commit(0, 1, 2, document("a", 1, 2))})[0])
 }
-
