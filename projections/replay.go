@@ -175,8 +175,11 @@ func ReplayKey(projection string) string { return "replay." + projection }
 // ReplaysKey is the key of the replays of a projection before that.
 func ReplaysKey(projection string) string { return "replays." + projection }
 
-// maxReplays bounds the replays that are remembered, beside the last one.
-const maxReplays = 20
+const (
+	// maxReplays bounds the replays that are remembered, beside the last one, and maxSampled those of which the documents that differ are.
+	maxReplays = 20
+	maxSampled = 5
+)
 
 // Running reports whether the replay has not ended yet.
 func (r *Replay) Running() bool {
@@ -229,6 +232,11 @@ func archive(ctx context.Context, kv KV, last *Replay) error {
 		list = slices.Insert(list, 0, *last)
 		if len(list) > maxReplays {
 			list = list[:maxReplays]
+		}
+		for i := maxSampled; i < len(list); i++ {
+			if d := list[i].Difference; d != nil {
+				d.Samples = nil
+			}
 		}
 		_, err = WriteJSON(ctx, kv, ReplaysKey(last.Projection), list, revision)
 		if !errors.Is(err, ErrRevision) {

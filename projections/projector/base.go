@@ -57,7 +57,7 @@ func (e *engine) found(ctx context.Context, info events.Info, headers []projecti
 			e.options.Logger.InfoContext(ctx, "a snapshot was loaded", "generation", e.gen.Number, "snapshot", s.ID, "sequence", s.Sequence, "documents", s.Documents)
 			return nil
 		}
-		if !errors.Is(err, projections.ErrSnapshotDamaged) && !errors.Is(err, projections.ErrUnknownSnapshot) {
+		if !errors.Is(err, projections.ErrSnapshotDamaged) && !errors.Is(err, projections.ErrUnknownSnapshot) && !errors.Is(err, events.ErrUnauthorized) {
 			return err
 		}
 		e.refuseBase(s.ID)
@@ -134,13 +134,22 @@ func (e *engine) bases(ctx context.Context, info events.Info) ([]projections.Sna
 	if e.base.snapshots == nil || info.Sparse {
 		return nil, nil
 	}
-	list, err := e.base.snapshots.List(ctx, e.def.Name)
+	list, err := listSnapshots(ctx, e.base.snapshots, e.def.Name)
 	if err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(list, func(s projections.Snapshot) bool {
 		return e.base.refused[s.ID] || e.base.most != 0 && s.Sequence > e.base.most || !usable(&s, e.def, e.gen.Partitions, info)
 	}), nil
+}
+
+// listSnapshots returns the snapshots of a projection. A region that has no place for them, or whose user has no right to it, has none: a read model is not to wait for that.
+func listSnapshots(ctx context.Context, from projections.Snapshots, name string) ([]projections.Snapshot, error) {
+	list, err := from.List(ctx, name)
+	if errors.Is(err, events.ErrNoLog) || errors.Is(err, events.ErrUnauthorized) {
+		return nil, nil
+	}
+	return list, err
 }
 
 // usable reports whether a snapshot is one of a read model that a log makes, and goes on from: of the same definition and history, with as many partitions, and of a record that is retained.

@@ -14,7 +14,7 @@ const (
 	comparePage = 1_000
 	// maxSampleText bounds a value that a difference shows, and maxSamplesText all of them together.
 	maxSampleText  = 200
-	maxSamplesText = 64 << 10
+	maxSamplesText = 16 << 10
 )
 
 // Side is a generation that is compared with another one.

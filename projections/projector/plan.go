@@ -236,7 +236,7 @@ func (w *planner) base(ctx context.Context) (*projections.Snapshot, error) {
 	if w.Snapshots == nil || w.trusted == 0 && w.info.First <= 1 {
 		return nil, nil //nolint:nilnil // none is no error
 	}
-	list, err := w.Snapshots.List(ctx, w.def.Name)
+	list, err := listSnapshots(ctx, w.Snapshots, w.def.Name)
 	if err != nil {
 		return nil, err
 	}

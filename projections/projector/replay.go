@@ -79,6 +79,8 @@ type replayRun struct {
 	throttle throttle
 	pace     progress
 	memory   memoryLook
+	// different is what the new generation differs in, once that was looked for.
+	different *projections.Difference
 }
 
 func (r *replayRun) run(ctx context.Context) error {

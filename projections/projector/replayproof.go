@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
@@ -25,8 +26,10 @@ func (r *replayRun) examine(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", errUnproven, proof.Why)
 	}
 	if proof.Result == projections.ProofUnknown && j.RequireEqual && (live == nil || live.finger != r.next.finger || ended(r.live.done)) {
-		var err error
-		if proof, err = secondFold(ctx, r.version, headers); err != nil {
+		if err := r.during(ctx, func(ctx context.Context) (err error) {
+			proof, err = secondFold(ctx, r.version, headers)
+			return err
+		}); err != nil {
 			return err
 		}
 	}
@@ -61,12 +64,34 @@ func (r *replayRun) differ(ctx context.Context, marks [][]projections.PartitionM
 			return nil
 		}
 	}
-	d, err := Compare(ctx, p.store, Side{Generation: live.gen, Definition: live.def}, Side{Generation: r.next.gen, Definition: r.next.def}, r.next.tip.seq)
-	if err != nil {
+	return r.during(ctx, func(ctx context.Context) error {
+		d, err := Compare(ctx, p.store, Side{Generation: live.gen, Definition: live.def}, Side{Generation: r.next.gen, Definition: r.next.def}, r.next.tip.seq)
+		r.different = &d
 		return err
+	})
+}
+
+// during does something that takes its time, and finds out meanwhile when the replay is given up.
+func (r *replayRun) during(ctx context.Context, work func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() { result <- work(ctx) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-result:
+			r.job.Difference = r.different
+			return err
+		case <-tick.C:
+			if err := r.save(ctx); err != nil && !unreachable(err) {
+				cancel()
+				<-result //nolint:errcheck // err is why
+				return err
+			}
+		}
 	}
-	r.job.Difference = &d
-	return nil
 }
 
 // conclude decides what is proven of the new generation, now that the one before stands beside it. It returns errUnproven when it was built from something that is not, and ErrNotProven when
@@ -128,7 +153,7 @@ func (r *replayRun) goBack(ctx context.Context, why error) error {
 	said := fmt.Sprintf("%s: beginning anew at %d", why, plan.First)
 	p.options.Logger.WarnContext(ctx, "a replay goes further back", "replay", j.ID, "reason", said)
 	j.Back = append(j.Back, said)
-	j.Plan, j.Generation, j.Proof, j.Difference, r.next = &plan, 0, nil, nil, nil
+	j.Plan, j.Generation, j.Proof, j.Difference, r.next, r.different = &plan, 0, nil, nil, nil, nil
 	return r.save(ctx)
 }
 
@@ -138,7 +163,7 @@ func (r *replayRun) suspect(ctx context.Context) error {
 	if all == nil || r.job.Plan.Strategy != projections.StrategyWhole || r.job.Kind != projections.ReplayModel {
 		return nil
 	}
-	list, err := all.List(ctx, r.p.def.Name)
+	list, err := listSnapshots(ctx, all, r.p.def.Name)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,340 @@
+package projector_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"testing"
+	"time"
+
+	"tidemark.dev/events"
+	"tidemark.dev/events/memlog"
+	"tidemark.dev/projections"
+	"tidemark.dev/projections/memstore"
+)
+
+// withSnapshots lets the projectors of a world take snapshots, when they are asked for.
+func (w *world) withSnapshots() *memstore.Snapshots {
+	s := memstore.NewSnapshots()
+	w.options.Snapshots, w.options.Region = s, "us"
+	return s
+}
+
+// snapshot asks for a snapshot, lets a mark come, and returns it.
+func (w *world) snapshot() projections.Snapshot {
+	w.t.Helper()
+	job := w.tried()
+	if job.State != projections.SnapshotDone {
+		w.t.Fatalf("the snapshot is %+v", job)
+	}
+	return *job.Snapshot
+}
+
+func (w *world) tried() projections.SnapshotJob {
+	w.t.Helper()
+	asked, err := projections.RequestSnapshot(context.Background(), w.kv, w.kind, time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	pass(time.Second)
+	w.mark()
+	var job projections.SnapshotJob
+	w.until("something came of the snapshot", func() bool {
+		w.read(projections.SnapshotKey(w.kind), &job)
+		return job.ID == asked.ID && !job.Running()
+	})
+	return job
+}
+
+func TestASnapshotIsTheReadModelAtAMark(t *testing.T) {
+	everyKind(t, func(w *world) {
+		kept := w.withSnapshots()
+		w.start()
+		w.hopeless()
+		w.add(20)
+		w.settle()
+		s := w.snapshot()
+		o := w.oracle(1)
+		if at, ok := o.seqOf(s.Position); !ok || at != s.Sequence || s.Sequence != o.head() || s.Mark == 0 || s.Documents == 0 || s.Region != "us" || s.Bytes == 0 {
+			t.Errorf("the snapshot is %+v, and the log at %d", s, o.head())
+		}
+		digest, documents, _ := projections.Sum(w.headers(w.live()))
+		if s.Digest != digest.String() || s.Documents != documents {
+			t.Errorf("the snapshot has %s, %d, the read model %s, %d", s.Digest, s.Documents, digest, documents)
+		}
+		w.add(10)
+		w.settle()
+		for range 5 { // those that are too many go
+			w.snapshot()
+			w.add(1)
+		}
+		if list, err := kept.List(context.Background(), w.kind); err != nil || len(list) != 3 || list[0].Sequence < s.Sequence {
+			t.Errorf("kept are %+v, %v", list, err)
+		}
+	})
+}
+
+// Everything is touched while the snapshot is taken: changed, removed, added, parked, and it is what it was at the mark all the same.
+func TestASnapshotIsTakenUnderWrites(t *testing.T) {
+	everyKind(t, func(w *world) {
+		kept := w.withSnapshots()
+		w.options.Batch = 3
+		w.start()
+		for i := range 60 {
+			w.append(w.event(added, fmt.Sprintf("acct/k%d", i), fmt.Sprintf(`{"n":%d,"tag":"t%d"}`, i, i)))
+		}
+		w.settle()
+		touched := 0
+		var marked uint64
+		w.store.Observe(func(c memstore.Call) {
+			if c.Op != memstore.OpPage || marked == 0 {
+				return
+			}
+			for i := range 12 { // before each page is read, and it is committed before the page is
+				key := fmt.Sprintf("acct/k%d", (touched*5+i)%70)
+				typ := []string{added, closed, cleared}[(touched+i)%3]
+				w.append(w.event(typ, key, fmt.Sprintf(`{"n":%d,"tag":"t%d"}`, touched, (touched+i)%70)))
+			}
+			touched++
+			pass(50 * time.Millisecond)
+		})
+		_, err := projections.RequestSnapshot(context.Background(), w.kv, w.kind, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Second)
+		w.mark()
+		marked = w.oracle(1).head()
+		var job projections.SnapshotJob
+		w.until("it is taken", func() bool { w.read(projections.SnapshotKey(w.kind), &job); return !job.Running() })
+		w.store.Observe(nil)
+		if job.State != projections.SnapshotDone || job.Snapshot.Sequence != marked || touched < 3 {
+			t.Fatalf("the snapshot is %+v, %+v, asked for at %d, touched %d times", job, job.Snapshot, marked, touched)
+		}
+		w.settle()
+		if list, _ := kept.List(context.Background(), w.kind); len(list) != 1 {
+			t.Errorf("kept are %+v", list)
+		}
+		r := w.done(projections.ReplayRequest{From: marked + 1, RequireEqual: true})
+		if r.Plan.Strategy != projections.StrategySnapshot || !r.Equal || len(r.Back) != 0 {
+			t.Errorf("the replay from it is %+v, %+v", r, r.Plan)
+		}
+		w.settle()
+	})
+}
+
+func TestAnEmptyRegionBeginsWithTheNewestSnapshotThatIsWhole(t *testing.T) {
+	everyKind(t, func(w *world) {
+		kept := w.withSnapshots()
+		r := w.start()
+		w.hopeless()
+		var taken []projections.Snapshot
+		for range 3 {
+			w.add(40)
+			w.settle()
+			taken = append(taken, w.snapshot())
+		}
+		w.add(10)
+		w.settle()
+		w.kill(r)
+		kept.Tamper(w.kind, taken[2].ID, func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
+		reads := 0
+		w.seenLog = &countingReader{Log: w.log, read: &reads}
+		w.store.Flush()
+		r = w.start()
+		w.settle()
+		if n := w.logs.count("a snapshot cannot be used"); n != 1 {
+			t.Errorf("%d snapshots were refused", n)
+		}
+		if n := w.logs.count("a snapshot was loaded"); n != 1 {
+			t.Errorf("%d snapshots were loaded", n)
+		}
+		if most := int(w.oracle(1).head() - taken[1].Sequence + 1); reads > most {
+			t.Errorf("%d records were read, and %d are behind the second snapshot", reads, most)
+		}
+		w.kill(r)
+		// Those of a history that is not this one, or of another version, are of no use.
+		for _, s := range taken {
+			kept.Tamper(w.kind, s.ID, func(b []byte) []byte { return b[:len(b)-5] })
+		}
+		w.store.Flush()
+		r = w.start()
+		w.settle()
+		w.kill(r)
+		w.log.Recreate()
+		w.store.Flush()
+		w.oracles = map[int]*oracle{}
+		w.add(5)
+		w.start()
+		w.settle()
+	})
+}
+
+// A crash at any call while a snapshot is loaded: whoever is next begins anew, and it is right.
+func TestLoadingASnapshotSurvivesACrashAtAnyCall(t *testing.T) {
+	for _, kind := range kinds {
+		for nth := 1; nth < 24; nth++ {
+			region(t, kind, func(w *world) {
+				kept := w.withSnapshots()
+				r := w.start()
+				w.hopeless()
+				w.add(40)
+				w.settle()
+				first := w.snapshot()
+				w.add(10)
+				w.settle()
+				second := w.snapshot()
+				w.add(10)
+				w.settle()
+				w.kill(r)
+				w.store.Flush()
+				left := nth
+				r = w.start()
+				w.store.Observe(func(c memstore.Call) {
+					if c.Op == memstore.OpCommit || c.Op == memstore.OpCreate {
+						if left--; left == 0 {
+							r.cancel()
+						}
+					}
+				})
+				pass(10 * time.Second)
+				w.store.Observe(nil)
+				w.kill(r)
+				if nth%2 == 0 { // another one is the newest then
+					if err := kept.Delete(context.Background(), kind, second.ID); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if nth%3 == 0 {
+					if err := kept.Delete(context.Background(), kind, first.ID); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.start()
+				w.add(5)
+				w.settle()
+			})
+		}
+	}
+}
+
+func TestASnapshotOfADamagedReadModelIsNotTaken(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		kept := w.withSnapshots()
+		w.start()
+		w.add(20)
+		w.settle()
+		gen := w.live()
+		w.store.EditDocument(gen, projections.Ref{Partition: projections.PartitionOf("a1", gen.Partitions), Key: "a1"}, func(fields map[string]string) { fields["sum"] = "99" })
+		if job := w.tried(); job.State != projections.SnapshotFailed || job.Code != string(projections.ErrSnapshotDamaged) {
+			t.Errorf("the snapshot is %+v", job)
+		}
+		if list, _ := kept.List(context.Background(), w.kind); len(list) != 0 {
+			t.Errorf("kept is %+v", list)
+		}
+	})
+}
+
+func TestSnapshotsAreTakenByThemselves(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		kept := w.withSnapshots()
+		w.options.SnapshotInterval, w.options.SnapshotCount = time.Hour, 2
+		w.start()
+		for range 5 {
+			w.add(3)
+			for range 70 { // minutes
+				pass(time.Minute)
+				w.mark()
+			}
+		}
+		list, err := kept.List(context.Background(), w.kind)
+		if err != nil || len(list) != 2 {
+			t.Fatalf("kept are %+v, %v", list, err)
+		}
+		for range 300 {
+			pass(time.Minute)
+			w.mark()
+		}
+		if now, _ := kept.List(context.Background(), w.kind); !slices.Equal(ids(now), ids(list)) {
+			t.Errorf("nothing changed, and kept are %v after %v", ids(now), ids(list))
+		}
+		w.settle()
+	})
+}
+
+// A region without a place for snapshots, or whose user has no right to it, does without.
+func TestAReadModelDoesNotWaitForSnapshotsThatItMayNotRead(t *testing.T) {
+	for _, code := range []events.Code{events.ErrUnauthorized, events.ErrNoLog} {
+		region(t, "accounts", func(w *world) {
+			kept := w.withSnapshots()
+			kept.Fail(memstore.Fault{Op: memstore.OpSnapshotList, Err: events.Errorf(code, "a test says so")})
+			kept.Fail(memstore.Fault{Op: memstore.OpSnapshotPut, Err: events.Errorf(code, "a test says so")})
+			w.options.SnapshotInterval = time.Second
+			w.start()
+			w.add(10)
+			w.settle()
+			pass(10 * time.Minute)
+			w.done(projections.ReplayRequest{})
+			w.done(projections.ReplayRequest{From: 5})
+			if job := w.tried(); job.State != projections.SnapshotFailed || job.Code != string(code) {
+				t.Errorf("the snapshot is %+v", job)
+			}
+			w.settle()
+		})
+	}
+}
+
+// What was live was wrong for a while. A replay from the start finds the snapshots that were taken then, and drops them.
+func TestAReplayFromTheStartDropsSnapshotsThatAreWrong(t *testing.T) {
+	everyKind(t, func(w *world) {
+		kept := w.withSnapshots()
+		r := w.start()
+		w.add(40)
+		w.settle()
+		good := w.snapshot()
+		w.kill(r)
+		w.seenProj = func(p projections.Projection) projections.Projection { return &miscounting{p} }
+		r = w.start()
+		w.add(10)
+		pass(time.Minute)
+		w.snapshot()
+		w.kill(r)
+		w.seenProj = func(p projections.Projection) projections.Projection { return p }
+		for range 40 { // so many marks that those of the snapshots are not remembered
+			w.add(1)
+			w.mark()
+		}
+		w.start()
+		pass(time.Minute)
+		w.done(projections.ReplayRequest{})
+		w.settle()
+		if list, err := kept.List(context.Background(), w.kind); err != nil || !slices.Equal(ids(list), []string{good.ID}) {
+			t.Errorf("kept are %v, %v, expected %s", ids(list), err, good.ID)
+		}
+	})
+}
+
+func ids(list []projections.Snapshot) (out []string) {
+	for i := range list {
+		out = append(out, list[i].ID)
+	}
+	return out
+}
+
+// countingReader counts the records that are read.
+type countingReader struct {
+	*memlog.Log
+	read *int
+}
+
+func (c *countingReader) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
+	return func(yield func([]events.Record, error) bool) {
+		for list, err := range c.Log.Read(ctx, r) {
+			*c.read += len(list)
+			if !yield(list, err) {
+				return
+			}
+		}
+	}
+}
