@@ -86,6 +86,17 @@ func runCluster(t testing.TB) []*server.Server {
 		}
 		return leaders == 1
 	})
+	js, err := jetstream.New(dial(t, servers[0].ClientURL()))
+	must(t, err)
+	eventually(t, "the leader places streams on all of them", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "PROBE", Replicas: len(servers)}); err != nil {
+			return false
+		}
+		must(t, js.DeleteStream(ctx, "PROBE"))
+		return true
+	})
 	return servers
 }
 

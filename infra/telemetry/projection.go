@@ -26,7 +26,7 @@ type projection struct {
 	took, batch, delay              metric.Float64Histogram
 	parked, refolds, resyncs, fence metric.Int64Counter
 	skips, released, ignored        metric.Int64Counter
-	replays                         metric.Int64Counter
+	replays, snapshots              metric.Int64Counter
 	gauges                          projectionGauges
 
 	mu    sync.Mutex
@@ -44,6 +44,8 @@ type projectionGauges struct {
 	replayRunning, replaySequence, replayHead       metric.Int64ObservableGauge
 	replayYields                                    metric.Int64ObservableGauge
 	replayRate, replayRemaining                     metric.Float64ObservableGauge
+	snapshotAge                                     metric.Float64ObservableGauge
+	snapshotBytes                                   metric.Int64ObservableGauge
 }
 
 // model is what was told last about one projection.
@@ -53,6 +55,7 @@ type model struct {
 	told   time.Time                  // when
 	even   time.Time                  // when it stood at the head last
 	replay projections.Replay
+	taken  projections.Snapshot // last, by this process
 	roles  map[projector.Role]metric.MeasurementOption
 }
 
@@ -74,7 +77,10 @@ func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
 	p.resyncs = m.counter("tidemark_projection_resyncs_total", "{resync}", "How often the stored checkpoints were not the remembered ones.")
 	p.fence = m.counter("tidemark_projection_fenced_total", "{refusal}", "Writes that the store refused because of another owner.")
 	p.replays = m.counter("tidemark_projection_replays_total", "{replay}", "Replays that ended: equal, different, uncompared, failed, or cancelled.")
+	p.snapshots = m.counter("tidemark_projection_snapshots_total", "{snapshot}", "Snapshots that were taken, or failed.")
 	g := &p.gauges
+	g.snapshotAge = m.floatGauge("tidemark_projection_snapshot_age_seconds", "s", "How long ago this process took the newest snapshot. No sample when it took none.")
+	g.snapshotBytes = m.gauge("tidemark_projection_snapshot_bytes", "By", "How long that is.")
 	g.state = m.gauge("tidemark_projection_state", "1", "1 for the state that the projector is in: starting, following, waiting, refused or paused.")
 	g.generation = m.gauge("tidemark_projection_generation", "{generation}", "Number of the live generation.")
 	g.known = m.gauge("tidemark_projection_lag_known", "1", "Whether it is known how far the read model is behind this region's copy of the log.")
@@ -93,7 +99,7 @@ func newProjection(m *maker, region string, tracer trace.Tracer) *projection {
 	g.replayRate = m.floatGauge("tidemark_projection_replay_records_per_second", "{record}/s", "Records that the running replay has applied in each second lately.")
 	g.replayRemaining = m.floatGauge("tidemark_projection_replay_remaining_seconds", "s", "How long the rest of the running replay takes at that speed. No sample while unknown.")
 	m.observe(p.observe, g.state, g.generation, g.known, g.checkpoint, g.lagEvents, g.lagSeconds, g.documents, g.parked, g.unrouted, g.mark, g.markAge,
-		g.replayRunning, g.replaySequence, g.replayHead, g.replayYields, g.replayRate, g.replayRemaining)
+		g.replayRunning, g.replaySequence, g.replayHead, g.replayYields, g.replayRate, g.replayRemaining, g.snapshotAge, g.snapshotBytes)
 	return p
 }
 
@@ -216,6 +222,19 @@ func (p *projection) Replayed(r projections.Replay) {
 	p.replays.Add(context.Background(), 1, labels("projection", r.Projection, "outcome", outcome))
 }
 
+// Snapshotted takes note of a snapshot, and counts it.
+func (p *projection) Snapshotted(name string, s projections.Snapshot, err error) {
+	outcome := "taken"
+	if err != nil {
+		outcome = "failed"
+	} else {
+		p.mu.Lock()
+		p.of(name).taken = s
+		p.mu.Unlock()
+	}
+	p.snapshots.Add(context.Background(), 1, labels("projection", name, "outcome", outcome))
+}
+
 func (p *projection) observe(_ context.Context, o metric.Observer) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -243,6 +262,10 @@ func (p *projection) observeModel(o metric.Observer, name string, m *model, now 
 		if m.replay.Remaining > 0 {
 			o.ObserveFloat64(g.replayRemaining, m.replay.Remaining, by)
 		}
+	}
+	if !m.taken.Taken.IsZero() {
+		o.ObserveFloat64(g.snapshotAge, max(0, now.Sub(m.taken.Taken)).Seconds(), by)
+		o.ObserveInt64(g.snapshotBytes, whole(m.taken.Bytes), by)
 	}
 	s := &m.stands
 	fresh := max(minFresh, 3*s.Next)

@@ -2,6 +2,7 @@ package telemetry_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -230,4 +231,22 @@ func TestARunningReplayTellsHowItGoes(t *testing.T) {
 	s.is(1, "tidemark_projection_replays_total", append(of, "outcome", "cancelled")...)
 	s.is(0, "tidemark_projection_replay_running", of...)
 	s.missing("tidemark_projection_replay_yields")
+}
+
+func TestSnapshotsAreCounted(t *testing.T) {
+	tel, w := newTelemetry(t, nil), newWorld()
+	defer w.log.Close()
+	o, of := tel.Projector(), []string{"projection", "accounts"}
+	o.Changed(projections.Status{Projection: "accounts", State: projections.ProjectorFollowing})
+	o.Snapshotted("accounts", projections.Snapshot{}, errors.New("a test says so"))
+	s := scraped(t, tel)
+	s.is(1, "tidemark_projection_snapshots_total", append(of, "outcome", "failed")...)
+	s.missing("tidemark_projection_snapshot_age_seconds")
+	o.Snapshotted("accounts", projections.Snapshot{Taken: time.Now().Add(-time.Hour), Bytes: 4711}, nil)
+	s = scraped(t, tel)
+	s.is(1, "tidemark_projection_snapshots_total", append(of, "outcome", "taken")...)
+	s.is(4711, "tidemark_projection_snapshot_bytes", of...)
+	if got := s.values("tidemark_projection_snapshot_age_seconds", of...); len(got) != 1 || got[0] < 3600 || got[0] > 3700 {
+		t.Errorf("the age is %v", got)
+	}
 }

@@ -86,6 +86,7 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	o.Resynced("accounts")
 	o.Fenced("accounts")
 	o.Replayed(projections.Replay{ID: "1", Projection: "accounts", State: projections.ReplayDone})
+	o.Snapshotted("accounts", projections.Snapshot{Taken: time.Now(), Bytes: 9}, nil)
 	o.Replayed(projections.Replay{ID: "2", Projection: "accounts", State: projections.ReplayBuilding, Head: 9, PerSecond: 2, Remaining: 4.5})
 
 	seen := tel.Reconciled()

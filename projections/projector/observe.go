@@ -32,6 +32,8 @@ type Observer interface {
 	Fenced(projection string)
 	// Replayed: a replay went on, some times a second, or ended.
 	Replayed(projections.Replay)
+	// Snapshotted: a snapshot was taken, or could not be: then err says why.
+	Snapshotted(projection string, s projections.Snapshot, err error)
 }
 
 // Role says what a generation is for.

@@ -28,6 +28,7 @@ type witness struct {
 	resynced  int
 	fenced    int
 	replays   []projections.Replay
+	snapshots []projections.Snapshot
 	backwards bool // a commit ended before it began
 }
 
@@ -61,7 +62,15 @@ func (w *witness) Skipped(s projector.Skipped)               { w.tell(func() { w
 func (w *witness) Refolded(_ string, n int, _ time.Duration) { w.tell(func() { w.refolded += n }) }
 func (w *witness) Resynced(string)                           { w.tell(func() { w.resynced++ }) }
 func (w *witness) Fenced(string)                             { w.tell(func() { w.fenced++ }) }
-func (w *witness) Replayed(r projections.Replay)             { w.tell(func() { w.replays = append(w.replays, r) }) }
+func (w *witness) Snapshotted(_ string, s projections.Snapshot, err error) {
+	w.tell(func() {
+		if err == nil {
+			w.snapshots = append(w.snapshots, s)
+		}
+	})
+}
+
+func (w *witness) Replayed(r projections.Replay) { w.tell(func() { w.replays = append(w.replays, r) }) }
 
 // live returns where the live generation stood last.
 func (w *witness) live() (s projector.Standing) {

@@ -373,4 +373,3 @@ func TestBadOffsetsAreRefusedWithACode(t *testing.T) {
 		w.settle()
 	})
 }
-

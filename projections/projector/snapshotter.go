@@ -129,6 +129,9 @@ func (p *Projector) snapshot(ctx context.Context) (projections.Snapshot, error) 
 	}
 	began := time.Now()
 	s, err := p.takeSnapshot(ctx, pointer.Live(p.def.Name), v.Projection.Definition(), markPatience)
+	if o := p.options.Observer; o != nil && ctx.Err() == nil {
+		o.Snapshotted(p.def.Name, s, err)
+	}
 	if err != nil {
 		return s, err
 	}
