@@ -49,7 +49,7 @@ func (p *proof) run(ctx context.Context) error {
 		return p.replays(ctx)
 	}
 	p.table.head("Healthy")
-	for _, step := range []func(context.Context) error{p.marksEqual, p.scrubs, p.damages, p.restarts} {
+	for _, step := range []func(context.Context) error{p.marksEqual, p.scrubs, p.beside, p.damages, p.restarts} {
 		if err := step(ctx); err != nil {
 			return err
 		}
