@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -224,12 +225,11 @@ func TestARollbackGoesOnAfterACrashAtAnyCall(t *testing.T) {
 				w.settle()
 				w.done(projections.ReplayRequest{})
 				id := w.ask(projections.ReplayRequest{Kind: projections.ReplayRollback})
-				left := nth
+				var left atomic.Int64
+				left.Store(int64(nth))
 				kill := func(c memstore.Call) {
-					if c.Op == op {
-						if left--; left == 0 {
-							r.cancel()
-						}
+					if c.Op == op && left.Add(-1) == 0 {
+						r.cancel()
 					}
 				}
 				w.store.Observe(kill)
@@ -238,7 +238,7 @@ func TestARollbackGoesOnAfterACrashAtAnyCall(t *testing.T) {
 				w.store.Observe(nil)
 				w.kv.Observe(nil)
 				w.add(3)
-				if left <= 0 {
+				if left.Load() <= 0 {
 					w.kill(r)
 					w.start()
 				}

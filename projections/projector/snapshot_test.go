@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,18 +86,18 @@ func TestASnapshotIsTakenUnderWrites(t *testing.T) {
 			w.append(w.event(added, fmt.Sprintf("acct/k%d", i), fmt.Sprintf(`{"n":%d,"tag":"t%d"}`, i, i)))
 		}
 		w.settle()
-		touched := 0
-		var marked uint64
+		var touched, marked atomic.Uint64
 		w.store.Observe(func(c memstore.Call) {
-			if c.Op != memstore.OpPage || marked == 0 {
+			if c.Op != memstore.OpPage || marked.Load() == 0 {
 				return
 			}
-			for i := range 12 { // before each page is read, and it is committed before the page is
-				key := fmt.Sprintf("acct/k%d", (touched*5+i)%70)
-				typ := []string{added, closed, cleared}[(touched+i)%3]
-				w.append(w.event(typ, key, fmt.Sprintf(`{"n":%d,"tag":"t%d"}`, touched, (touched+i)%70)))
+			n := int(touched.Load()) //nolint:gosec // a few
+			for i := range 12 {      // before each page is read, and it is committed before the page is
+				key := fmt.Sprintf("acct/k%d", (n*5+i)%70)
+				typ := []string{added, closed, cleared}[(n+i)%3]
+				w.append(w.event(typ, key, fmt.Sprintf(`{"n":%d,"tag":"t%d"}`, n, (n+i)%70)))
 			}
-			touched++
+			touched.Add(1)
 			pass(50 * time.Millisecond)
 		})
 		_, err := projections.RequestSnapshot(context.Background(), w.kv, w.kind, time.Now())
@@ -105,18 +106,18 @@ func TestASnapshotIsTakenUnderWrites(t *testing.T) {
 		}
 		pass(time.Second)
 		w.mark()
-		marked = w.oracle(1).head()
+		marked.Store(w.oracle(1).head())
 		var job projections.SnapshotJob
 		w.until("it is taken", func() bool { w.read(projections.SnapshotKey(w.kind), &job); return !job.Running() })
 		w.store.Observe(nil)
-		if job.State != projections.SnapshotDone || job.Snapshot.Sequence != marked || touched < 3 {
-			t.Fatalf("the snapshot is %+v, %+v, asked for at %d, touched %d times", job, job.Snapshot, marked, touched)
+		if job.State != projections.SnapshotDone || job.Snapshot.Sequence != marked.Load() || touched.Load() < 3 {
+			t.Fatalf("the snapshot is %+v, %+v, asked for at %d, touched %d times", job, job.Snapshot, marked.Load(), touched.Load())
 		}
 		w.settle()
 		if list, _ := kept.List(context.Background(), w.kind); len(list) != 1 {
 			t.Errorf("kept are %+v", list)
 		}
-		r := w.done(projections.ReplayRequest{From: marked + 1, RequireEqual: true})
+		r := w.done(projections.ReplayRequest{From: marked.Load() + 1, RequireEqual: true})
 		if r.Plan.Strategy != projections.StrategySnapshot || !r.Equal || len(r.Back) != 0 {
 			t.Errorf("the replay from it is %+v, %+v", r, r.Plan)
 		}
@@ -139,7 +140,7 @@ func TestAnEmptyRegionBeginsWithTheNewestSnapshotThatIsWhole(t *testing.T) {
 		w.settle()
 		w.kill(r)
 		kept.Tamper(w.kind, taken[2].ID, func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
-		reads := 0
+		var reads atomic.Int64
 		w.seenLog = &countingReader{Log: w.log, read: &reads}
 		w.store.Flush()
 		r = w.start()
@@ -150,8 +151,8 @@ func TestAnEmptyRegionBeginsWithTheNewestSnapshotThatIsWhole(t *testing.T) {
 		if n := w.logs.count("a snapshot was loaded"); n != 1 {
 			t.Errorf("%d snapshots were loaded", n)
 		}
-		if most := int(w.oracle(1).head() - taken[1].Sequence + 1); reads > most {
-			t.Errorf("%d records were read, and %d are behind the second snapshot", reads, most)
+		if most := int(w.oracle(1).head() - taken[1].Sequence + 1); int(reads.Load()) > most {
+			t.Errorf("%d records were read, and %d are behind the second snapshot", reads.Load(), most)
 		}
 		w.kill(r)
 		// Those of a history that is not this one, or of another version, are of no use.
@@ -189,11 +190,12 @@ func TestLoadingASnapshotSurvivesACrashAtAnyCall(t *testing.T) {
 				w.settle()
 				w.kill(r)
 				w.store.Flush()
-				left := nth
+				var left atomic.Int64
+				left.Store(int64(nth))
 				r = w.start()
 				w.store.Observe(func(c memstore.Call) {
 					if c.Op == memstore.OpCommit || c.Op == memstore.OpCreate {
-						if left--; left == 0 {
+						if left.Add(-1) == 0 {
 							r.cancel()
 						}
 					}
@@ -325,13 +327,13 @@ func ids(list []projections.Snapshot) (out []string) {
 // countingReader counts the records that are read.
 type countingReader struct {
 	*memlog.Log
-	read *int
+	read *atomic.Int64
 }
 
 func (c *countingReader) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
 	return func(yield func([]events.Record, error) bool) {
 		for list, err := range c.Log.Read(ctx, r) {
-			*c.read += len(list)
+			c.read.Add(int64(len(list)))
 			if !yield(list, err) {
 				return
 			}
