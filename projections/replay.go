@@ -68,8 +68,9 @@ type ReplayPlan struct {
 	Strategy Strategy `json:"strategy"`
 	// Why this one, as a sentence.
 	Why string `json:"why"`
-	// Snapshot is the id of the one that is loaded.
+	// Snapshot is the id of the one that is loaded, and Region where it was taken.
 	Snapshot string `json:"snapshot,omitempty"`
+	Region   string `json:"snapshot_region,omitempty"`
 	// First and Last are the sequences that are read.
 	First uint64 `json:"first"`
 	Last  uint64 `json:"last"`
@@ -88,9 +89,10 @@ type ProofResult string
 
 // The results of a proof. What is not known is never equal.
 const (
-	ProofEqual     ProofResult = "equal"     // somebody else folded the same
-	ProofDifferent ProofResult = "different" // somebody else folded something else
-	ProofUnknown   ProofResult = "unknown"   // there was nobody to compare with
+	ProofEqual      ProofResult = "equal"      // somebody else folded the same
+	ProofConsistent ProofResult = "consistent" // somebody who began with the same snapshot came to the same: that proves what was folded since, and not the snapshot
+	ProofDifferent  ProofResult = "different"  // somebody else folded something else
+	ProofUnknown    ProofResult = "unknown"    // there was nobody to compare with
 )
 
 // Proof says with what a new generation was compared at one sequence, and what came of it.

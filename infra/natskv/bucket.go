@@ -185,6 +185,9 @@ func (b *bucket) failed(ctx context.Context, what string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return events.Errorf(events.ErrUnreachable, "%s: %w", what, context.Cause(ctx))
 	}
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return events.Errorf(events.ErrTooLarge, "%s: the value is larger than the servers take; nothing was written", what)
+	}
 	if forbidden(b.nc, b.name, err) {
 		return events.Errorf(events.ErrUnauthorized, "%s: the NATS user has no right to use the bucket %s: %w", what, b.name, err).
 			Hint("Compare the user's permissions with those in infra/natskv/README.md.")

@@ -24,6 +24,7 @@ type base struct {
 	refused map[string]bool
 
 	used projections.Snapshot // the one that was loaded; without an ID: none was
+	bare bool                 // every partition begins with the first record, since no snapshot could be used
 }
 
 // loadStep is how many documents of a snapshot are written at once.
@@ -70,6 +71,7 @@ func (e *engine) found(ctx context.Context, info events.Info, headers []projecti
 			}
 		}
 	}
+	e.base.bare = len(empty) == len(headers)
 	return e.bare(ctx, info, headers, empty)
 }
 

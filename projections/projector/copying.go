@@ -29,6 +29,8 @@ var errNotTaken = errors.New("the snapshot was not taken")
 
 // copying is one snapshot that is being taken.
 type copying struct {
+	generation uint32 // that is to be copied
+
 	begun chan struct{} // closed when the partitions stand at a mark, or the engine gave it up
 
 	mu       sync.Mutex
@@ -39,8 +41,8 @@ type copying struct {
 	failed   error                            // the engine cannot say any more what was touched
 }
 
-func newCopying() *copying {
-	return &copying{begun: make(chan struct{}), before: make(map[string]*projections.Document)}
+func newCopying(generation uint32) *copying {
+	return &copying{generation: generation, begun: make(chan struct{}), before: make(map[string]*projections.Document)}
 }
 
 // stands says that the partitions stand at a mark, and where.
@@ -98,6 +100,9 @@ func (e *engine) standAt(ctx context.Context, records []events.Record) ([]events
 	if c == nil || c.headers != nil { // written by this goroutine alone
 		return records, nil
 	}
+	if c.generation != e.gen.Number {
+		c.gone("another generation is live by now")
+	}
 	if c.over() {
 		e.copying = nil
 		return records, nil
@@ -154,7 +159,7 @@ func (e *engine) preserve(touched []*entry) {
 
 // takeSnapshot has the live engine stand at a mark, and writes what the read model was there. It returns an error that errNotTaken is in when another try may succeed.
 func (p *Projector) takeSnapshot(ctx context.Context, gen projections.Generation, def *projections.Definition, patience time.Duration) (projections.Snapshot, error) {
-	c := newCopying()
+	c := newCopying(gen.Number)
 	ask, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {

@@ -26,10 +26,12 @@ type Side struct {
 // Compare says in which documents two generations of a read model differ: in the fields that both have, and in what is there at all. before goes on being followed meanwhile; a document of it that
 // changed after a sequence, to which after is folded, says nothing and is unsettled.
 func Compare(ctx context.Context, store projections.Store, before, after Side, upto uint64) (projections.Difference, error) {
-	c := &comparing{store: store, upto: upto, fields: commonFields(before.Definition, after.Definition)}
+	c := &comparing{store: store, upto: upto, fields: commonFields(before.Definition, after.Definition), changed: make(map[string]bool), looked: make([]uint64, before.Generation.Partitions)}
 	c.whole = slices.Equal(before.Definition.Fields, after.Definition.Fields)
-	err := c.walk(ctx, after, before, func(b, a *projections.Document) {
+	err := c.walk(ctx, after, before, after, func(b, a *projections.Document) {
 		switch {
+		case a == nil && c.changed[b.Key]: // it was removed since
+			c.Unsettled++
 		case a == nil:
 			c.add(b.Key, nil, shown(after.Definition, b))
 			c.Added++
@@ -43,7 +45,7 @@ func Compare(ctx context.Context, store projections.Store, before, after Side, u
 		}
 	})
 	if err == nil {
-		err = c.walk(ctx, before, after, func(a, b *projections.Document) {
+		err = c.walk(ctx, before, after, after, func(a, b *projections.Document) {
 			if b != nil {
 				return
 			}
@@ -65,6 +67,9 @@ type comparing struct {
 	fields []pair
 	whole  bool // both have the same fields
 	size   int  // of the samples
+
+	changed map[string]bool // what changed in the generation before since, of documents that are not there
+	looked  []uint64        // by its partitions: up to where that is known; 0: not at all
 }
 
 // pair is where a field is in both.
@@ -86,10 +91,10 @@ func commonFields(before, after *projections.Definition) (list []pair) {
 }
 
 // walk calls each for every document of a generation, with the one of the same key in another; nil: there is none.
-func (c *comparing) walk(ctx context.Context, side, other Side, each func(d, counterpart *projections.Document)) error {
+func (c *comparing) walk(ctx context.Context, side, other, after Side, each func(d, counterpart *projections.Document)) error {
 	for p := range side.Generation.Partitions {
-		for after := ""; ; {
-			_, page, err := c.store.Page(ctx, side.Generation, side.Definition, p, after, comparePage)
+		for last := ""; ; {
+			_, page, err := c.store.Page(ctx, side.Generation, side.Definition, p, last, comparePage)
 			if err != nil || len(page) == 0 {
 				if err != nil {
 					return err
@@ -105,9 +110,14 @@ func (c *comparing) walk(ctx context.Context, side, other Side, each func(d, cou
 				return err
 			}
 			for i := range page {
+				if found[i] == nil && side == after {
+					if err := c.changes(ctx, other.Generation, refs[i].Partition); err != nil {
+						return err
+					}
+				}
 				each(&page[i], found[i])
 			}
-			after = page[len(page)-1].Key
+			last = page[len(page)-1].Key
 			if len(page) < comparePage {
 				break
 			}
@@ -117,6 +127,26 @@ func (c *comparing) walk(ctx context.Context, side, other Side, each func(d, cou
 		}
 	}
 	return nil
+}
+
+// changes takes note of what changed in a partition of the generation before since the other one was folded, as far as its change log tells.
+func (c *comparing) changes(ctx context.Context, gen projections.Generation, partition int) error {
+	const step = 5_000
+	for {
+		from := max(c.looked[partition], c.upto)
+		h, list, floor, err := c.store.Changes(ctx, gen, partition, from, step)
+		if err != nil || floor > from {
+			return err
+		}
+		for i := range list {
+			c.changed[list[i].Key] = true
+			c.looked[partition] = list[i].Sequence
+		}
+		if len(list) < step {
+			c.looked[partition] = max(c.looked[partition], projections.SequenceOf(h.Checkpoint))
+			return nil
+		}
+	}
 }
 
 // late reports whether a document of the generation before changed after what the other one is folded to.

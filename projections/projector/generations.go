@@ -140,7 +140,14 @@ func (p *Projector) dropRetired(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	now, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
+	if err != nil {
+		return err
+	}
 	for _, old := range pointer.Retired {
+		if !isRetired(&now, old.Generation) || inUse(&now, old.Generation) {
+			continue // somebody else has dropped it
+		}
 		if err := p.drop(ctx, old); err != nil {
 			return err
 		}

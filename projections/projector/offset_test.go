@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -213,31 +214,51 @@ func TestFoldingInPlaceThatIsNotEnoughGoesBack(t *testing.T) {
 
 func TestWhatIsRequiredToBeEqualIsNotSwitchedOtherwise(t *testing.T) {
 	everyKind(t, func(w *world) {
-		w.start()
+		r := w.start()
 		w.add(20)
 		w.settle()
-		gen := w.live()
-		w.store.EditHeader(gen, 1, func(h *projections.Header) { h.Digest = projections.Digest{} })
+		w.store.EditHeader(w.live(), 1, func(h *projections.Header) { h.Digest = projections.Digest{} })
 		w.leases.Expire("projector-" + w.kind)
 		w.add(1)
 		pass(time.Minute)
-		r := w.ended(w.ask(projections.ReplayRequest{RequireEqual: true}))
-		if r.State != projections.ReplayFailed || r.Code != string(projections.ErrNotProven) || w.pointer().Generation != 1 || r.Proof.Result != projections.ProofDifferent {
-			t.Fatalf("the replay is %+v, %+v", r, r.Proof)
-		}
-		other := w.witness()
-		w.mark()
-		w.options.Witnesses = func(context.Context, string) []projector.Witness { return []projector.Witness{other()} }
-		w.leases.Expire("projector-" + w.kind)
-		w.kill(w.running[0])
-		w.start()
-		pass(time.Minute)
-		r = w.done(projections.ReplayRequest{RequireEqual: true}) // another region vouches for it
-		if r.Proof.With != "eu" || r.Equal {
-			t.Errorf("the replay is %+v, %+v", r, r.Proof)
+		got := w.done(projections.ReplayRequest{RequireEqual: true}) // what is live cannot prove it
+		if got.Proof.With != "a second fold" || got.Equal || !got.Compared {
+			t.Errorf("the replay is %+v, %+v", got, got.Proof)
 		}
 		w.settle()
+		w.mark()
+		w.add(1)
+		w.settle()
+		if got = w.done(projections.ReplayRequest{RequireEqual: true}); got.Proof.With != "live" { // and now it can
+			t.Errorf("the replay is %+v, %+v", got, got.Proof)
+		}
+		w.kill(r)
+		// A projection that makes something else each time is never proven.
+		w.seenProj = func(p projections.Projection) projections.Projection { return &fickle{Projection: p} }
+		w.start()
+		pass(time.Minute)
+		generation := w.pointer().Generation
+		got = w.ended(w.ask(projections.ReplayRequest{RequireEqual: true}))
+		if got.State != projections.ReplayFailed || got.Code != string(projections.ErrNotProven) || w.pointer().Generation != generation || got.Proof.Result != projections.ProofDifferent {
+			t.Errorf("the replay is %+v, %+v", got, got.Proof)
+		}
 	})
+}
+
+// fickle is a projection that folds something else each time.
+type fickle struct {
+	projections.Projection
+	folded atomic.Int64
+}
+
+func (f *fickle) Fold(s projections.State, r *events.Record, op *projections.Op) error {
+	err := f.Projection.Fold(s, r, op)
+	values := s.AppendFields(nil)
+	if err == nil {
+		values[0] = fmt.Sprint(f.folded.Add(1))
+		err = s.SetFields(values)
+	}
+	return err
 }
 
 // A new version that nobody else has is proven by folding it a second time.

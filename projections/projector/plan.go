@@ -10,6 +10,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/skips"
 )
 
 // Planning is what the plan of a replay is made from.
@@ -20,6 +21,8 @@ type Planning struct {
 	Store      projections.Store
 	KV         projections.KV
 	Snapshots  projections.Snapshots // nil: there are none
+	// Before excludes snapshots of this sequence and of later ones; 0: none.
+	Before uint64
 }
 
 const (
@@ -189,7 +192,7 @@ func (w *planner) choose(ctx context.Context) error {
 	w.plan = projections.ReplayPlan{Strategy: projections.StrategyWhole, Last: w.last, First: retained, Documents: documents}
 	switch {
 	case base != nil:
-		w.plan.Strategy, w.plan.Snapshot, w.plan.First = projections.StrategySnapshot, base.ID, base.Sequence+1
+		w.plan.Strategy, w.plan.Snapshot, w.plan.Region, w.plan.First = projections.StrategySnapshot, base.ID, base.Region, base.Sequence+1
 		w.plan.Documents = max(w.plan.Documents, base.Documents)
 		w.plan.Why = fmt.Sprintf("the snapshot %s is of sequence %d, with %d documents; what is behind it is folded", base.ID, base.Sequence, base.Documents)
 	case w.trusted == 0:
@@ -241,7 +244,7 @@ func (w *planner) base(ctx context.Context) (*projections.Snapshot, error) {
 		return nil, err
 	}
 	for i := range list {
-		if (w.trusted == 0 || list[i].Sequence <= w.trusted) && usable(&list[i], w.def, w.Partitions, w.info) {
+		if (w.trusted == 0 || list[i].Sequence <= w.trusted) && (w.Before == 0 || list[i].Sequence < w.Before) && usable(&list[i], w.def, w.Partitions, w.info) {
 			return &list[i], nil
 		}
 	}
@@ -259,8 +262,8 @@ func (w *planner) refold(ctx context.Context, live []projections.Header) error {
 			return nil
 		}
 	}
-	touched, err := touchedSince(ctx, w.Version, w.asked.From, w.info.Last, len(live), maxRefold)
-	if err != nil {
+	touched, all, err := touchedSince(ctx, w.Version, w.asked.From, w.info.Last, len(live), maxRefold)
+	if err != nil || !all {
 		return err
 	}
 	read := records(w.asked.From, w.info.Last)
@@ -283,17 +286,22 @@ func perDocument(last uint64, headers []projections.Header) float64 {
 	return max(float64(last)/float64(max(documents, 1)), 1)
 }
 
-// touchedSince returns the documents that records of a range are about, at most some more than most, and their partitions of n.
-func touchedSince(ctx context.Context, v Version, from, to uint64, n, most int) ([]projections.RepairDocument, error) {
-	var list []projections.RepairDocument
+// touchedSince returns the documents that records of a range are about, at most some more than most, and their partitions of n. A skip record is about documents of which it says nothing but the key of
+// an event that is long past: then it returns false.
+func touchedSince(ctx context.Context, v Version, from, to uint64, n, most int) (list []projections.RepairDocument, all bool, err error) {
+	skipping := skips.Name(v.Projection.Definition().Name)
 	seen := make(map[string]bool)
 	var ops projections.Ops
 	for batch, err := range v.Log.Read(ctx, events.Range{From: from, To: to}) {
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for i := range batch {
-			if k := batch[i].Kind; k != events.KindEvent && k != events.KindMessage {
+			k := batch[i].Kind
+			if k == events.KindControl && batch[i].Control.Name == skipping {
+				return nil, false, nil
+			}
+			if k != events.KindEvent && k != events.KindMessage {
 				continue
 			}
 			ops.Reset()
@@ -309,7 +317,7 @@ func touchedSince(ctx context.Context, v Version, from, to uint64, n, most int) 
 			break
 		}
 	}
-	return list, nil
+	return list, true, nil
 }
 
 // estimate fills in what it costs.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 
+	"tidemark.dev/events"
 	"tidemark.dev/projections"
 )
 
@@ -123,12 +124,17 @@ func (r *Remover) dropSnapshots(ctx context.Context) error {
 	if r.options.Snapshots == nil {
 		return nil
 	}
-	list, err := r.options.Snapshots.List(ctx, r.name)
+	list, err := listSnapshots(ctx, r.options.Snapshots, r.name)
 	if err != nil {
 		return err
 	}
 	for i := range list {
-		if err := r.options.Snapshots.Delete(ctx, r.name, list[i].ID); err != nil {
+		err := r.options.Snapshots.Delete(ctx, r.name, list[i].ID)
+		if errors.Is(err, events.ErrUnauthorized) {
+			r.log.WarnContext(ctx, "a snapshot of a removed projection stays: the region has no right to delete it", "snapshot", list[i].ID)
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -33,6 +33,7 @@ func (p *Projector) replay(ctx context.Context, token uint64, live, kept *follow
 	if err := p.options.trusted(p.def); err != nil && asked.Kind != projections.ReplayDrop && !asked.Cancel {
 		return err // it is not for this replay to fail: the next turn goes on with it
 	}
+	asked.Yields = "" // of whoever executed it before
 	r := &replayRun{p: p, job: asked, saved: asked, revision: revision, token: token, live: live, kept: kept, version: p.ours()}
 	err = r.run(ctx)
 	switch {
@@ -81,22 +82,24 @@ type replayRun struct {
 	memory   memoryLook
 	// different is what the new generation differs in, once that was looked for.
 	different *projections.Difference
+	// settled: what was built is in use, so it is too late to give it up.
+	settled bool
 }
 
 func (r *replayRun) run(ctx context.Context) error {
+	var err error
+	if r.settled, err = r.switched(ctx); err != nil {
+		return err
+	}
+	if r.settled {
+		return r.finish(ctx) // the run before ended after the switch, before it could say so
+	}
 	if r.job.Cancel {
 		return cancelled(&r.job)
 	}
 	if r.job.Begun == nil {
 		now := time.Now().UTC()
 		r.job.Begun = &now
-	}
-	switched, err := r.switched(ctx)
-	if err != nil {
-		return err
-	}
-	if switched {
-		return r.finish(ctx) // the run before ended after the switch, before it could say so
 	}
 	if err := r.decide(ctx); err != nil {
 		return err
@@ -221,10 +224,17 @@ func (r *replayRun) begin(gen projections.Generation) {
 	}
 }
 
-// catchUp builds the new generation until it is near the head.
+// catchUp builds the new generation until it is near the head. At a rate that is too low for that the rest is read without.
 func (r *replayRun) catchUp(ctx context.Context) error {
 	r.job.State = projections.ReplayBuilding
-	for range chases {
+	for i := range 2 * chases {
+		if i == chases {
+			if r.job.Rate == 0 {
+				break
+			}
+			r.p.options.Logger.InfoContext(ctx, "more is written than the replay may read: it reads the rest as fast as it can", "replay", r.job.ID, "rate", r.job.Rate)
+			r.unbound()
+		}
 		info, err := r.next.log.Info(ctx)
 		if err != nil {
 			return err
@@ -244,11 +254,17 @@ func (r *replayRun) catchUp(ctx context.Context) error {
 	return nil
 }
 
+// unbound lets the new generation read as fast as it can. It must not be running.
+func (r *replayRun) unbound() {
+	r.throttle.rate, r.next.options.Batch = 0, r.p.options.Batch
+}
+
 // build runs the new generation up to a sequence and writes the progress down meanwhile. liveEnded is closed when the live generation ends;
 // nil when it is meant to stand still.
 func (r *replayRun) build(ctx context.Context, to uint64, liveEnded <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	resting := liveEnded == nil
 	result := make(chan error, 1)
 	go func() {
 		if to == 0 {
@@ -264,7 +280,7 @@ func (r *replayRun) build(ctx context.Context, to uint64, liveEnded <-chan struc
 	}
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
-	defer r.throttle.free()
+	defer r.goOn()
 	for {
 		select {
 		case err := <-result:
@@ -272,7 +288,7 @@ func (r *replayRun) build(ctx context.Context, to uint64, liveEnded <-chan struc
 			return err
 		case <-tick.C:
 			r.observe()
-			if err := r.yield(ctx); err != nil {
+			if err := r.yield(ctx, resting); err != nil {
 				return stop(err)
 			}
 			if err := r.save(ctx); err != nil && !unreachable(err) { // progress is written again in a moment
@@ -302,6 +318,7 @@ func (r *replayRun) switchOver(ctx context.Context) error {
 		return err
 	}
 	var old projections.Retiree
+	r.unbound() // the live one waits
 	rested, err := live.rest(r.meeting())
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errLiveEnded, err)
@@ -316,6 +333,7 @@ func (r *replayRun) switchOver(ctx context.Context) error {
 		live.start(ctx, 0) // nothing was switched: the live one goes on
 		return err
 	}
+	r.settled = true
 	live.stop()
 	proofs := r.next.proofs
 	r.next.proofs = nil
@@ -381,6 +399,9 @@ func (r *replayRun) point(ctx context.Context, rested bool) (old projections.Ret
 	err = r.move(ctx, func(now *projections.Pointer) error {
 		if isRetired(now, gen.Number) {
 			return events.Errorf(projections.ErrFenced, "generation %d of %s was given up; it was not made live", gen.Number, gen.Projection)
+		}
+		if now.Generation == gen.Number {
+			return nil // it is written already
 		}
 		old = projections.Retiree{Generation: now.Generation, Partitions: now.Partitions}
 		before := now.Previous
@@ -461,7 +482,13 @@ func (r *replayRun) fail(ctx context.Context, cause error) error {
 		built = projections.Retiree{Generation: r.job.Generation, Partitions: cmp.Or(r.job.Partitions, p.options.Partitions)}
 	}
 	r.job.Cancel = r.job.Cancel || given
-	if err := r.move(ctx, func(now *projections.Pointer) error { retire(now, built); return nil }); err != nil {
+	if err := r.move(ctx, func(now *projections.Pointer) error {
+		if inUse(now, built.Generation) {
+			built = projections.Retiree{}
+		}
+		retire(now, built)
+		return nil
+	}); err != nil {
 		return err
 	}
 	now := time.Now().UTC()
@@ -480,13 +507,27 @@ func (r *replayRun) fail(ctx context.Context, cause error) error {
 	return nil
 }
 
-// save writes the job down. It returns ErrReplayCancelled when somebody has asked to give it up meanwhile; nobody else may change it but who takes it over.
+// inUse reports whether a generation is live, kept, or a copy.
+func inUse(now *projections.Pointer, number uint32) bool {
+	return now.Generation == number || now.Previous != nil && now.Previous.Generation == number ||
+		slices.ContainsFunc(now.Copies, func(c projections.Copy) bool { return c.Generation == number })
+}
+
+// save writes the job down. It returns ErrReplayCancelled when somebody has asked to give it up meanwhile, unless it is too late for that; nobody else may change it but who takes it over.
 func (r *replayRun) save(ctx context.Context) error {
 	revision, err := projections.WriteJSON(ctx, r.p.kv, projections.ReplayKey(r.p.def.Name), r.job, r.revision)
 	if errors.Is(err, projections.ErrRevision) && !r.job.Cancel {
-		if found := r.cancelled(ctx); found != nil {
+		found := r.cancelled(ctx)
+		if errors.Is(found, projections.ErrReplayCancelled) && r.settled {
+			return r.save(ctx)
+		}
+		if found != nil {
 			return found
 		}
+	}
+	if errors.Is(err, events.ErrTooLarge) && r.job.Difference != nil && r.job.Difference.Samples != nil {
+		r.job.Difference.Samples = nil
+		return r.save(ctx)
 	}
 	if err != nil {
 		return err

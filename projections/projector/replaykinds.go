@@ -69,8 +69,9 @@ func (r *replayRun) dropKept(ctx context.Context) (bool, error) {
 	return true, r.p.drop(ctx, before.Retiree)
 }
 
-// yield lets the new generation stand still while the store is nearly full, so that the live one can go on, and gives it up when that is not enough.
-func (r *replayRun) yield(ctx context.Context) error {
+// yield lets the new generation stand still while the store is nearly full, so that the live one can go on, and gives it up when that is not enough. While the live one stands still itself and waits
+// for it, it does not stand still.
+func (r *replayRun) yield(ctx context.Context, resting bool) error {
 	now := time.Now()
 	if now.Sub(r.memory.looked) < memoryInterval {
 		return nil
@@ -83,22 +84,27 @@ func (r *replayRun) yield(ctx context.Context) error {
 	share := m.Share()
 	held := r.job.Yields != ""
 	switch {
+	case held && share < resumeShare:
+		r.goOn()
 	case share >= giveUpShare, held && now.Sub(r.memory.since) > yieldPatience:
 		if freed, err := r.dropKept(ctx); err != nil || freed {
 			r.memory.since = now
 			return err
 		}
 		return events.Errorf(projections.ErrStoreFull, "the store uses %d of %d bytes; the replay was given up so that what is live can go on", m.Used, m.Max).Hint("Raise maxmemory, then replay again.")
-	case !held && share >= yieldShare:
+	case !held && !resting && share >= yieldShare:
 		r.memory.since = now
 		r.job.Yields = fmt.Sprintf("the store uses %.0f %% of its memory; it goes on below %.0f %%", 100*share, 100*resumeShare)
 		r.throttle.hold()
 		r.p.options.Logger.WarnContext(ctx, "the replay stands still: the store is nearly full", "replay", r.job.ID, "used", m.Used, "most", m.Max)
-	case held && share < resumeShare:
-		r.job.Yields = ""
-		r.throttle.free()
 	}
 	return nil
+}
+
+// goOn ends standing still.
+func (r *replayRun) goOn() {
+	r.job.Yields, r.memory.since = "", time.Time{}
+	r.throttle.free()
 }
 
 // memoryInterval is how often the store's memory is looked at.
@@ -126,7 +132,9 @@ func (r *replayRun) makeCopy(ctx context.Context) error {
 		if isRetired(now, r.next.gen.Number) {
 			return events.Errorf(projections.ErrFenced, "generation %d of %s was given up; it is no copy", r.next.gen.Number, def.Name)
 		}
-		if _, ok := now.Copy(j.As); ok {
+		if made, ok := now.Copy(j.As); ok && made.Generation == r.next.gen.Number {
+			return nil // it is written already
+		} else if ok {
 			return events.Errorf(projections.ErrCopyExists, "%s has a copy %s by now; what was built is dropped", def.Name, j.As).Hint("Take another name.")
 		}
 		now.Copies = append(now.Copies, projections.Copy{
@@ -141,6 +149,7 @@ func (r *replayRun) makeCopy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.settled = true
 	return r.finish(ctx)
 }
 
@@ -231,7 +240,10 @@ func (r *replayRun) refold(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	touched, err := touchedSince(ctx, r.version, j.Plan.First, j.Plan.Last, live.gen.Partitions, maxRefoldRecords)
+	touched, all, err := touchedSince(ctx, r.version, j.Plan.First, j.Plan.Last, live.gen.Partitions, maxRefoldRecords)
+	if err == nil && !all {
+		err = fmt.Errorf("%w: a skip record is among the records", errUnproven)
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package projector
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"tidemark.dev/events"
@@ -21,23 +23,60 @@ func (r *replayRun) examine(ctx context.Context) error {
 	for i := range r.next.parts {
 		marks[i], headers[i] = r.next.parts[i].marks, r.next.parts[i].head
 	}
-	proof := testify(r.next.finger, SumMarks(marks), r.next.base.used.Sequence, p.witnesses(ctx))
-	if proof.Result == projections.ProofDifferent && j.Plan.Strategy == projections.StrategySnapshot {
+	proof := testify(r.next.finger, SumMarks(marks), r.next.base.used.Sequence, r.independent(p.witnesses(ctx)))
+	if proof.Result == projections.ProofDifferent && r.trusting() {
 		return fmt.Errorf("%w: %s", errUnproven, proof.Why)
 	}
-	if proof.Result == projections.ProofUnknown && j.RequireEqual && (live == nil || live.finger != r.next.finger || ended(r.live.done)) {
+	same, err := r.sameAtMark(ctx, marks)
+	if err != nil {
+		return err
+	}
+	if proof.Result != projections.ProofEqual && j.RequireEqual && (r.trusting() || !same) { // nobody else will prove it
 		if err := r.during(ctx, func(ctx context.Context) (err error) {
 			proof, err = secondFold(ctx, r.version, headers)
 			return err
 		}); err != nil {
 			return err
 		}
+		if proof.Result == projections.ProofDifferent && r.trusting() {
+			return fmt.Errorf("%w: %s", errUnproven, proof.Why)
+		}
 	}
 	j.Proof = &proof
 	if err := r.save(ctx); err != nil {
 		return err
 	}
-	return r.differ(ctx, marks)
+	if same || live == nil || !r.sameLog() {
+		return nil
+	}
+	return r.differ(ctx)
+}
+
+// sameAtMark reports whether the live generation is of the same version and was the same at the newest mark that both have.
+func (r *replayRun) sameAtMark(ctx context.Context, marks [][]projections.PartitionMark) (bool, error) {
+	live := r.live.engine
+	if live == nil || live.finger != r.next.finger || !r.sameLog() || ended(r.live.done) {
+		return false, nil
+	}
+	_, theirs, err := r.p.store.Marks(ctx, live.gen)
+	if err != nil {
+		return false, err
+	}
+	a, b, ok := newestCommon(SumMarks(marks), SumMarks(theirs), 0)
+	return ok && a == b, nil
+}
+
+// trusting reports whether what was built began with a snapshot, as far as that is known: after a crash it is not known that it did not.
+func (r *replayRun) trusting() bool {
+	return r.job.Plan.Strategy == projections.StrategySnapshot && !r.next.base.bare
+}
+
+// independent returns the witnesses that did not begin with the snapshot that was loaded, as far as can be told: the region where it was taken went on from it.
+func (r *replayRun) independent(list []Witness) []Witness {
+	if !r.trusting() {
+		return list
+	}
+	return slices.DeleteFunc(list, func(w Witness) bool { return w.Region == r.job.Plan.Region || w.Region == r.next.base.used.Region })
 }
 
 func ended(done <-chan struct{}) bool {
@@ -49,23 +88,11 @@ func ended(done <-chan struct{}) bool {
 	}
 }
 
-// differ looks for the documents in which the new generation differs from the live one, if it is another version, or if they were not the same at a mark.
-func (r *replayRun) differ(ctx context.Context, marks [][]projections.PartitionMark) error {
-	p, live := r.p, r.live.engine
-	if live == nil || !r.sameLog() {
-		return nil
-	}
-	if live.finger == r.next.finger {
-		_, theirs, err := p.store.Marks(ctx, live.gen)
-		if err != nil {
-			return err
-		}
-		if a, b, ok := newestCommon(SumMarks(marks), SumMarks(theirs), 0); ok && a == b {
-			return nil
-		}
-	}
+// differ looks for the documents in which the new generation differs from the live one.
+func (r *replayRun) differ(ctx context.Context) error {
+	live := r.live.engine
 	return r.during(ctx, func(ctx context.Context) error {
-		d, err := Compare(ctx, p.store, Side{Generation: live.gen, Definition: live.def}, Side{Generation: r.next.gen, Definition: r.next.def}, r.next.tip.seq)
+		d, err := Compare(ctx, r.p.store, Side{Generation: live.gen, Definition: live.def}, Side{Generation: r.next.gen, Definition: r.next.def}, r.next.tip.seq)
 		r.different = &d
 		return err
 	})
@@ -104,8 +131,11 @@ func (r *replayRun) conclude() error {
 	if j.Proof.Result == projections.ProofUnknown && j.Compared {
 		at, _ := r.next.parts[0].head.Checkpoint.Point(r.next.log.Origin())
 		proof := projections.Proof{Result: projections.ProofEqual, With: "live", Sequence: at.Sequence, Why: "the generation before had the same digest"}
-		if !j.Equal {
+		switch {
+		case !j.Equal:
 			proof.Result, proof.Why = projections.ProofDifferent, "the generation before had another digest"
+		case r.trusting():
+			proof.Result, proof.Why = projections.ProofConsistent, "the generation before had the same digest, and the snapshot is of that"
 		}
 		j.Proof = &proof
 	}
@@ -115,7 +145,8 @@ func (r *replayRun) conclude() error {
 	switch {
 	case j.Kind == projections.ReplayRollback:
 	case j.Proof.Result == projections.ProofEqual:
-	case j.Plan.Strategy == projections.StrategySnapshot:
+	case j.Proof.Result == projections.ProofConsistent && !j.RequireEqual:
+	case r.trusting():
 		return fmt.Errorf("%w: %s", errUnproven, j.Proof.Why)
 	case j.RequireEqual:
 		return events.Errorf(projections.ErrNotProven, "what was built of %s is not proven equal: %s; nothing was switched", j.Projection, j.Proof.Why).
@@ -124,37 +155,61 @@ func (r *replayRun) conclude() error {
 	return nil
 }
 
-// goBack plans to begin further back, because what was trusted did not prove right. What was built is given up.
+// maxBack bounds the reasons that are remembered for going back, and maxWhy each of them, in bytes.
+const (
+	maxBack = 16
+	maxWhy  = 500
+)
+
+// goBack plans to begin further back, because what was trusted did not prove right. What was built is given up. Each time only older snapshots are left, so it ends with the first record.
 func (r *replayRun) goBack(ctx context.Context, why error) error {
 	p, j := r.p, &r.job
-	if j.Plan.Strategy == projections.StrategySnapshot {
-		given := projections.Retiree{Generation: j.Generation, Partitions: j.Partitions}
-		if err := r.move(ctx, func(now *projections.Pointer) error { retire(now, given); return nil }); err != nil {
-			return err
+	asked, planning := j.ReplayRequest, Planning{Version: r.version, Partitions: p.options.Partitions, Store: p.store, KV: p.kv, Snapshots: p.snapshotsOf(r.version)}
+	asked.RequireEqual = true // not in place
+	if j.Plan.Strategy != projections.StrategyRefold {
+		planning.Before = j.Plan.First - 1 // the one that was planned
+		if used := r.next.base.used.Sequence; used != 0 {
+			planning.Before = min(planning.Before, used)
 		}
-		if err := p.drop(ctx, given); err != nil {
-			p.wakeSweeper()
+		if planning.Before <= 1 {
+			planning.Snapshots = nil
 		}
 	}
-	asked := j.ReplayRequest
-	asked.From, asked.RequireEqual = 0, true // not in place
-	if j.Plan.Strategy == projections.StrategyRefold {
-		asked.From = j.From
-	} else if r.next != nil && r.next.base.used.Sequence > 1 {
-		asked.From = r.next.base.used.Sequence // one that is older
-	}
-	plan, err := Plan(ctx, Planning{Version: r.version, Partitions: p.options.Partitions, Store: p.store, KV: p.kv, Snapshots: p.snapshotsOf(r.version)}, asked)
+	plan, err := Plan(ctx, planning, asked)
 	if err != nil {
 		return err
 	}
 	if err := r.room(ctx, &plan); err != nil {
 		return err
 	}
-	said := fmt.Sprintf("%s: beginning anew at %d", why, plan.First)
+	var given projections.Retiree
+	if j.Plan.Strategy != projections.StrategyRefold {
+		given = projections.Retiree{Generation: j.Generation, Partitions: j.Partitions}
+	}
+	if err := r.move(ctx, func(now *projections.Pointer) error { retire(now, given); return nil }); err != nil {
+		return err
+	}
+	said := fmt.Sprintf("%s: beginning anew at %d", clipTo(why.Error(), maxWhy), plan.First)
 	p.options.Logger.WarnContext(ctx, "a replay goes further back", "replay", j.ID, "reason", said)
-	j.Back = append(j.Back, said)
+	if j.Back = append(j.Back, said); len(j.Back) > maxBack {
+		j.Back = j.Back[len(j.Back)-maxBack:]
+	}
 	j.Plan, j.Generation, j.Proof, j.Difference, r.next, r.different = &plan, 0, nil, nil, nil, nil
-	return r.save(ctx)
+	if err := r.save(ctx); err != nil || given.Generation == 0 {
+		return err
+	}
+	if err := p.drop(ctx, given); err != nil {
+		p.wakeSweeper() // tries again
+	}
+	return nil
+}
+
+// clipTo bounds a text.
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // suspect has the new generation, which is folded from the first record, tell what is right at the marks of the snapshots that there are.
@@ -182,7 +237,7 @@ func (r *replayRun) review(ctx context.Context, proofs map[uint64]*projections.P
 		return
 	}
 	all, log := r.p.snapshotsOf(r.version), r.p.options.Logger
-	list, err := all.List(ctx, r.p.def.Name)
+	list, err := listSnapshots(ctx, all, r.p.def.Name)
 	for i := range list {
 		s := &list[i]
 		right := proofs[s.Sequence]

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"tidemark.dev/events"
@@ -32,7 +33,9 @@ func (p *Projector) snapshotter(ctx context.Context) {
 		return
 	}
 	asked := make(chan projections.Entry)
-	go p.watchSnapshots(ctx, asked)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	watcher.Go(func() { p.watchSnapshots(ctx, asked) })
 	next := timerOf(p.options.SnapshotInterval)
 	for {
 		select {
@@ -86,8 +89,12 @@ func (p *Projector) obeySnapshot(ctx context.Context, e projections.Entry) {
 	} else {
 		job.Snapshot = &s
 	}
-	if _, err := projections.WriteJSON(ctx, p.kv, projections.SnapshotKey(p.def.Name), job, e.Revision); err != nil && ctx.Err() == nil {
-		p.options.Logger.WarnContext(ctx, "what came of a snapshot could not be written down", "reason", err.Error())
+	for wait := minWait; ctx.Err() == nil; wait = min(2*wait, maxWait) { // or nobody could ask for another one
+		_, err := projections.WriteJSON(ctx, p.kv, projections.SnapshotKey(p.def.Name), job, e.Revision)
+		if err == nil || errors.Is(err, projections.ErrRevision) {
+			return
+		}
+		sleep(ctx, wait)
 	}
 }
 
@@ -100,11 +107,21 @@ func (p *Projector) routine(ctx context.Context) error {
 	if job, _, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name)); err != nil || job.Running() {
 		return err // what is live may be wrong
 	}
-	list, err := p.options.Snapshots.List(ctx, p.def.Name)
+	v, ok := p.version(pointer.Definition)
+	if !ok {
+		return nil
+	}
+	info, err := v.Log.Info(ctx)
 	if err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(list, func(s projections.Snapshot) bool { return s.Definition == pointer.Definition }); i >= 0 {
+	list, err := listSnapshots(ctx, p.options.Snapshots, p.def.Name)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(list, func(s projections.Snapshot) bool {
+		return usable(&s, v.Projection.Definition(), pointer.Partitions, info)
+	}); i >= 0 {
 		headers, err := p.store.Headers(ctx, pointer.Live(p.def.Name))
 		if err != nil {
 			return err
@@ -136,14 +153,18 @@ func (p *Projector) snapshot(ctx context.Context) (projections.Snapshot, error) 
 		return s, err
 	}
 	p.options.Logger.InfoContext(ctx, "a snapshot was taken", "snapshot", s.ID, "sequence", s.Sequence, "documents", s.Documents, "bytes", s.Bytes, "took", time.Since(began).Round(time.Millisecond).String())
-	if err := p.prune(ctx, &pointer); err != nil && ctx.Err() == nil {
+	if err := p.prune(ctx, v.Log, &pointer); err != nil && ctx.Err() == nil {
 		p.options.Logger.WarnContext(ctx, "old snapshots could not be dropped; it is tried again after the next one", "reason", err.Error())
 	}
 	return s, nil
 }
 
-// prune drops the snapshots of a version that are too many, and all of versions that are neither live nor kept.
-func (p *Projector) prune(ctx context.Context, pointer *projections.Pointer) error {
+// prune drops the snapshots of a version that are too many, and all that are of no use: of versions that are neither live nor kept, of another history, or of another number of partitions.
+func (p *Projector) prune(ctx context.Context, log events.Reader, pointer *projections.Pointer) error {
+	info, err := log.Info(ctx)
+	if err != nil {
+		return err
+	}
 	list, err := p.options.Snapshots.List(ctx, p.def.Name)
 	if err != nil {
 		return err
@@ -152,8 +173,10 @@ func (p *Projector) prune(ctx context.Context, pointer *projections.Pointer) err
 	var first error
 	for i := range list {
 		s := &list[i]
-		seen[s.Definition]++
-		needed := s.Definition == pointer.Definition || s.Definition == p.def.Fingerprint() || pointer.Previous != nil && s.Definition == pointer.Previous.Definition
+		needed := p.needs(s, pointer) && (events.Histories{info.Origin: info.Terms}).Covers(info.Head(), s.Position) == events.Yes
+		if needed {
+			seen[s.Definition]++
+		}
 		if needed && seen[s.Definition] <= p.options.SnapshotCount {
 			continue
 		}
@@ -162,4 +185,15 @@ func (p *Projector) prune(ctx context.Context, pointer *projections.Pointer) err
 		}
 	}
 	return first
+}
+
+// needs reports whether a generation could begin with a snapshot: the live one, the one before, or one that is built anew.
+func (p *Projector) needs(s *projections.Snapshot, pointer *projections.Pointer) bool {
+	switch s.Definition {
+	case pointer.Definition:
+		return s.Partitions == pointer.Partitions || s.Partitions == p.options.Partitions
+	case p.def.Fingerprint():
+		return s.Partitions == p.options.Partitions
+	}
+	return pointer.Previous != nil && s.Definition == pointer.Previous.Definition && s.Partitions == pointer.Previous.Partitions
 }

@@ -59,6 +59,9 @@ func (t *throttle) wait(ctx context.Context, records int) error {
 	}
 	t.passed += records
 	due := t.begun.Add(time.Duration(float64(t.passed) / float64(t.rate) * float64(time.Second)))
+	if now := time.Now(); now.Sub(due) > time.Second { // it stood still meanwhile: that is not caught up
+		t.begun, t.passed, due = now, 0, now
+	}
 	t.mu.Unlock()
 	sleep(ctx, time.Until(due))
 	if ctx.Err() != nil {
