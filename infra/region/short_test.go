@@ -152,6 +152,10 @@ func TestARegionJoinsWhoseLogDoesNotReachBack(t *testing.T) {
 	if a, b := w.documents("us"), w.documents("eu"); a != b {
 		t.Errorf("us has %s, eu %s", a, b)
 	}
+	eventually(t, "the leader is asked again for what is below", func() bool {
+		_, err := w.regions["eu"].Log().Record(t.Context(), 2)
+		return err == nil
+	})
 	same(t, w.regions["us"], w.regions["eu"])
 	w.compareHistories()
 }
