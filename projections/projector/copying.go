@@ -18,8 +18,9 @@ import (
 // first time since. So whoever walks through the stored documents, in its own time, puts together what they were at the mark; and what the partitions had recorded there proves it.
 
 const (
-	// maxRemembered is how many documents may be touched while a snapshot is taken.
-	maxRemembered = 500_000
+	// maxRemembered is how many documents may be touched while a snapshot is taken, and maxRememberedSize how many bytes these may take.
+	maxRemembered     = 500_000
+	maxRememberedSize = 256 << 20
 	// copyPage is how many documents are read at once.
 	copyPage = 2_000
 )
@@ -38,6 +39,7 @@ type copying struct {
 	mark     events.Mark
 	sequence uint64
 	before   map[string]*projections.Document // what was touched since, as it was at the mark; nil: there was none
+	size     int                              // of these, in bytes, about
 	failed   error                            // the engine cannot say any more what was touched
 }
 
@@ -143,14 +145,19 @@ func (e *engine) preserve(touched []*entry) {
 		if _, ok := c.before[d.key]; ok {
 			continue
 		}
+		const overhead = 200
+		c.size += overhead + len(d.key)
 		var was *projections.Document
 		if d.exists {
 			was = &projections.Document{Key: d.key, At: d.at, Parked: d.parked, Values: d.state.AppendFields(nil), Digest: d.digest}
+			for _, v := range was.Values {
+				c.size += len(v)
+			}
 		}
 		c.before[d.key] = was
 	}
-	if len(c.before) > maxRemembered && c.failed == nil {
-		c.failed = events.Errorf(projections.ErrUnavailable, "%w: more than %d documents changed meanwhile", errNotTaken, maxRemembered)
+	if (len(c.before) > maxRemembered || c.size > maxRememberedSize) && c.failed == nil {
+		c.failed = events.Errorf(projections.ErrUnavailable, "%w: %d documents of %d bytes together changed meanwhile, which is more than is remembered", errNotTaken, len(c.before), c.size)
 	}
 	if c.failed != nil {
 		c.before, e.copying = nil, nil
