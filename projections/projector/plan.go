@@ -30,9 +30,9 @@ const (
 	maxRefold        = 20_000
 	maxRefoldRecords = 200_000
 	// What a second brings where no replay before tells: records folded, documents loaded, and records of the histories of single documents folded again.
-	guessFolded   = 100_000
-	guessLoaded   = 100_000
-	guessRefolded = 20_000
+	guessFolded   = 30_000 // with two indexes on a Redis that writes a file, on two cores
+	guessLoaded   = 50_000
+	guessRefolded = 10_000
 	// documentCost is what a document costs in a store beside its texts, and entryCost what an entry of an index does.
 	documentCost = 220
 	entryCost    = 110
