@@ -10,7 +10,9 @@ import (
 )
 
 func TestTheEnvironmentSaysWhatAProjectorKeeps(t *testing.T) {
-	env := func(pairs map[string]string) func(string) string { return func(name string) string { return pairs[name] } }
+	env := func(pairs map[string]string) func(string) string {
+		return func(name string) string { return pairs[name] }
+	}
 	o, err := parts.ProjectorOptions(env(nil))
 	if err != nil || o.Keep != time.Hour || o.SnapshotInterval != time.Hour || o.SnapshotCount != 3 {
 		t.Errorf("by default %+v, %v", o, err)
