@@ -27,12 +27,15 @@ const (
 
 // room returns ErrStoreFull when the store has no room for what is planned. The generation before makes room first.
 func (r *replayRun) room(ctx context.Context, plan *projections.ReplayPlan) error {
+	if plan.Strategy != projections.StrategyWhole && plan.Strategy != projections.StrategySnapshot {
+		return nil // nothing is built
+	}
 	for dropped := false; ; dropped = true {
 		m, err := r.p.store.Memory(ctx)
 		if err != nil {
 			return err
 		}
-		if m.Max == 0 || plan.Memory == 0 || float64(m.Used+plan.Memory) <= roomShare*float64(m.Max) {
+		if m.Max == 0 || float64(m.Used+plan.Memory) <= roomShare*float64(m.Max) {
 			return nil
 		}
 		full := events.Errorf(projections.ErrStoreFull, "the store uses %d of %d bytes, and a replay of %s takes some %d more; it was not begun", m.Used, m.Max, r.p.def.Name, plan.Memory).

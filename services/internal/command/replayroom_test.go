@@ -15,6 +15,8 @@ func TestAReplayMakesRoomForWhatIsLive(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "region")
 	start(t, dir, "--regions", "us", "--redis", "server")
 	want(t, cli(t, "", importFlights(t, dir)...), 0)
+	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/ZZZ", "FlightDeparted", "--data", flight), 0).out)
+	want(t, cli(t, "", "--dir", dir, "get", "airports", "ZZZ", "--at-least", position, "--wait", "30s"), 0)
 	redis := func(args ...string) string {
 		t.Helper()
 		out, err := exec.CommandContext(t.Context(), "redis-cli", append([]string{"-s", filepath.Join(dir, "us", "redis.sock")}, args...)...).CombinedOutput()
@@ -62,7 +64,7 @@ func TestAReplayMakesRoomForWhatIsLive(t *testing.T) {
 	eventually(t, "the replay builds", func() (bool, string) { r := look(); return r.State == "building", fmt.Sprint(r) })
 	share(0.93)
 	eventually(t, "the replay stands still", func() (bool, string) { r := look(); return r.Yields != "", fmt.Sprint(r) })
-	position := strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/ZZZ", "FlightDeparted", "--data", flight), 0).out)
+	position = strings.TrimSpace(want(t, cli(t, "", "--dir", dir, "publish", "airport/ZZZ", "FlightDeparted", "--data", flight), 0).out)
 	want(t, cli(t, "", "--dir", dir, "get", "airports", "ZZZ", "--at-least", position, "--wait", "30s"), 0)
 	if r := look(); r.State != "building" || r.Yields == "" {
 		t.Errorf("meanwhile the replay is %+v", r)
