@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tidemark.dev/events"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/memstore"
 	"tidemark.dev/projections/projector"
@@ -263,6 +264,22 @@ func TestWhatChangedMeanwhileIsNoDifference(t *testing.T) {
 		w.store.EditDocument(gen, projections.Ref{Partition: projections.PartitionOf("a3", gen.Partitions), Key: "a3"}, func(fields map[string]string) { fields["sum"] = "99" })
 		if d := compare(); d.Changed != 1 || d.Samples[0].Key != "a3" || d.Samples[0].Before["sum"] != "99" || d.Samples[0].After["sum"] == "99" {
 			t.Errorf("one document differs, and it says %+v", d)
+		}
+	})
+}
+
+// A store whose user may not ask for its memory takes a replay all the same, and what is live is not disturbed.
+func TestAReplayDoesWithoutKnowingTheMemory(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		w.start()
+		w.add(20)
+		w.settle()
+		leases := w.leases.Calls(memstore.OpAcquire)
+		w.store.Fail(memstore.Fault{Op: memstore.OpMemory, Err: events.Errorf(events.ErrUnauthorized, "a test says so")})
+		w.done(projections.ReplayRequest{Rate: 5})
+		w.settle()
+		if got := w.leases.Calls(memstore.OpAcquire); got != leases {
+			t.Errorf("the lease was taken %d times more", got-leases)
 		}
 	})
 }

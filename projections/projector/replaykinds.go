@@ -32,6 +32,10 @@ func (r *replayRun) room(ctx context.Context, plan *projections.ReplayPlan) erro
 	}
 	for dropped := false; ; dropped = true {
 		m, err := r.p.store.Memory(ctx)
+		if errors.Is(err, events.ErrUnauthorized) { // that is no reason to hold up anything: then it has no bound that can be kept
+			r.p.options.Logger.WarnContext(ctx, "the store does not say how much memory it uses, so a replay cannot make room", "replay", r.job.ID, "reason", err.Error())
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -143,7 +144,7 @@ func (p *program) prepare(ctx context.Context, s *site, name string, request fun
 		return nil, err
 	}
 	memory, err := s.region.Store().Memory(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, events.ErrUnauthorized) { // without the right it is not known, which the plan says
 		return nil, err
 	}
 	return &prepared{
