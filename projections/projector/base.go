@@ -170,19 +170,11 @@ func (e *engine) loadSnapshot(ctx context.Context, info events.Info, headers []p
 	if err != nil {
 		return err
 	}
-	body, err := e.base.snapshots.Open(ctx, s.Projection, s.ID)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	r, err := snapshots.NewReader(body, e.def)
+	r, err := e.openBase(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if m := r.Meta(); m.Partitions != e.gen.Partitions || m.Sequence != s.Sequence || !m.Position.Equal(s.Position) {
-		return events.Errorf(projections.ErrSnapshotDamaged, "it is of %s with %d partitions, and was listed as of %s with %d", m.Position, m.Partitions, s.Position, s.Partitions)
-	}
 	l := &loading{e: e, headers: headers, empty: make(map[int]*projections.Header, len(empty)), seen: seen.Fingerprint(), target: info.Head(), at: info.Position(0)}
 	for _, n := range empty {
 		l.empty[n] = nil
@@ -201,6 +193,35 @@ func (e *engine) loadSnapshot(ctx context.Context, info events.Info, headers []p
 			return err
 		}
 	}
+}
+
+// openBase opens a snapshot that was listed.
+func (e *engine) openBase(ctx context.Context, s *projections.Snapshot) (*opened, error) {
+	body, err := e.base.snapshots.Open(ctx, s.Projection, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	r, err := snapshots.NewReader(body, e.def)
+	if err != nil {
+		return nil, errors.Join(err, body.Close())
+	}
+	o := &opened{r, body}
+	if m := r.Meta(); m.Partitions != e.gen.Partitions || m.Sequence != s.Sequence || !m.Position.Equal(s.Position) {
+		o.Close()
+		return nil, events.Errorf(projections.ErrSnapshotDamaged, "it is of %s with %d partitions, and was listed as of %s with %d", m.Position, m.Partitions, s.Position, s.Partitions)
+	}
+	return o, nil
+}
+
+// opened is a snapshot that is read.
+type opened struct {
+	*snapshots.Reader
+	body io.Closer
+}
+
+func (o *opened) Close() {
+	o.Reader.Close()
+	_ = o.body.Close() // it was only read
 }
 
 // loading writes one snapshot.

@@ -43,7 +43,7 @@ func (c *Case) Wrong() bool {
 // Judge folds documents again up to where each was read, and fills in what they should be. Every document whose key is its entity's id costs its own history; any others together cost one pass
 // over the log. Errors are those of events.Reader, and events.ErrEvicted or projections.ErrDocumentDamaged where a stream does not hold all records any more.
 func Judge(ctx context.Context, v Version, cases []Case) error {
-	e, err := judging(ctx, v, 1)
+	e, _, err := judging(ctx, v, 1)
 	if err != nil || len(cases) == 0 {
 		return err
 	}
@@ -93,16 +93,16 @@ func (e *engine) document(s *suspect) *projections.Document {
 }
 
 // judging returns an engine that folds, and has no store.
-func judging(ctx context.Context, v Version, partitions int) (*engine, error) {
+func judging(ctx context.Context, v Version, partitions int) (*engine, events.Info, error) {
 	info, err := v.Log.Info(ctx)
 	if err != nil {
-		return nil, err
+		return nil, info, err
 	}
 	e := newEngine(v.Projection, v.Log, nil, projections.Generation{Projection: v.Projection.Definition().Name, Partitions: partitions}, 0,
 		Options{CacheDocuments: 1, Logger: slog.New(slog.DiscardHandler)})
 	e.terms, e.sparse = info.Terms, info.Sparse
 	e.parts = make([]partition, partitions)
-	return e, nil
+	return e, info, nil
 }
 
 // Survey is one partition that is folded again as a whole.
@@ -130,7 +130,7 @@ type Sum struct {
 
 // FoldPartitions folds partitions of a read model of n again, all in one pass over the log, and keeps their documents in memory until it ends. Errors are those of Judge.
 func FoldPartitions(ctx context.Context, v Version, n int, surveys []*Survey) error {
-	e, err := judging(ctx, v, n)
+	e, _, err := judging(ctx, v, n)
 	if err != nil || len(surveys) == 0 {
 		return err
 	}

@@ -2,22 +2,27 @@ package projector
 
 import (
 	"context"
+	"errors"
+	"io"
 
 	"tidemark.dev/events"
 	"tidemark.dev/projections"
 )
 
-// LastChanges names the records that are about documents of a read model, up to where each partition stands; 0 in upto: the partition is not wanted. note gets them in the order of the log, so the last one
-// about a document is named last. Nothing is folded: a document that is parked or was removed since is named too, and so is one that a record is about which changes nothing. It takes one pass over the
-// log. Errors are those of Judge.
-func LastChanges(ctx context.Context, v Version, upto []uint64, note func(partition int, key string, sequence uint64)) error {
-	e, err := judging(ctx, v, len(upto))
+// LastChanges names the records that are about documents of a read model, up to where each partition stands; 0 in upto: the partition is not wanted. note gets them in no order: the last record about a
+// document is the one with the largest sequence. Nothing is folded: a document that is parked or was removed since is named too, and so is one that a record is about which changes nothing. It takes one
+// pass over the log, from the newest snapshot on that can be used, and else from the beginning; kept may be nil. What a snapshot says is as good as the snapshot: it is no more than a reason to look.
+// Errors are those of Judge.
+func LastChanges(ctx context.Context, v Version, kept projections.Snapshots, upto []uint64, note func(partition int, key string, sequence uint64)) error {
+	e, info, err := judging(ctx, v, len(upto))
 	if err != nil {
 		return err
 	}
-	to := uint64(0)
+	to, low := uint64(0), ^uint64(0)
 	for _, at := range upto {
-		to = max(to, at)
+		if at > 0 {
+			to, low = max(to, at), min(low, at)
+		}
 	}
 	if to == 0 {
 		return nil // a To of 0 would be the head
@@ -28,8 +33,13 @@ func LastChanges(ctx context.Context, v Version, upto []uint64, note func(partit
 		}
 	}}
 	l.keyed, _ = v.Projection.(projections.Keyed)
+	e.base = base{snapshots: kept, most: low}
+	from := l.begin(ctx, e, info)
+	if from > to {
+		return nil
+	}
 	var whole whole
-	for records, err := range e.log.Read(ctx, events.Range{From: 1, To: to}) {
+	for records, err := range e.log.Read(ctx, events.Range{From: from, To: to}) {
 		if err != nil {
 			return err
 		}
@@ -52,6 +62,43 @@ type latest struct {
 	keyed projections.Keyed // nil: events have to be routed
 	note  func(key string, sequence uint64)
 	ops   projections.Ops
+}
+
+// begin notes what the newest snapshot has that can be read, and returns the sequence that comes after it. What one has that turns out to be damaged was noted then, and does not matter.
+func (l *latest) begin(ctx context.Context, e *engine, info events.Info) (next uint64) {
+	list, err := e.bases(ctx, info)
+	for i := 0; err == nil && i < len(list) && ctx.Err() == nil; i++ {
+		if l.snapshot(ctx, e, &list[i]) == nil {
+			return list[i].Sequence + 1
+		}
+	}
+	return 1 // the log has it all
+}
+
+// snapshot notes the documents of a snapshot.
+func (l *latest) snapshot(ctx context.Context, e *engine, s *projections.Snapshot) error {
+	r, err := e.openBase(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for ctx.Err() == nil {
+		_, d, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case d == nil: // a partition begins
+			continue
+		}
+		sequence, ok := projections.SequenceIn(d.At)
+		if !ok {
+			return events.Errorf(projections.ErrSnapshotDamaged, "the document %q is at %q", d.Key, d.At)
+		}
+		l.note(d.Key, sequence)
+	}
+	return context.Cause(ctx)
 }
 
 func (l *latest) look(r *events.Record) {

@@ -1,11 +1,14 @@
 package reconcile_test
 
 import (
+	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 
 	"tidemark.dev/projections"
+	"tidemark.dev/projections/memstore"
 	"tidemark.dev/projections/reconcile"
 )
 
@@ -157,6 +160,8 @@ func TestEveryDamageIsFoundJudgedAndRepaired(t *testing.T) {
 					p.add(120)
 					p.mark()
 					p.settle()
+					kept := p.snapshot()
+					p.settle()
 					old := map[string]map[string]string{}
 					for _, ref := range p.refs() {
 						old[ref.Key] = p.fieldsOf(ref)
@@ -187,6 +192,11 @@ func TestEveryDamageIsFoundJudgedAndRepaired(t *testing.T) {
 					if !maps.Equal(got, want) {
 						t.Fatalf("found %v, want %v", got, want)
 					}
+					for _, from := range []*memstore.Snapshots{p.kept, p.without(kept, want)} { // the same is found with a snapshot, also with one that has it wrong
+						if with := p.examine(reconcile.Options{Snapshots: from}); !reflect.DeepEqual(kindsOf(with), kindsOf(r)) || !slices.Equal(with.Recount, r.Recount) {
+							t.Errorf("with a snapshot it finds %v, %v, without one %v, %v", kindsOf(with), with.Recount, kindsOf(r), r.Recount)
+						}
+					}
 					out := p.repair(r)
 					if keys := len(slices.Collect(maps.Keys(want))); out.Repaired != keys && out.Recounted == 0 {
 						t.Errorf("the repair came to %+v, for %d", out, keys)
@@ -207,6 +217,15 @@ func TestEveryDamageIsFoundJudgedAndRepaired(t *testing.T) {
 			})
 		}
 	}
+}
+
+func kindsOf(r *reconcile.Report) []string {
+	list := []string{}
+	for i := range r.Findings {
+		list = append(list, fmt.Sprint(r.Findings[i].Key, " ", r.Findings[i].Kind))
+	}
+	slices.Sort(list)
+	return list
 }
 
 // TestNothingIsFoundThatIsRight: while events are applied, everything is examined again and again, and nothing is reported.

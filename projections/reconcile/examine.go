@@ -30,6 +30,8 @@ type Options struct {
 	Budget float64
 	// Deep has every partition folded again from the log, and not only those that look wrong. So it finds also what was folded wrongly, and has the right digest.
 	Deep bool
+	// Snapshots are those of the region. Which documents changed last is read from one of them, and from the log only what came after; nil: all of it is read from the log.
+	Snapshots projections.Snapshots
 	// Progress is told how many documents were read, of about how many; default: nobody is.
 	Progress func(done, total uint64)
 	// Now is the clock; default time.Now.

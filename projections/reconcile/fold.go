@@ -62,7 +62,7 @@ func (x *examination) narrow(ctx context.Context, all []*scrubbed) error {
 				last[i] = lastChanges{s: s, of: make([]uint64, len(s.seen)), others: map[string]bool{}}
 			}
 		}
-		if err := projector.LastChanges(ctx, x.v, upto, func(partition int, key string, sequence uint64) { last[partition].note(key, sequence) }); err != nil {
+		if err := projector.LastChanges(ctx, x.v, x.options.Snapshots, upto, func(partition int, key string, sequence uint64) { last[partition].note(key, sequence) }); err != nil {
 			return err
 		}
 		for i := range last {
@@ -97,7 +97,7 @@ type lastChanges struct {
 
 func (l *lastChanges) note(key string, sequence uint64) {
 	if at, stored := l.s.documents[key]; stored {
-		l.of[at] = sequence
+		l.of[at] = max(l.of[at], sequence)
 	} else {
 		l.others[key] = true
 	}

@@ -1,9 +1,12 @@
 package reconcile_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
@@ -17,6 +20,7 @@ import (
 	"tidemark.dev/projections/memstore"
 	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/reconcile"
+	"tidemark.dev/projections/snapshots"
 )
 
 // account is the document that the tests' projections fold.
@@ -93,7 +97,8 @@ type place struct {
 	seenProj  projections.Projection
 	seenLog   events.Reader
 	seenStore projections.Store
-	cache     int         // documents that the projector keeps in memory; 0: all
+	cache     int // documents that the projector keeps in memory; 0: all
+	kept      *memstore.Snapshots
 	fixed     atomic.Bool // the bug is gone
 }
 
@@ -102,7 +107,7 @@ func inPlace(t *testing.T, kind string, seed uint64, plant func(*place), test fu
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{
-			t: t, kind: kind, proj: newProjection(t, kind), log: memlog.New("us", memlog.Options{Lineage: "7f3a11d2"}), store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(),
+			t: t, kind: kind, proj: newProjection(t, kind), log: memlog.New("us", memlog.Options{Lineage: "7f3a11d2"}), store: memstore.New(), kv: memstore.NewKV(), leases: memstore.NewLeases(), kept: memstore.NewSnapshots(),
 			rand: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // the seed must give the same run again
 		}
 		defer p.log.Close()
@@ -117,7 +122,7 @@ func inPlace(t *testing.T, kind string, seed uint64, plant func(*place), test fu
 }
 
 func (p *place) start() {
-	w, err := projector.New(p.seenProj, p.seenLog, p.seenStore, p.kv, p.leases, projector.Options{Partitions: 4, RetireDelay: time.Second, CacheDocuments: p.cache, Logger: slog.New(slog.DiscardHandler)})
+	w, err := projector.New(p.seenProj, p.seenLog, p.seenStore, p.kv, p.leases, projector.Options{Partitions: 4, RetireDelay: time.Second, CacheDocuments: p.cache, Snapshots: p.kept, Region: "us", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -192,6 +197,88 @@ func (p *place) mark() {
 	if _, err := p.log.Append(context.Background(), events.Batch{Controls: []events.ControlWrite{{Control: events.Control{Name: events.ControlMark, Data: data}}}}); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// snapshot takes a snapshot at a mark that comes now.
+func (p *place) snapshot() (s projections.Snapshot) {
+	p.t.Helper()
+	asked, err := projections.RequestSnapshot(context.Background(), p.kv, p.kind, time.Now())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	pass(time.Second)
+	p.mark()
+	p.until("a snapshot is taken", func() bool {
+		job, _, err := projections.ReadJSON[projections.SnapshotJob](context.Background(), p.kv, projections.SnapshotKey(p.kind))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if job.ID != asked.ID || job.State != projections.SnapshotDone {
+			return false
+		}
+		s = *job.Snapshot
+		return true
+	})
+	return s
+}
+
+// without returns snapshots of which the only one lacks some documents, and fits together all the same: as one that was taken of a read model that lost these.
+func (p *place) without(s projections.Snapshot, keys map[string]reconcile.Kind) *memstore.Snapshots {
+	p.t.Helper()
+	must := func(err error) {
+		p.t.Helper()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	ctx, def := context.Background(), p.proj.Definition()
+	body, err := p.kept.Open(ctx, p.kind, s.ID)
+	must(err)
+	defer body.Close()
+	r, err := snapshots.NewReader(body, def)
+	must(err)
+	defer r.Close()
+	var headers []projections.Header
+	docs := map[int][]projections.Document{}
+	hasher := projections.NewHasher(def)
+	for {
+		h, d, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(err)
+		if h != nil {
+			empty := *h
+			empty.Documents, empty.Parked, empty.Digest = 0, 0, projections.Digest{}
+			headers = append(headers, empty)
+			continue
+		}
+		if _, lost := keys[d.Key]; lost {
+			continue
+		}
+		last := &headers[len(headers)-1]
+		docs[last.Partition] = append(docs[last.Partition], *d)
+		last.Documents, last.Digest = last.Documents+1, last.Digest.Add(hasher.Stored(d))
+		if d.Parked != "" {
+			last.Parked++
+		}
+	}
+	digest, documents, _ := projections.Sum(headers)
+	s.ID, s.Digest, s.Documents = events.NewID(), digest.String(), documents
+	var content bytes.Buffer
+	w, err := snapshots.NewWriter(&content, s, def)
+	must(err)
+	for _, h := range headers {
+		must(w.Partition(h))
+		for i := range docs[h.Partition] {
+			must(w.Document(&docs[h.Partition][i]))
+		}
+	}
+	must(w.Close())
+	kept := memstore.NewSnapshots()
+	_, err = kept.Put(ctx, s, &content)
+	must(err)
+	return kept
 }
 
 func (p *place) gen() projections.Generation {

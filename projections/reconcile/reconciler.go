@@ -61,6 +61,8 @@ type ReconcilerOptions struct {
 	KeepWrong bool
 	// Share is that of the documents up to which they are repaired without asking; default DefaultShare.
 	Share float64
+	// Snapshots are those of the region, as in Options; nil: there are none.
+	Snapshots projections.Snapshots
 	// Standings asks every region for what it says of a read model; nil: regions are not compared.
 	Standings func(ctx context.Context, projection string) []Standing
 	// Announce tells whoever has subscribed of a record that changed; nil: nobody is.
@@ -195,7 +197,7 @@ func (r *Reconciler) scrubAll(ctx context.Context) {
 				continue
 			}
 			deep := !now.Before(d.deep)
-			err := r.tend(ctx, name, Options{Budget: r.options.Budget, Deep: deep})
+			err := r.tend(ctx, name, Options{Budget: r.options.Budget, Deep: deep, Snapshots: r.options.Snapshots})
 			d.scrub = time.Now().Add(r.options.Pause)
 			switch {
 			case err != nil:

@@ -36,7 +36,7 @@ func (p *proof) examine(ctx context.Context, deep bool) (r *reconcile.Report, to
 	last := began
 	log := &counting{Reader: p.log}
 	r, err = reconcile.Examine(ctx, "here", projector.Version{Projection: p.proj, Log: log}, p.store, p.kv, reconcile.Options{
-		Budget: 1, Deep: deep, Progress: func(_, _ uint64) { last = time.Now() },
+		Budget: 1, Deep: deep, Snapshots: p.kept, Progress: func(_, _ uint64) { last = time.Now() },
 	})
 	p.passes, p.histories = log.passes, log.histories
 	return r, time.Since(began), time.Since(last), err

@@ -17,7 +17,8 @@ type proof struct {
 	*world
 
 	table   *table
-	healthy time.Duration // that an examination takes which finds nothing
+	healthy time.Duration         // that an examination takes which finds nothing
+	kept    projections.Snapshots // those that examinations may use; nil: none
 	// Of the last examination: how often it read the whole log, and the history of an entity.
 	passes, histories int
 }

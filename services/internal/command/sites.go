@@ -159,7 +159,7 @@ func (p *program) examineOne(ctx context.Context, x *examined, deep bool) (err e
 			return err
 		}
 		x.fields = v.Projection.Definition().Fields
-		x.Report, err = reconcile.Examine(ctx, x.Region, v, x.site.region.Store(), x.site.region.KV(), reconcile.Options{Budget: 1, Deep: deep, Progress: progress.Set})
+		x.Report, err = reconcile.Examine(ctx, x.Region, v, x.site.region.Store(), x.site.region.KV(), reconcile.Options{Budget: 1, Deep: deep, Snapshots: x.site.region.Snapshots(), Progress: progress.Set})
 		if !errors.Is(err, events.ErrConflict) {
 			break
 		}

@@ -36,6 +36,7 @@ func NewReconciler(c Config, r *region.Region, reader *query.Reader, own []proje
 	p := &Reconciler{region: r, reader: reader}
 	o := c.Reconciler
 	o.Holder, o.Logger, o.Observer = r.Holder(), logger.With("region", r.Name()), seen.Reconciled()
+	o.Snapshots = r.Snapshots()
 	o.Standings = func(ctx context.Context, projection string) []reconcile.Standing {
 		return standings(ctx, r, reader, projection)
 	}
