@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -41,25 +40,27 @@ func (s *Store) Get(
 func (s *Store) absent(
 	ctx context.Context, names *partitionNames, ref projections.Ref, def *projections.Definition,
 ) (projections.Header, *projections.Document, error) {
-	p := s.client.TxPipeline()
 	head, doc := redis.NewRawCmd(ctx, "hgetall", names.head), redis.NewRawCmd(ctx, "hgetall", names.doc+ref.Key)
-	_ = p.Process(ctx, head) // only queues
-	_ = p.Process(ctx, doc)
-	count, listed := p.ZCard(ctx, names.keys), p.ZScore(ctx, names.keys, ref.Key)
-	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return projections.Header{}, nil, whyAborted([]*redis.RawCmd{head, doc}, err)
+	count, score := redis.NewRawCmd(ctx, "zcard", names.keys), redis.NewRawCmd(ctx, "zscore", names.keys, ref.Key)
+	if err := s.transact(ctx, head, doc, count, score); err != nil {
+		return projections.Header{}, nil, err
 	}
 	h, err := readHeader(ref.Partition, head.Val())
 	if err != nil || h.State == projections.Absent {
 		return h, nil, err
 	}
 	pairs, err := parseStrings(nil, doc.Val())
-	switch {
-	case err != nil:
+	if err != nil {
 		return h, nil, err
-	case len(pairs) > 0: // made in between
+	}
+	if len(pairs) > 0 { // made in between
 		return h, parseDocument(def, ref.Key, pairs), nil
-	case listed.Err() == nil || uint64(count.Val()) != h.Documents: //nolint:gosec // a count is not negative
+	}
+	keys, err := parseNumber(count.Val())
+	if err != nil {
+		return h, nil, err
+	}
+	if !isNull(score.Val()) || keys != h.Documents {
 		return h, &projections.Document{Key: ref.Key}, nil
 	}
 	return h, nil, nil
@@ -175,19 +176,18 @@ func (x *gatherer) take() []*gathered {
 
 // read executes one transaction: each header once, and every document.
 func (x *gatherer) read(ctx context.Context, batch []*gathered) {
-	p := x.client.TxPipeline()
 	heads := make([]*redis.RawCmd, len(batch))
 	docs := make([]*redis.RawCmd, len(batch))
+	all := make([]*redis.RawCmd, 0, 2*len(batch))
 	for i, r := range batch {
 		if heads[i] = sameHead(batch[:i], heads, r.head); heads[i] == nil {
 			heads[i] = redis.NewRawCmd(ctx, "hgetall", r.head)
-			_ = p.Process(ctx, heads[i]) // only queues
+			all = append(all, heads[i])
 		}
 		docs[i] = redis.NewRawCmd(ctx, "hgetall", &r.doc)
-		_ = p.Process(ctx, docs[i]) // only queues
+		all = append(all, docs[i])
 	}
-	_, err := p.Exec(ctx)
-	err = whyAborted(docs, err)
+	err := transact(ctx, x.client, all)
 	for i, r := range batch {
 		r.rawHead, r.rawDoc, r.err = heads[i].Val(), docs[i].Val(), err
 		if r.done != nil {

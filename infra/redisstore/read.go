@@ -59,17 +59,24 @@ func redirected(raw []byte) bool {
 	return bytes.HasPrefix(raw, []byte("-MOVED ")) || bytes.HasPrefix(raw, []byte("-ASK ")) || bytes.HasPrefix(raw, []byte("-TRYAGAIN"))
 }
 
-// transact executes raw commands on keys of one partition in one atomic step.
+// transact executes raw commands that read, on keys of one partition, in one atomic step.
 func (s *Store) transact(ctx context.Context, cmds ...*redis.RawCmd) error {
+	return transact(ctx, s.client, cmds)
+}
+
+func transact(ctx context.Context, client redis.UniversalClient, cmds []*redis.RawCmd) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	p := s.client.TxPipeline()
+	p := client.TxPipeline()
 	for _, c := range cmds {
 		_ = p.Process(ctx, c) // only queues
 	}
 	_, err := p.Exec(ctx)
-	return whyAborted(cmds, err)
+	if err = whyAborted(cmds, err); full(err) {
+		return readFull(ctx, client, cmds)
+	}
+	return err
 }
 
 // whyAborted returns why a command was not even queued, where the transaction's own error only says that one was not.

@@ -57,6 +57,28 @@ func TestScoresOfBothProtocolsAreRead(t *testing.T) {
 	}
 }
 
+func TestTheFirstReplyOfSeveralIsCut(t *testing.T) {
+	const rest = "+more\r\n"
+	for _, raw := range []string{
+		"+OK\r\n", "-ERR no\r\n", ":12\r\n", "_\r\n", ",1.5\r\n", "#t\r\n", "$0\r\n\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "%0\r\n", "$4\r\n\x00$\r\n\r\n", "=5\r\ntxt:a\r\n",
+		"*3\r\n$1\r\na\r\n*2\r\n:1\r\n$-1\r\n_\r\n", "%1\r\n$1\r\na\r\n*0\r\n", "~2\r\n+a\r\n+b\r\n",
+	} {
+		if n := replyLength(raw+rest, maxNested); n != len(raw) {
+			t.Errorf("of %q there are %d, want %d", raw, n, len(raw))
+		}
+		for cut := range len(raw) {
+			if n := replyLength(raw[:cut], maxNested); n != 0 {
+				t.Errorf("%q is said to be whole, of %d", raw[:cut], n)
+			}
+		}
+	}
+	for _, raw := range []string{"?1\r\n", "*x\r\n", "$-2\r\n", strings.Repeat("*1\r\n", 100) + ":1\r\n", "*9999999999\r\n:1\r\n"} {
+		if n := replyLength(raw, maxNested); n != 0 {
+			t.Errorf("%q is said to be a reply of %d", raw, n)
+		}
+	}
+}
+
 // Whatever a server sends, reading it ends, and what was sent as it should comes back.
 func FuzzParseStrings(f *testing.F) {
 	f.Add([]byte("*2\r\n$1\r\na\r\n$0\r\n\r\n"), "a")
