@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/projections"
 )
 
@@ -46,7 +47,7 @@ func wantKept(t testing.TB, l projections.Lease, d time.Duration) {
 }
 
 func TestAHolderThatIsCutOffIsToldInTimeAndComesToNothingLater(t *testing.T) {
-	address := run(t, serverOptions(t)).ClientURL()
+	address := natstest.Start(t).ClientURL()
 	link := &cutLink{}
 	c := Config{LeaseTTL: shortTTL}
 	_, a := open(t, dial(t, address, nats.SetCustomDialer(link)), c)
@@ -117,8 +118,7 @@ func (c *cutConn) Write(b []byte) (int, error) {
 }
 
 func TestALeaseSurvivesTheRestartOfTheServer(t *testing.T) {
-	o := serverOptions(t)
-	s := run(t, o)
+	s := natstest.Start(t)
 	address := s.ClientURL()
 	c := Config{LeaseTTL: patience}
 	kv, a := open(t, dial(t, address), c)
@@ -135,9 +135,7 @@ func TestALeaseSurvivesTheRestartOfTheServer(t *testing.T) {
 		got <- l
 	}()
 
-	stop(s)
-	o.Port = mustPort(t, address)
-	run(t, o)
+	s.Restart()
 	eventually(t, "the values are there again", func() bool {
 		e, err := kv.Get(t.Context(), "live.flights")
 		return err == nil && string(e.Value) == "1" && e.Revision == rev
@@ -158,8 +156,7 @@ func TestALeaseSurvivesTheRestartOfTheServer(t *testing.T) {
 }
 
 func TestAWatchGoesOnAfterTheRestartOfTheServer(t *testing.T) {
-	o := serverOptions(t)
-	s := run(t, o)
+	s := natstest.Start(t)
 	kv, _ := open(t, dial(t, s.ClientURL()), Config{})
 	rev, err := kv.Put(t.Context(), "a", []byte("1"), 0)
 	must(t, err)
@@ -176,10 +173,7 @@ func TestAWatchGoesOnAfterTheRestartOfTheServer(t *testing.T) {
 	if v := <-seen; v != "1" {
 		t.Fatalf("the watch begins with %q", v)
 	}
-	address := s.ClientURL()
-	stop(s)
-	o.Port = mustPort(t, address)
-	run(t, o)
+	s.Restart()
 	eventually(t, "the server takes a value again", func() bool {
 		_, err := kv.Put(t.Context(), "a", []byte("2"), rev)
 		return err == nil || errors.Is(err, projections.ErrRevision)
@@ -194,15 +188,8 @@ func TestAWatchGoesOnAfterTheRestartOfTheServer(t *testing.T) {
 	}
 }
 
-func mustPort(t testing.TB, address string) int {
-	t.Helper()
-	a, err := net.ResolveTCPAddr("tcp", address[len("nats://"):])
-	must(t, err)
-	return a.Port
-}
-
 func TestTakingOverIsForTheSameHolderAndOnlyWhenAllowed(t *testing.T) {
-	address := run(t, serverOptions(t)).ClientURL()
+	address := natstest.Start(t).ClientURL()
 	c := Config{LeaseTTL: patience}
 	_, before := open(t, dial(t, address), c)
 	held := acquire(t, before, "n", "eu")
@@ -231,7 +218,7 @@ func TestTakingOverIsForTheSameHolderAndOnlyWhenAllowed(t *testing.T) {
 }
 
 func TestAnEarlierProcessOfTheSameHolderLosesItsLeaseAtItsNextRenewal(t *testing.T) {
-	address := run(t, serverOptions(t)).ClientURL()
+	address := natstest.Start(t).ClientURL()
 	c := Config{LeaseTTL: shortTTL, Takeover: true}
 	_, l := open(t, dial(t, address), c)
 	held := acquire(t, l, "n", "eu")
@@ -250,7 +237,7 @@ func TestALostAnswerToARenewalIsFoundOut(t *testing.T) {
 		"by the release": func(t *testing.T, held *lease) { must(t, held.Release(t.Context())) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, l := open(t, dial(t, run(t, serverOptions(t)).ClientURL()), Config{LeaseTTL: patience})
+			_, l := open(t, dial(t, natstest.Start(t).ClientURL()), Config{LeaseTTL: patience})
 			held := acquire(t, l, "n", "a")
 			value, err := json.Marshal(held.mine)
 			must(t, err)
@@ -267,7 +254,7 @@ func TestALostAnswerToARenewalIsFoundOut(t *testing.T) {
 }
 
 func TestALostAnswerToTakingIsFoundOut(t *testing.T) {
-	_, l := open(t, dial(t, run(t, serverOptions(t)).ClientURL()), Config{LeaseTTL: patience})
+	_, l := open(t, dial(t, natstest.Start(t).ClientURL()), Config{LeaseTTL: patience})
 	mine := claim{Holder: "a", ID: "id"}
 	first, _, err := l.take(t.Context(), leasePrefix+"n", mine)
 	must(t, err)
@@ -282,7 +269,7 @@ func TestALostAnswerToTakingIsFoundOut(t *testing.T) {
 }
 
 func TestAKilledHoldersNameIsFreeAfterItsTimeToLive(t *testing.T) {
-	address := run(t, serverOptions(t)).ClientURL()
+	address := natstest.Start(t).ClientURL()
 	_, a := open(t, dial(t, address), Config{LeaseTTL: shortTTL})
 	key := leasePrefix + "n"
 	// Taken, and never renewed: what a process leaves that was killed.
@@ -299,7 +286,7 @@ func TestAKilledHoldersNameIsFreeAfterItsTimeToLive(t *testing.T) {
 }
 
 func TestARenewalKeepsTheTimeToLive(t *testing.T) {
-	_, l := open(t, dial(t, run(t, serverOptions(t)).ClientURL()), Config{LeaseTTL: shortTTL})
+	_, l := open(t, dial(t, natstest.Start(t).ClientURL()), Config{LeaseTTL: shortTTL})
 	held := acquire(t, l, "n", "a")
 	eventually(t, "the lease was renewed", func() bool {
 		now, err := l.bucket.last(t.Context(), held.key)

@@ -15,12 +15,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/storetest"
 )
 
 func TestABucketIsMadeOnceAndOpenedByAll(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	ctx := t.Context()
 	if _, _, err := Open(ctx, nc, Config{Bucket: region}); !errors.Is(err, events.ErrNoLog) {
 		t.Fatalf("a missing bucket was opened: %v", err)
@@ -45,7 +46,7 @@ func TestABucketIsMadeOnceAndOpenedByAll(t *testing.T) {
 // TestABucketStaysReadableWhateverIsSetForDirectGets: the client decides how to read by the settings that it saw when the bucket was opened. Whoever opened it
 // before they changed must not be left without an answer for ever.
 func TestABucketStaysReadableWhateverIsSetForDirectGets(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	ctx := t.Context()
 	open(t, nc, Config{}) // sets it up
 	var revision uint64
@@ -88,7 +89,7 @@ func stream(t *testing.T, nc *nats.Conn) jetstream.Stream {
 }
 
 func TestABucketWithoutTimesToLiveIsUnsafe(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	_, err := jetStream(t, nc).CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: region})
 	must(t, err)
 	if _, _, err := Open(t.Context(), nc, Config{Bucket: region, Create: true}); !errors.Is(err, events.ErrUnsafeLog) {
@@ -97,7 +98,7 @@ func TestABucketWithoutTimesToLiveIsUnsafe(t *testing.T) {
 }
 
 func TestWhatIsDeletedOrRunsOutLeavesNothingBehind(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	ctx := t.Context()
 	_, err := jetStream(t, nc).CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: region, History: 1, LimitMarkerTTL: time.Second})
 	must(t, err)
@@ -119,7 +120,7 @@ func TestWhatIsDeletedOrRunsOutLeavesNothingBehind(t *testing.T) {
 }
 
 func TestLeasesAreNotAmongTheKeys(t *testing.T) {
-	kv, leases := open(t, dial(t, run(t, serverOptions(t)).ClientURL()), Config{})
+	kv, leases := open(t, dial(t, natstest.Start(t).ClientURL()), Config{})
 	acquire(t, leases, "n", "a")
 	_, err := kv.Put(t.Context(), "leased", nil, 0)
 	must(t, err)
@@ -134,9 +135,9 @@ func TestLeasesAreNotAmongTheKeys(t *testing.T) {
 }
 
 func TestAServerThatDoesNotAnswerIsUnreachable(t *testing.T) {
-	s := run(t, serverOptions(t))
+	s := natstest.Start(t)
 	kv, leases := open(t, dial(t, s.ClientURL()), Config{})
-	stop(s)
+	s.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, get := kv.Get(ctx, "a")
@@ -153,11 +154,11 @@ func TestAServerThatDoesNotAnswerIsUnreachable(t *testing.T) {
 }
 
 func TestAMissingRightIsToldApart(t *testing.T) {
-	o := serverOptions(t)
 	all := &server.Permissions{}
 	none := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$KV.>", "$JS.API.STREAM.MSG.GET.>"}}}
-	o.Users = []*server.User{{Username: "all", Password: "x", Permissions: all}, {Username: "none", Password: "x", Permissions: none}}
-	address := run(t, o).ClientURL()
+	address := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "all", Password: "x", Permissions: all}, {Username: "none", Password: "x", Permissions: none}}
+	}).ClientURL()
 	open(t, dial(t, address, nats.UserInfo("all", "x")), Config{})
 	kv, leases, err := Open(t.Context(), dial(t, address, nats.UserInfo("none", "x"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})),
 		Config{Bucket: region})
@@ -186,14 +187,14 @@ func TestTheReadmesUserSuffices(t *testing.T) {
 		t.Fatal("the README has no subjects")
 	}
 	publish := strings.Fields(strings.ReplaceAll(m[1], "BUCKET", region))
-	o := serverOptions(t)
-	o.Users = []*server.User{
-		{Username: "all", Password: "x", Permissions: &server.Permissions{}},
-		{Username: "some", Password: "x", Permissions: &server.Permissions{
-			Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_some.>"}},
-		}},
-	}
-	address := run(t, o).ClientURL()
+	address := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "all", Password: "x", Permissions: &server.Permissions{}},
+			{Username: "some", Password: "x", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_some.>"}},
+			}},
+		}
+	}).ClientURL()
 	open(t, dial(t, address, nats.UserInfo("all", "x")), Config{})
 	violations := make(chan error, 100)
 	nc := dial(t, address, nats.UserInfo("some", "x"), nats.CustomInboxPrefix("_INBOX_some"),

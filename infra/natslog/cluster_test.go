@@ -3,7 +3,6 @@ package natslog
 import (
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -15,52 +14,11 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/events/logtest"
+	"tidemark.dev/infra/natstest"
 )
 
-// startCluster runs three servers that form a cluster on loopback and returns when they have a leader.
-func startCluster(t testing.TB) []*server.Server {
-	t.Helper()
-	ports := freePorts(t, 3)
-	var routes []*url.URL
-	for _, port := range ports {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)})
-	}
-	var servers []*server.Server
-	for i, port := range ports {
-		servers = append(servers, startServer(t, func(o *server.Options) {
-			o.ServerName = fmt.Sprint("n", i)
-			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port}
-			o.Routes = routes
-		}))
-	}
-	eventually(t, "the cluster has a leader and all its members", func() bool {
-		for _, s := range servers {
-			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 {
-				return true
-			}
-		}
-		return false
-	})
-	return servers
-}
-
-// freePorts returns ports that nobody listens on. They are all held at once, so that they differ.
-func freePorts(t testing.TB, n int) []int {
-	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
-
 func TestSuiteReplicated(t *testing.T) {
-	servers := startCluster(t)
+	servers := natstest.Cluster(t, large)
 	var n atomic.Int64
 	logtest.Run(t, func(t *testing.T) logtest.Subject {
 		return subject(t, servers[0].ClientURL(), Config{Replicas: 3}, Options{}, n.Add(1))
@@ -70,7 +28,7 @@ func TestSuiteReplicated(t *testing.T) {
 // TestReplicatedLeaderChanges makes the stream change its leader while many write: what was in flight is lost or kept, and
 // answered or not.
 func TestReplicatedLeaderChanges(t *testing.T) {
-	servers := startCluster(t)
+	servers := natstest.Cluster(t, large)
 	nc := dial(t, servers[0].ClientURL())
 	cfg := Config{Origin: "us", Replicas: 3}
 	l := openLog(t, nc, cfg, Options{AttemptTimeout: time.Second})
@@ -126,7 +84,7 @@ func TestReplicatedLeaderChanges(t *testing.T) {
 
 // TestReplicatedLeaderDies stops the server that leads the stream while appends are under way.
 func TestReplicatedLeaderDies(t *testing.T) {
-	servers := startCluster(t)
+	servers := natstest.Cluster(t, large)
 	nc := dial(t, servers[0].ClientURL())
 	l := openLog(t, nc, Config{Origin: "us", Replicas: 3}, Options{})
 	f := follow(t, l, events.Range{Follow: true})
@@ -157,9 +115,9 @@ func TestReplicatedLeaderDies(t *testing.T) {
 }
 
 // startLeafNodes runs two servers with a domain each, us and eu, the second a leaf node of the first.
-func startLeafNodes(t testing.TB) (hub, leaf *server.Server) {
+func startLeafNodes(t testing.TB) (hub, leaf *natstest.Server) {
 	t.Helper()
-	port := freePorts(t, 1)[0]
+	port := natstest.FreePorts(t, 1)[0]
 	hub = startServer(t, func(o *server.Options) {
 		o.ServerName, o.JetStreamDomain = "us", "us"
 		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", port

@@ -1,85 +1,36 @@
 package natslog
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 )
 
-// patience bounds every wait of a test; nothing waits that long when all is well.
-const patience = 20 * time.Second
+const patience = natstest.Patience
 
-// startServer runs a real server on a free port, with its store in a directory of the test.
-func startServer(t testing.TB, change func(*server.Options)) *server.Server {
+// Short names of what most tests use.
+var (
+	dial       = natstest.Dial
+	eventually = natstest.Eventually
+	within     = natstest.Within
+)
+
+func startServer(t testing.TB, change func(*server.Options)) *natstest.Server {
 	t.Helper()
-	o := &server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: storeDir(t), MaxPayload: 2 << 20, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
-	}
-	if change != nil {
-		change(o)
-	}
-	s := runServer(t, o)
-	return s
+	return natstest.Start(t, large, change)
 }
 
-// storeDir is t.TempDir for a server: one that has shut down may still be removing the files of an open batch.
-func storeDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "natslog")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		eventually(t, "the store is removed", func() bool { return os.RemoveAll(dir) == nil })
-	})
-	return dir
-}
-
-func runServer(t testing.TB, o *server.Options) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return s
-}
+// large lets a server take the largest event.
+func large(o *server.Options) { o.MaxPayload = 2 << 20 }
 
 func syncAlways(o *server.Options) { o.SyncAlways = true }
-
-func dial(t testing.TB, url string, o ...nats.Option) *nats.Conn {
-	t.Helper()
-	nc, err := nats.Connect(url, append([]nats.Option{nats.Timeout(patience), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}, o...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
-func within(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // config is the log that most tests use.
 var config = Config{Origin: "us"}
@@ -123,21 +74,6 @@ func streamInfo(t testing.TB, nc *nats.Conn, origin string) *jetstream.StreamInf
 		t.Fatal(err)
 	}
 	return info
-}
-
-// eventually polls until the condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("in vain: %s", what)
-		}
-	}
 }
 
 func entity(i int) events.Entity { return events.Entity{Type: "airport", ID: fmt.Sprint("A", i)} }

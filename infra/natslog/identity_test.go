@@ -2,7 +2,6 @@ package natslog
 
 import (
 	"encoding/json"
-	"os"
 	"testing"
 
 	"tidemark.dev/events"
@@ -53,20 +52,16 @@ func TestALostTermIsForgotten(t *testing.T) {
 		return err == nil
 	}
 	fill(t, l, 3)
-	o := stop(t, s)
-	older := storeDir(t)
-	if err := os.CopyFS(older, os.DirFS(o.StoreDir)); err != nil {
-		t.Fatal(err)
-	}
-	s = startAgain(t, o)
+	s.Stop()
+	older := s.Backup()
+	s.Restart()
 	eventually(t, "the server is back", isBack)
 	beginTerm(t, l, 2)
 	if got := info(t, l).Terms.Current(); got != 2 {
 		t.Fatalf("term %d", got)
 	}
-	o = stop(t, s)
-	o.StoreDir = older
-	startAgain(t, o)
+	s.Options.StoreDir = older
+	s.Restart()
 	eventually(t, "the older copy is there", isBack)
 	if got := info(t, l); got.Terms.Current() != 1 || got.Last != 4 {
 		t.Errorf("%+v", got)

@@ -13,6 +13,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/internal/natsconn"
+	"tidemark.dev/infra/natstest"
 )
 
 // These tests pin what this package relies on and no documentation promises. When one fails after an upgrade of the server or of the
@@ -80,7 +81,7 @@ func onBoth(t *testing.T, run func(t *testing.T, nc *nats.Conn, replicas int)) {
 		url      func(t *testing.T) string
 	}{
 		{"R1", 1, func(t *testing.T) string { return startServer(t, nil).ClientURL() }},
-		{"R3", 3, func(t *testing.T) string { return startCluster(t)[0].ClientURL() }},
+		{"R3", 3, func(t *testing.T) string { return natstest.Cluster(t, large)[0].ClientURL() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -216,7 +217,7 @@ func TestPlatformDuplicateWindow(t *testing.T) {
 	}
 	setWindow(t, nc, "us", time.Minute)
 	ask(t, nc, "evt.us.a.1", events.HeaderMessageID, "2")
-	restart(t, s)
+	s.Restart()
 	var reply *nats.Msg
 	eventually(t, "the stream is back", func() bool { // for a moment a restarted server is reachable and has no streams, or loses what it is asked
 		reply, err = nc.RequestMsg(&nats.Msg{Subject: "evt.us.a.1", Header: nats.Header{events.HeaderMessageID: {"2"}}}, time.Second)
@@ -225,34 +226,6 @@ func TestPlatformDuplicateWindow(t *testing.T) {
 	if !strings.Contains(string(reply.Data), `"duplicate": true`) {
 		t.Errorf("after a restart the id is unknown: %s", reply.Data)
 	}
-}
-
-// restart stops a server and starts another one with the same store and ports.
-func restart(t testing.TB, s *server.Server) *server.Server {
-	t.Helper()
-	return startAgain(t, stop(t, s))
-}
-
-// stop returns the options to start the server again with.
-func stop(t testing.TB, s *server.Server) *server.Options {
-	t.Helper()
-	u := strings.Split(s.ClientURL(), ":")
-	port, err := strconv.Atoi(u[len(u)-1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := strings.TrimSuffix(s.StoreDir(), "/jetstream") // gone after the shutdown
-	s.Shutdown()
-	s.WaitForShutdown()
-	return &server.Options{
-		ServerName: s.Name(), Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: true,
-		StoreDir: dir, MaxPayload: 2 << 20, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
-	}
-}
-
-func startAgain(t testing.TB, o *server.Options) *server.Server {
-	t.Helper()
-	return runServer(t, o)
 }
 
 func TestPlatformNobodyListens(t *testing.T) {
@@ -271,7 +244,7 @@ func TestPlatformNobodyListens(t *testing.T) {
 func TestPlatformNothingIsBuffered(t *testing.T) {
 	s := startServer(t, nil)
 	nc := dial(t, s.ClientURL(), nats.ReconnectBufSize(-1))
-	stop(t, s)
+	s.Stop()
 	eventually(t, "the client notices", func() bool { return nc.Status() == nats.RECONNECTING })
 	if err := nc.Publish("x", nil); err != nats.ErrReconnectBufExceeded || !natsconn.NeverSent(err) { //nolint:errorlint // as it is
 		t.Errorf("publishing without a connection: %v", err)

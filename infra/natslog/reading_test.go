@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
@@ -141,25 +141,19 @@ func TestAFollowerNoticesAnOlderCopy(t *testing.T) {
 			nc := dial(t, s.ClientURL())
 			l := openLog(t, nc, config, Options{})
 			fill(t, l, 10)
-			o := stop(t, s)
-			older := storeDir(t)
-			if err := os.CopyFS(older, os.DirFS(o.StoreDir)); err != nil {
-				t.Fatal(err)
-			}
-			s = startAgain(t, o)
+			s.Stop()
+			older := s.Backup()
+			s.Restart()
 			fill(t, l, 20)
 			f := follow(t, l, events.Range{Follow: true})
 			f.reaches(t, 31)
-			o = stop(t, s)
-			// The server with the older copy gets its other events before the follower can reach it.
-			port := o.Port
-			o.StoreDir, o.Port = older, -1
-			s = startAgain(t, o)
-			other := reopen(t, dial(t, s.ClientURL()), config, Options{})
-			fill(t, other, n)
-			o = stop(t, s)
-			o.Port = port
-			startAgain(t, o)
+			s.Stop()
+			s.Options.StoreDir = older
+			// A server on another port gets other events into the older copy before the follower can reach it.
+			elsewhere := startServer(t, func(o *server.Options) { o.StoreDir = older })
+			fill(t, reopen(t, dial(t, elsewhere.ClientURL()), config, Options{}), n)
+			elsewhere.Stop()
+			s.Restart()
 			wantCode(t, f.ends(t), events.ErrForeignHistory)
 			if f.last.Load() != 31 {
 				t.Errorf("it read up to %d", f.last.Load())
@@ -254,7 +248,7 @@ func TestAFollowerResumesAfterARestart(t *testing.T) {
 	for i := range 3 {
 		fill(t, l, 100)
 		f.reaches(t, head+100)
-		s = restart(t, s)
+		s.Restart()
 		appendOne(t, l, about(entity(1), i), events.ExpectAny()) // it waits for the server
 		head += 101
 		f.reaches(t, head)
@@ -295,7 +289,7 @@ func TestABoundedReadGivesUp(t *testing.T) {
 	for _, err := range l.Read(within(t), events.Range{Batch: 10}) {
 		if !stopped {
 			stopped = true
-			stop(t, s)
+			s.Stop()
 		}
 		ended = err
 	}

@@ -7,10 +7,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 )
 
 // setUp sets the log up and returns the zero options.
@@ -66,7 +68,7 @@ func onServers(t *testing.T, run func(t *testing.T, url string, replicas int)) {
 	})
 	t.Run("R3", func(t *testing.T) {
 		t.Parallel()
-		run(t, startCluster(t)[0].ClientURL(), 3)
+		run(t, natstest.Cluster(t, large)[0].ClientURL(), 3)
 	})
 }
 
@@ -190,15 +192,14 @@ func TestOpenAndSetupNameWhatIsMissing(t *testing.T) {
 	wantCode(t, Setup(within(t), nc, Config{Origin: "us", Replicas: 3}), events.ErrUnsafeLog) // on a lone server
 	wantCode(t, openError(t, nc, Config{Origin: "us", Domain: "mars"}), events.ErrUnreachable)
 	wantCode(t, Setup(within(t), nc, Config{Origin: "us", Domain: "mars"}), events.ErrUnreachable)
-	stop(t, s)
+	s.Stop()
 	wantCode(t, openError(t, nc, config), events.ErrUnreachable)
 	wantCode(t, Setup(within(t), nc, config), events.ErrUnreachable)
 }
 
 func TestDomain(t *testing.T) {
-	o := stop(t, startServer(t, nil))
-	o.JetStreamDomain = "us-east"
-	nc := dial(t, startAgain(t, o).ClientURL())
+	s := startServer(t, func(o *server.Options) { o.JetStreamDomain = "us-east" })
+	nc := dial(t, s.ClientURL())
 	for _, domain := range []string{"us-east", ""} {
 		t.Run(fmt.Sprintf("domain %q", domain), func(t *testing.T) {
 			l := openLog(t, nc, Config{Origin: "us", Domain: domain}, Options{})

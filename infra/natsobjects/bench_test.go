@@ -4,15 +4,18 @@ import (
 	"fmt"
 	"io"
 	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"tidemark.dev/infra/natstest"
 )
 
 // BenchmarkPutAndRead moves 64 MiB one way or the other, with one server in this process.
 func BenchmarkPutAndRead(b *testing.B) {
 	const size = 64 << 20
 	for _, sync := range []bool{false, true} {
-		o := serverOptions(b)
-		o.SyncAlways = sync
-		s := open(b, dial(b, run(b, o).ClientURL()), Config{})
+		server := natstest.Start(b, func(o *server.Options) { o.SyncAlways = sync })
+		s := open(b, dial(b, server.ClientURL()), Config{})
 		put := func(id string) {
 			_, err := s.Put(b.Context(), describing(id, 1), body(size))
 			must(b, err)

@@ -15,11 +15,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/projections/storetest"
 )
 
 func TestABucketIsMadeOnceAndOpenedByAll(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	early := reopen(t, nc, Config{Bucket: bucket})
 	for name, err := range everyCall(within(t), early) {
 		if !errors.Is(err, events.ErrNoLog) || !strings.Contains(err.Error(), "set it up") {
@@ -50,7 +51,7 @@ func everyCall(ctx context.Context, s *Snapshots) map[string]error {
 
 // TestOtherClientsReadWhatIsPut: it is an object like any other, and objects of others are no snapshots.
 func TestOtherClientsReadWhatIsPut(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	const size = 3*maxPart + 5
 	_, err := s.Put(within(t), describing("a", 1), body(size))
@@ -95,7 +96,7 @@ func wantCode(t testing.TB, err error, code events.Code) {
 }
 
 func TestAServerThatDoesNotAnswerIsUnreachable(t *testing.T) {
-	server := run(t, serverOptions(t))
+	server := natstest.Start(t)
 	s := open(t, dial(t, server.ClientURL()), Config{})
 	_, err := s.Put(within(t), describing("a", 1), body(3*maxPart))
 	must(t, err)
@@ -103,7 +104,7 @@ func TestAServerThatDoesNotAnswerIsUnreachable(t *testing.T) {
 	must(t, err)
 	_, err = io.ReadFull(r, make([]byte, 10))
 	must(t, err)
-	stop(server)
+	server.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	calls := everyCall(ctx, s)
@@ -122,11 +123,11 @@ func TestAServerThatDoesNotAnswerIsUnreachable(t *testing.T) {
 }
 
 func TestAMissingRightIsToldApartAndAtOnce(t *testing.T) {
-	o := serverOptions(t)
 	all := &server.Permissions{}
 	none := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$O.>", "$JS.API.>"}}}
-	o.Users = []*server.User{{Username: "all", Password: "x", Permissions: all}, {Username: "none", Password: "x", Permissions: none}}
-	address := run(t, o).ClientURL()
+	address := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "all", Password: "x", Permissions: all}, {Username: "none", Password: "x", Permissions: none}}
+	}).ClientURL()
 	open(t, dial(t, address, nats.UserInfo("all", "x")), Config{})
 	nc := dial(t, address, nats.UserInfo("none", "x"))
 	_, err := Open(within(t), nc, Config{Bucket: bucket, Create: true})
@@ -150,22 +151,21 @@ func TestTheReadmesUsersSuffice(t *testing.T) {
 	if len(m) != 2 {
 		t.Fatalf("the README has %d lists of subjects, want 2", len(m))
 	}
-	o := serverOptions(t)
+	users := []*server.User{{Username: "all", Password: "x", Permissions: &server.Permissions{}}}
 	user := func(name string, lists ...string) {
 		var publish []string
 		for _, l := range lists {
 			publish = append(publish, strings.Fields(strings.ReplaceAll(l, "BUCKET", bucket))...)
 		}
-		o.Users = append(o.Users, &server.User{Username: name, Password: "x", Permissions: &server.Permissions{
+		users = append(users, &server.User{Username: name, Password: "x", Permissions: &server.Permissions{
 			Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_" + name + ".>"}},
 		}})
 	}
-	o.Users = []*server.User{{Username: "all", Password: "x", Permissions: &server.Permissions{}}}
 	reading, writing := m[0][1], m[1][1]
 	user("reader", reading)
 	user("writer", reading, writing)
 	user("setter", "$JS.API.STREAM.INFO.OBJ_BUCKET", "$JS.API.STREAM.CREATE.OBJ_BUCKET")
-	address := run(t, o).ClientURL()
+	address := natstest.Start(t, func(o *server.Options) { o.Users = users }).ClientURL()
 	login := func(name string) *nats.Conn {
 		return dial(t, address, nats.UserInfo(name, "x"), nats.CustomInboxPrefix("_INBOX_"+name))
 	}

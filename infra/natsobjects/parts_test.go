@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"testing"
 	"time"
 
@@ -16,12 +15,13 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/internal/natsapi"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/projections"
 )
 
 // TestAPartThatIsMissingIsToldAtOnce: whichever it is, and never by waiting.
 func TestAPartThatIsMissingIsToldAtOnce(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	const count = 4
 	for lost := range count {
@@ -46,7 +46,7 @@ func TestAPartThatIsMissingIsToldAtOnce(t *testing.T) {
 
 // TestNothingOfADamagedLastPartIsRead: whoever applies what he reads while he reads it has not applied all of it when he learns that it is damaged.
 func TestNothingOfADamagedLastPartIsRead(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	for id, size := range map[string]int{"one": 1_000, "three": 2*maxPart + 1_000} {
 		_, err := s.Put(within(t), describing(id, 1), body(size))
@@ -63,7 +63,7 @@ func TestNothingOfADamagedLastPartIsRead(t *testing.T) {
 }
 
 func TestABodyIsStoredAsItComesAndASlowReaderReadsAsItCan(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	const count = 64
 	stored := func() uint64 {
@@ -109,9 +109,8 @@ func (l *look) Read([]byte) (int, error) {
 }
 
 func TestReadingGoesOnAfterARestart(t *testing.T) {
-	o := serverOptions(t)
-	first := run(t, o)
-	nc := dial(t, first.ClientURL())
+	server := natstest.Start(t)
+	nc := dial(t, server.ClientURL())
 	s := open(t, nc, Config{})
 	_, err := s.Put(within(t), describing("a", 1), body(4*maxPart))
 	must(t, err)
@@ -119,7 +118,7 @@ func TestReadingGoesOnAfterARestart(t *testing.T) {
 	must(t, err)
 	_, err = io.ReadFull(r, make([]byte, maxPart))
 	must(t, err)
-	restart(t, first, o)
+	server.Restart()
 	eventually(t, "it answers again", func() bool {
 		_, err := s.List(within(t), "flights")
 		return err == nil
@@ -129,21 +128,11 @@ func TestReadingGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
-// restart starts a server again, at the same address and with the same store.
-func restart(t testing.TB, s *server.Server, o *server.Options) {
-	t.Helper()
-	again := o.Clone()
-	again.Port = s.Addr().(*net.TCPAddr).Port
-	stop(s)
-	run(t, again)
-}
-
 func TestPuttingGoesOnAfterARestart(t *testing.T) {
-	o := serverOptions(t)
-	first := run(t, o)
-	nc := dial(t, first.ClientURL())
+	server := natstest.Start(t)
+	nc := dial(t, server.ClientURL())
 	s := open(t, nc, Config{})
-	cut := &look{func() { restart(t, first, o) }}
+	cut := &look{server.Restart}
 	_, err := s.Put(within(t), describing("a", 1), io.MultiReader(body(2*maxPart), cut, body(2*maxPart+7)))
 	must(t, err)
 	r, err := s.Open(within(t), "flights", "a")
@@ -155,7 +144,7 @@ func TestPuttingGoesOnAfterARestart(t *testing.T) {
 
 // TestAMessageWhoseAcknowledgementWasLostIsSentAgain: what is found behind the expected sequence is the message itself, or it is not.
 func TestAMessageWhoseAcknowledgementWasLostIsSentAgain(t *testing.T) {
-	s := open(t, dial(t, run(t, serverOptions(t)).ClientURL()), Config{})
+	s := open(t, dial(t, natstest.Start(t).ClientURL()), Config{})
 	subject := s.subject("C.x")
 	first, err := s.storePart(within(t), subject, []byte("1"), 0)
 	must(t, err)
@@ -182,7 +171,7 @@ func TestAMessageWhoseAcknowledgementWasLostIsSentAgain(t *testing.T) {
 }
 
 func TestABodyThatFailsLeavesNoPart(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	mine := errors.New("mine")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -203,7 +192,7 @@ func (f *failing) Read([]byte) (int, error) { return 0, f.err }
 
 // TestADiskThatIsFullIsSaid: the whole snapshot is refused, nothing of it stays, and the others do.
 func TestADiskThatIsFullIsSaid(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	config := stream(t, nc, s).CachedInfo().Config
 	config.MaxBytes = 5 * maxPart
@@ -222,7 +211,7 @@ func TestADiskThatIsFullIsSaid(t *testing.T) {
 
 // TestLeftOverPartsAreSweptAway: those of a writer that died are, and no others.
 func TestLeftOverPartsAreSweptAway(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	_, err := s.Put(within(t), describing("a", 1), body(3*maxPart))
 	must(t, err)
@@ -268,7 +257,7 @@ func TestLeftOverPartsAreSweptAway(t *testing.T) {
 
 // TestASnapshotWhosePartsAreSweptAwayMeanwhileIsNotKept: a body may take longer than the patience with left over parts.
 func TestASnapshotWhosePartsAreSweptAwayMeanwhileIsNotKept(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s, other := open(t, nc, Config{}), open(t, nc, Config{})
 	other.age = 0
 	sweep := &look{func() { must(t, other.sweep(within(t))) }}
@@ -283,7 +272,7 @@ func TestASnapshotWhosePartsAreSweptAwayMeanwhileIsNotKept(t *testing.T) {
 
 // TestSettingsMayForbidDirectGets: whoever opened the bucket before is not left without an answer.
 func TestSettingsMayForbidDirectGets(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	_, err := s.Put(within(t), describing("a", 1), body(2*maxPart+1))
 	must(t, err)
@@ -299,9 +288,8 @@ func TestSettingsMayForbidDirectGets(t *testing.T) {
 }
 
 func TestPartsFitTheServersBound(t *testing.T) {
-	o := serverOptions(t)
-	o.MaxPayload = 20 << 10
-	s := open(t, dial(t, run(t, o).ClientURL()), Config{})
+	small := natstest.Start(t, func(o *server.Options) { o.MaxPayload = 20 << 10 })
+	s := open(t, dial(t, small.ClientURL()), Config{})
 	_, err := s.Put(within(t), describing("a", 1), body(100<<10))
 	must(t, err)
 	r, err := s.Open(within(t), "flights", "a")
@@ -313,7 +301,7 @@ func TestPartsFitTheServersBound(t *testing.T) {
 
 // TestTheLeadersAnswerIsUsedWhereAReplicaHasNone pins what a direct get answers for a part that is not there.
 func TestTheLeadersAnswerIsUsedWhereAReplicaHasNone(t *testing.T) {
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	_, _, err := s.readPart(within(t), s.subject("C.none"), 1)
 	if !errors.Is(err, natsapi.ErrNoMessage) {

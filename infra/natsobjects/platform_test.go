@@ -9,13 +9,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"tidemark.dev/infra/natstest"
 )
 
 // What doc.go says of the client's own object store, as of nats.go 1.55. When one of these fails, look whether the client can be used by now.
 
 func theirs(t *testing.T) (*nats.Conn, *Snapshots, jetstream.ObjectStore) {
 	t.Helper()
-	nc := dial(t, run(t, serverOptions(t)).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc, Config{})
 	o, err := jetStream(t, nc).ObjectStore(within(t), bucket)
 	must(t, err)

@@ -3,63 +3,19 @@ package natsstream
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 )
-
-// startCluster runs three servers that form a cluster on loopback and returns when they have a leader.
-func startCluster(t testing.TB) []*served {
-	t.Helper()
-	var routes []*url.URL
-	ports := freePorts(t, 3)
-	for _, port := range ports {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)})
-	}
-	var servers []*served
-	for i, port := range ports {
-		servers = append(servers, startServer(t, func(o *server.Options) {
-			o.ServerName = fmt.Sprint("n", i)
-			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port}
-			o.Routes = routes
-		}))
-	}
-	eventually(t, "the cluster has a leader and all its members", func() bool {
-		for _, s := range servers {
-			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 {
-				return true
-			}
-		}
-		return false
-	})
-	return servers
-}
-
-// freePorts returns ports that nobody listens on. They are all held at once, so that they differ.
-func freePorts(t testing.TB, n int) []int {
-	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
 
 // TestAReplicatedStreamIsReadThroughChangesOfItsLeader: it is the same stream under each of them, and what it forgot stays so.
 func TestAReplicatedStreamIsReadThroughChangesOfItsLeader(t *testing.T) {
-	servers := startCluster(t)
+	servers := natstest.Cluster(t)
 	nc := dial(t, servers[0].ClientURL())
 	o := makeStream(t, nc, func(c *jetstream.StreamConfig) { c.Replicas = 3 })
 	s := open(t, nc)

@@ -1,113 +1,30 @@
 package natsstream
 
 import (
-	"context"
 	"fmt"
-	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/projections"
 )
 
-// patience bounds every wait of a test; nothing waits that long when all is well.
-const patience = 30 * time.Second
+const patience = natstest.Patience
+
+// Short names of what most tests use.
+var (
+	dial       = natstest.Dial
+	eventually = natstest.Eventually
+	within     = natstest.Within
+)
 
 // orders is the stream that most tests read.
 var orders = projections.Source{Stream: "ORDERS", Origin: "orders"}
-
-// served is a server that can be restarted with the same port and store.
-type served struct {
-	*server.Server
-	options server.Options
-}
-
-// startServer runs a real server on a free port, with its store in a directory of the test.
-func startServer(t testing.TB, change func(*server.Options)) *served {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "natsstream")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		eventually(t, "the store is removed", func() bool { return os.RemoveAll(dir) == nil })
-	})
-	o := &server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: dir, MaxPayload: 8 << 20, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
-	}
-	if change != nil {
-		change(o)
-	}
-	return runServer(t, *o)
-}
-
-func runServer(t testing.TB, o server.Options) *served {
-	t.Helper()
-	options := o // the server changes what it is given
-	s, err := server.NewServer(&o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	options.Port = s.Addr().(*net.TCPAddr).Port
-	return &served{s, options}
-}
-
-// restart ends a server and starts it again on the same port and store, after work was done on it.
-func restart(t testing.TB, s *served, between func(store string)) *served {
-	t.Helper()
-	s.Shutdown()
-	s.WaitForShutdown()
-	between(s.options.StoreDir)
-	return runServer(t, s.options)
-}
-
-func dial(t testing.TB, url string, o ...nats.Option) *nats.Conn {
-	t.Helper()
-	nc, err := nats.Connect(url, append([]nats.Option{nats.Timeout(patience), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}, o...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
-func within(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// eventually polls until the condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("in vain: %s", what)
-		}
-	}
-}
 
 // theirs is a stream as somebody else made it, with an ordinary client.
 type theirs struct {

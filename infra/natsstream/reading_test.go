@@ -10,17 +10,19 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
 	"tidemark.dev/events/logtest"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/projections"
 )
 
 // TestSuite is the part of the log's suite that is about reading.
 func TestSuite(t *testing.T) {
-	url := startServer(t, nil).ClientURL()
+	url := natstest.Start(t).ClientURL()
 	var n atomic.Int64
 	logtest.RunReader(t, func(t *testing.T) logtest.ReaderSubject {
 		nc, number := dial(t, url), n.Add(1)
@@ -39,7 +41,7 @@ func TestSuite(t *testing.T) {
 }
 
 func TestMessagesAreReadAsTheyAreStored(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t, func(o *server.Options) { o.MaxPayload = 8 << 20 }).ClientURL())
 	o, s := makeStream(t, nc, nil), open(t, nc)
 	huge := strings.Repeat("x", 6<<20)
 	for _, m := range []struct {
@@ -121,7 +123,7 @@ func TestTheFingerprintOfAMessageIsOfAllThatIsStored(t *testing.T) {
 }
 
 func TestWhatTheStreamForgotHasARecordInItsPlace(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	for i, c := range []struct {
 		name   string
 		config func(*jetstream.StreamConfig)
@@ -170,7 +172,7 @@ func TestWhatTheStreamForgotHasARecordInItsPlace(t *testing.T) {
 
 // TestOfAStreamWithVeryManyHolesTheLeaderIsAsked: the list would be too long.
 func TestOfAStreamWithVeryManyHolesTheLeaderIsAsked(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	o, s := makeStream(t, nc, nil), open(t, nc)
 	o.fill(30)
 	o.remove(1, 4, 5, 6, 11, 12, 20, 29, 30)
@@ -243,7 +245,7 @@ func (f *follower) ends(t *testing.T, code events.Code) {
 }
 
 func TestAFollowerLearnsWhatIsForgottenWhileItFollows(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	o, s := makeStream(t, nc, nil), open(t, nc)
 	o.fill(3)
 	f := follow(t, s, events.Range{From: 2})
@@ -260,7 +262,7 @@ func TestAFollowerLearnsWhatIsForgottenWhileItFollows(t *testing.T) {
 }
 
 func TestAFollowerThatWaitsLearnsThatTheEndIsGone(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	o, s := makeStream(t, nc, nil), open(t, nc)
 	o.fill(5)
 	o.remove(4, 5)
@@ -273,7 +275,7 @@ func TestAFollowerThatWaitsLearnsThatTheEndIsGone(t *testing.T) {
 func TestAFollowerNoticesAnotherStreamOfTheSameName(t *testing.T) {
 	for name, n := range map[string]int{"empty": 0, "shorter": 3, "as long": 5, "longer": 50} {
 		t.Run(name, func(t *testing.T) {
-			nc := dial(t, startServer(t, nil).ClientURL())
+			nc := dial(t, natstest.Start(t).ClientURL())
 			o, s := makeStream(t, nc, nil), open(t, nc)
 			o.fill(5)
 			before, err := s.Info(within(t))
@@ -296,7 +298,7 @@ func TestAFollowerNoticesAnotherStreamOfTheSameName(t *testing.T) {
 }
 
 func TestAStreamThatIsGoneIsNoLog(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	s := open(t, nc)
 	_, err := s.Info(within(t))
 	wantCode(t, err, events.ErrNoLog)
@@ -318,7 +320,7 @@ func TestAStreamThatIsGoneIsNoLog(t *testing.T) {
 
 // TestTheIdentityOutlivesWhatDoesNotChangeTheHistory: another setting, a restart.
 func TestTheIdentityOutlivesWhatDoesNotChangeTheHistory(t *testing.T) {
-	server := startServer(t, nil)
+	server := natstest.Start(t)
 	nc := dial(t, server.ClientURL())
 	o, s := makeStream(t, nc, nil), open(t, nc)
 	o.fill(3)
@@ -333,7 +335,7 @@ func TestTheIdentityOutlivesWhatDoesNotChangeTheHistory(t *testing.T) {
 	if _, err := o.js.UpdateStream(within(t), cfg); err != nil {
 		t.Fatal(err)
 	}
-	restart(t, server, func(string) {})
+	server.Restart()
 	eventually(t, "the servers answer again", func() bool {
 		after, err := s.Info(within(t))
 		return err == nil && after.Terms.Lineage == before.Terms.Lineage
@@ -348,43 +350,29 @@ func TestTheIdentityOutlivesWhatDoesNotChangeTheHistory(t *testing.T) {
 func TestAnOlderCopyOfTheStreamIsNoticed(t *testing.T) {
 	for name, n := range map[string]int{"shorter": 3, "longer": 50} {
 		t.Run(name, func(t *testing.T) {
-			server := startServer(t, nil)
-			nc := dial(t, server.ClientURL())
+			ours := natstest.Start(t)
+			nc := dial(t, ours.ClientURL())
 			o, s := makeStream(t, nc, nil), open(t, nc)
 			o.fill(10)
-			older := filepath.Join(t.TempDir(), "older")
-			server = restart(t, server, func(store string) {
-				if err := os.CopyFS(older, os.DirFS(store)); err != nil {
-					t.Fatal(err)
-				}
-			})
+			ours.Stop()
+			older := ours.Backup()
+			ours.Restart()
 			o.back()
 			o.fill(10)
 			f := follow(t, s, events.Range{From: 20})
 			f.reads(t, " 20")
-			restart(t, server, func(store string) {
-				// A server on another port gets other messages into the older copy, before anybody who reads can reach it.
-				other := server.options
-				other.Port, other.StoreDir = -1, older
-				elsewhere := runServer(t, other)
-				js, err := jetstream.New(dial(t, elsewhere.ClientURL()))
-				if err != nil {
+			ours.Stop()
+			ours.Options.StoreDir = older
+			// A server on another port gets other messages into the older copy, before anybody who reads can reach it.
+			elsewhere := natstest.Start(t, func(o *server.Options) { o.StoreDir = older })
+			js := natstest.JetStream(t, dial(t, elsewhere.ClientURL()))
+			for range n {
+				if _, err := js.Publish(within(t), "orders.other", []byte("{}")); err != nil {
 					t.Fatal(err)
 				}
-				for range n {
-					if _, err := js.Publish(within(t), "orders.other", []byte("{}")); err != nil {
-						t.Fatal(err)
-					}
-				}
-				elsewhere.Shutdown()
-				elsewhere.WaitForShutdown()
-				if err := os.RemoveAll(store); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.CopyFS(store, os.DirFS(older)); err != nil {
-					t.Fatal(err)
-				}
-			})
+			}
+			elsewhere.Stop()
+			ours.Restart()
 			f.ends(t, events.ErrForeignHistory)
 		})
 	}
@@ -393,7 +381,7 @@ func TestAnOlderCopyOfTheStreamIsNoticed(t *testing.T) {
 // TestADamagedMessageIsAHole flips a bit on the disk. Consumers leave the message out without a word, with no gap in their own sequence, and the leader
 // knows nothing of it either; only that it is in no list of deleted ones tells.
 func TestADamagedMessageIsAHole(t *testing.T) {
-	server := startServer(t, nil)
+	server := natstest.Start(t)
 	nc := dial(t, server.ClientURL())
 	o, s := makeStream(t, nc, nil), open(t, nc)
 	o.fill(20)
@@ -401,25 +389,25 @@ func TestADamagedMessageIsAHole(t *testing.T) {
 	o.fill(5)
 	o.remove(10, 23)
 	flipped := false
-	restart(t, server, func(store string) {
-		blocks, err := filepath.Glob(filepath.Join(store, "jetstream", "*", "streams", "ORDERS", "msgs", "*.blk"))
+	server.Stop()
+	blocks, err := filepath.Glob(filepath.Join(server.Options.StoreDir, "jetstream", "*", "streams", "ORDERS", "msgs", "*.blk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range blocks {
+		text, err := os.ReadFile(name) //nolint:gosec // the test's own
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range blocks {
-			text, err := os.ReadFile(name) //nolint:gosec // the test's own
-			if err != nil {
+		if i := bytes.Index(text, []byte("to-be-damaged")); i >= 0 {
+			text[i] ^= 1
+			flipped = true
+			if err := os.WriteFile(name, text, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if i := bytes.Index(text, []byte("to-be-damaged")); i >= 0 {
-				text[i] ^= 1
-				flipped = true
-				if err := os.WriteFile(name, text, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
 		}
-	})
+	}
+	server.Restart()
 	if !flipped {
 		t.Fatal("the message was not found on the disk")
 	}
@@ -430,6 +418,6 @@ func TestADamagedMessageIsAHole(t *testing.T) {
 	if got := read(t, s, events.Range{From: 22}); got != " 22 d23-23 24 25 26" {
 		t.Errorf("behind it: got %q", got)
 	}
-	_, err := s.Record(within(t), 21)
+	_, err = s.Record(within(t), 21)
 	wantCode(t, err, events.ErrNotFound)
 }

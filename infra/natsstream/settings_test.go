@@ -13,11 +13,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/projections"
 )
 
 func TestASourceThatCannotBeOneIsRefused(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	for _, source := range []projections.Source{
 		{Stream: "EVT_us", Origin: "x"}, {Stream: "", Origin: "x"}, {Stream: "a.b", Origin: "x"}, {Stream: "a>", Origin: "x"}, {Stream: strings.Repeat("a", 256), Origin: "x"},
 		{Stream: "ORDERS", Origin: ""}, {Stream: "ORDERS", Origin: "Orders"},
@@ -29,7 +30,7 @@ func TestASourceThatCannotBeOneIsRefused(t *testing.T) {
 
 // TestAStreamThatReadingWouldChangeIsRefused: with such a retention messages vanish once they are acknowledged.
 func TestAStreamThatReadingWouldChangeIsRefused(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	for i, retention := range []jetstream.RetentionPolicy{jetstream.WorkQueuePolicy, jetstream.InterestPolicy} {
 		name := fmt.Sprint("Q", i)
 		o := makeStream(t, nc, func(c *jetstream.StreamConfig) {
@@ -51,7 +52,7 @@ func TestAStreamThatReadingWouldChangeIsRefused(t *testing.T) {
 
 // TestAnyOtherStreamIsRead: in memory, compressed, with a time to live, sealed, a mirror, one with sources, one whose consumers are bounded.
 func TestAnyOtherStreamIsRead(t *testing.T) {
-	nc := dial(t, startServer(t, nil).ClientURL())
+	nc := dial(t, natstest.Start(t).ClientURL())
 	origin := makeStream(t, nc, func(c *jetstream.StreamConfig) { c.Name, c.Subjects = "FIRST", []string{"first.>"} })
 	origin.fill(6)
 	origin.remove(3)
@@ -105,7 +106,7 @@ var rights = []string{
 }
 
 func TestTheRightsOfAReaderSufficeAndEachIsNamedWhenItIsMissing(t *testing.T) {
-	server := startServer(t, func(o *server.Options) {
+	server := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "owner", Password: "secret"}}
 		for i := -1; i < len(rights); i++ {
 			var allowed []string
@@ -186,19 +187,19 @@ func use(ctx context.Context, s *Stream) error {
 
 // TestServersThatAreAwayAreWaitedFor: a reader can be made while nobody answers, and a follower goes on when somebody does again.
 func TestServersThatAreAwayAreWaitedFor(t *testing.T) {
-	server := startServer(t, nil)
+	server := natstest.Start(t)
 	nc := dial(t, server.ClientURL())
 	o, early := makeStream(t, nc, nil), open(t, nc)
 	o.fill(3)
 	f := follow(t, early, events.Range{})
 	f.reads(t, " 1 2 3")
 	late := open(t, nc)
-	restart(t, server, func(string) {
-		for range 2 {
-			_, err := late.Info(within(t))
-			wantCode(t, err, events.ErrUnreachable)
-		}
-	})
+	server.Stop()
+	for range 2 {
+		_, err := late.Info(within(t))
+		wantCode(t, err, events.ErrUnreachable)
+	}
+	server.Restart()
 	o.back()
 	o.fill(2)
 	f.reads(t, " 1 2 3 4 5")

@@ -10,6 +10,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/internal/natsread"
+	"tidemark.dev/infra/natstest"
 )
 
 // dropping is a connection on which a client does not hear some messages: what comes for a subscription that it does not know, it drops.
@@ -31,7 +32,7 @@ func (d dialer) Dial(network, address string) (net.Conn, error) { return d(netwo
 // TestASkippedMessageIsNoticedAndFetched lets every consumer leave one message out, as was seen when a reader fell behind: the stream must not be believed to have
 // forgotten it. Beside it is one that the stream did forget.
 func TestASkippedMessageIsNoticedAndFetched(t *testing.T) {
-	server := startServer(t, nil)
+	server := natstest.Start(t)
 	o := makeStream(t, dial(t, server.ClientURL()), nil)
 	o.fill(8)
 	o.publish("orders.hidden", "{}") // 9
