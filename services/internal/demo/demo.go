@@ -1,5 +1,5 @@
 // Package demo shows the main job on real input, and checks it: three regions of its own, real flights published as events, queried everywhere, a
-// region cut off, a read model lost, and rebuilt. It says so when anything did not hold.
+// region cut off, a read model lost, and rebuilt, and looked at as it was. It says so when anything did not hold.
 package demo
 
 import (
@@ -42,6 +42,7 @@ type Summary struct {
 	Unavailable   int             `json:"unavailable_answers"` // while Redis was empty
 	Recovered     float64         `json:"recovered_seconds"`
 	Replayed      float64         `json:"replayed_seconds"`
+	LookedBack    float64         `json:"looked_back_seconds"` // until there was a copy of a read model as it had been, and that was compared
 	Airports      int             `json:"airports"`
 	Routes        int             `json:"routes"`
 	DigestsEqual  bool            `json:"digests_equal"`    // of the regions with each other, and of the replay
@@ -79,15 +80,16 @@ func Run(ctx context.Context, out io.Writer, o Options) (s Summary, err error) {
 
 // demo is one run.
 type demo struct {
-	say     *teller
-	summary *Summary
-	places  []*place // the first one leads
-	own     int64    // events about demoAirport that the demo published itself
+	say      *teller
+	summary  *Summary
+	places   []*place        // the first one leads
+	imported events.Position // the last event of the file
+	own      int64           // events about demoAirport that the demo published itself
 }
 
 // story is what a reader of the output follows.
 func (d *demo) story(ctx context.Context) error {
-	for _, part := range []func(context.Context) error{d.publish, d.busiest, d.ownWrite, d.cut, d.heal, d.lose, d.replay, d.compare, d.mend} {
+	for _, part := range []func(context.Context) error{d.publish, d.busiest, d.ownWrite, d.cut, d.heal, d.lose, d.replay, d.compare, d.lookBack, d.mend} {
 		if err := part(ctx); err != nil {
 			return err
 		}

@@ -63,8 +63,13 @@ type item[D any] struct {
 
 // all reads a whole read model of a region, page by page, at the position of the last event or later.
 func all[D any](ctx context.Context, d *demo, p *place, projection string) ([]item[D], error) {
+	return every[D](ctx, p, projection, d.at())
+}
+
+// every reads a whole read model of a region, page by page.
+func every[D any](ctx context.Context, p *place, projection string, read query.Options) ([]item[D], error) {
 	var out []item[D]
-	o := query.ListOptions{Options: d.at(), Limit: query.MaxLimit}
+	o := query.ListOptions{Options: read, Limit: query.MaxLimit}
 	for {
 		page, err := p.reader.List(ctx, projection, o)
 		if err != nil {

@@ -47,7 +47,7 @@ func (d *demo) publish(ctx context.Context) error {
 	if result.AddedEvents != 2*flights.Count || again.AddedEvents != 0 {
 		return failed("the import added %d events and its repetition %d, expected %d and 0", result.AddedEvents, again.AddedEvents, 2*flights.Count)
 	}
-	d.summary.Events, d.summary.Position = result.AddedEvents, result.Position
+	d.summary.Events, d.summary.Position, d.imported = result.AddedEvents, result.Position, result.Position
 	step.done("%s events/s; every region confirmed %s %.2f s later; importing the file a second time added nothing",
 		display.Number(int(d.summary.EventsPerSec)), result.Position, d.summary.Replicated)
 	return nil
@@ -171,28 +171,73 @@ func (d *demo) replay(ctx context.Context) error {
 		}
 	}
 	for _, name := range []string{"airports", "routes"} {
-		for {
-			job, _, err := projections.ReadJSON[projections.Replay](ctx, kv, projections.ReplayKey(name))
-			if err != nil {
-				return err
-			}
-			if job.State == projections.ReplayFailed {
-				return failed("the replay of %s failed: %s", name, job.Message)
-			}
-			if job.State == projections.ReplayDone {
-				d.summary.DigestsEqual = d.summary.DigestsEqual && job.Compared && job.Equal
-				break
-			}
-			if err := rest(ctx, 20*time.Millisecond); err != nil {
-				return err
-			}
+		job, err := ended(ctx, kv, name)
+		if err != nil {
+			return err
 		}
+		d.summary.DigestsEqual = d.summary.DigestsEqual && job.Compared && job.Equal
 	}
 	if !d.summary.DigestsEqual {
 		return failed("a replay does not equal the live read model at the same position")
 	}
 	d.summary.Replayed = step.elapsed().Seconds()
 	step.done("a new generation beside the live one, switched in one step; at the same position both had the same digest")
+	return nil
+}
+
+// ended waits until the replay of a projection is done.
+func ended(ctx context.Context, kv projections.KV, name string) (projections.Replay, error) {
+	for {
+		job, _, err := projections.ReadJSON[projections.Replay](ctx, kv, projections.ReplayKey(name))
+		if err != nil {
+			return job, err
+		}
+		switch job.State {
+		case projections.ReplayDone:
+			return job, nil
+		case projections.ReplayFailed, projections.ReplayCancelled:
+			return job, failed("the replay of %s failed: %s", name, job.Message)
+		}
+		if err := rest(ctx, 20*time.Millisecond); err != nil {
+			return job, err
+		}
+	}
+}
+
+// lookBack makes a copy of a read model as it was when the file was imported, before the demo's own events, and holds it against the fold of the file.
+func (d *demo) lookBack(ctx context.Context) error {
+	step := d.say.step("Looking back in eu")
+	p := d.places[1]
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	asked := projections.ReplayRequest{Kind: projections.ReplayCopy, Reason: "demo", As: "imported", To: d.imported.String()}
+	if _, err := projections.AskReplay(ctx, p.KV(), "airports", asked, time.Now()); err != nil {
+		return err
+	}
+	if _, err := ended(ctx, p.KV(), "airports"); err != nil {
+		return err
+	}
+	want, err := d.fold()
+	if err != nil {
+		return err
+	}
+	delete(want.airports, demoAirport)
+	then, err := every[flights.Airport](ctx, p, "airports", query.Options{At: asked.As})
+	if err != nil {
+		return err
+	}
+	if err := same("airports of "+p.Name()+" at the end of the import", then, want.airports); err != nil {
+		return err
+	}
+	now, _, err := d.departures(ctx, p, d.at())
+	if err != nil {
+		return err
+	}
+	if now != d.own {
+		return failed("%s shows %d departures of %s, expected %d", p.Name(), now, demoAirport, d.own)
+	}
+	d.summary.LookedBack = step.elapsed().Seconds()
+	step.done("a copy as it was at %s: %d airports, every field as in the file, and no %s, which has %d departures now", d.imported, len(then), demoAirport, now)
 	return nil
 }
 

@@ -35,7 +35,7 @@ type step struct {
 func (t *teller) step(format string, args ...any) *step {
 	t.steps++
 	if t.err == nil {
-		_, t.err = fmt.Fprintf(t.out, "%d  %-40s", t.steps, fmt.Sprintf(format, args...))
+		_, t.err = fmt.Fprintf(t.out, "%-2d %-40s", t.steps, fmt.Sprintf(format, args...))
 	}
 	return &step{t: t, begin: time.Now()}
 }
