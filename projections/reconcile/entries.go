@@ -75,15 +75,15 @@ func (x *examination) indexes(ctx context.Context, s *scrubbed) error {
 	if !s.unmet(slots(x.def)) {
 		return nil
 	}
-	for key, at := range s.documents {
+	for at := range s.seen {
 		d := &s.seen[at]
-		for slot := d.place; slot < d.place+slots(x.def); slot++ {
+		for slot := d.place; !d.gone && slot < d.place+slots(x.def); slot++ {
 			if s.entries.lacks(slot) {
 				name, err := x.def.IndexName(slot - d.place + projections.FirstIndex)
 				if err != nil {
 					return err
 				}
-				u := s.suspect(key, x.gen.Partitions)
+				u := s.suspect(s.keys.at(at), x.gen.Partitions)
 				u.index = append(u.index, name)
 			}
 		}

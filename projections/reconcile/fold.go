@@ -96,7 +96,7 @@ type lastChanges struct {
 }
 
 func (l *lastChanges) note(key string, sequence uint64) {
-	if at, stored := l.s.documents[key]; stored {
+	if at, stored := l.s.place(key); stored {
 		l.of[at] = max(l.of[at], sequence)
 	} else {
 		l.others[key] = true
@@ -106,9 +106,9 @@ func (l *lastChanges) note(key string, sequence uint64) {
 // compareLast suspects documents by the last record that is about each. Too many are no suspects: then the partition is folded.
 func (x *examination) compareLast(l *lastChanges) {
 	keys := slices.Collect(maps.Keys(l.others))
-	for key, at := range l.s.documents {
-		if last := l.of[at]; last == 0 || last != l.s.seen[at].sequence {
-			keys = append(keys, key)
+	for at := range l.s.seen {
+		if d := &l.s.seen[at]; !d.gone && (l.of[at] == 0 || l.of[at] != d.sequence) {
+			keys = append(keys, l.s.keys.at(at))
 		}
 	}
 	if len(keys) > narrowed {
@@ -182,7 +182,11 @@ func (x *examination) surveyed(s *scrubbed, survey *projector.Survey) {
 			s.doubt(key, x.gen.Partitions)
 		}
 	}
-	for key := range s.documents {
+	for at := range s.seen {
+		if s.seen[at].gone {
+			continue
+		}
+		key := s.keys.at(at)
 		if _, ok := survey.Documents[key]; !ok {
 			s.doubt(key, x.gen.Partitions)
 		}

@@ -28,8 +28,8 @@ type scrubbed struct {
 	partition  int
 	header     projections.Header // of the moment for which the sums were compared
 	settled    bool               // there was such a moment
-	documents  map[string]int32   // where each is in seen, of those that were stored then
-	seen       []seen             // with those that were removed during the walk
+	keys       *keys              // of the documents; nil: none was listed
+	seen       []seen             // of each, by the place of its key
 	entries    *expected
 	suspects   map[string]*suspect
 	misplaced  map[string]*suspect // of documents that belong to another partition
@@ -99,9 +99,9 @@ func (x *examination) documents(ctx context.Context, s *scrubbed) (begin project
 			return page, err
 		},
 		func(page []projections.Document) {
-			if s.documents == nil {
+			if s.keys == nil {
 				n := min(begin.Documents, maxExpected)
-				s.documents, s.seen = make(map[string]int32, n), make([]seen, 0, n)
+				s.keys, s.seen = newKeys(n), make([]seen, 0, n)
 			}
 			for i := range page {
 				s.look(x, &page[i])
@@ -124,29 +124,36 @@ func (s *scrubbed) look(x *examination, d *projections.Document) {
 
 // remember keeps what was seen of a document, in place of what was seen before.
 func (s *scrubbed) remember(key string, d seen) {
-	if at, known := s.documents[key]; known {
+	if s.keys == nil { // it came after the walk, which found none
+		s.keys = newKeys(0)
+	}
+	if at, added := s.keys.add(key); !added {
 		s.seen[at] = d
 		return
 	}
-	s.documents[key] = int32(len(s.seen)) //nolint:gosec // they are in memory, all of them
 	s.seen = append(s.seen, d)
 }
 
 // forget drops what was seen of a document that is not there any more.
 func (s *scrubbed) forget(key string) {
-	if at, known := s.documents[key]; known {
+	if at, known := s.keys.find(key); known {
 		s.seen[at].gone = true
-		delete(s.documents, key)
 	}
 }
 
-// find returns what was seen of a document.
+// find returns what was seen of a document that is there.
 func (s *scrubbed) find(key string) (d seen, ok bool) {
-	at, ok := s.documents[key]
+	at, ok := s.place(key)
 	if !ok {
 		return seen{}, false
 	}
 	return s.seen[at], true
+}
+
+// place returns where a document that is there is in seen.
+func (s *scrubbed) place(key string) (at int, ok bool) {
+	at, ok = s.keys.find(key)
+	return at, ok && !s.seen[at].gone
 }
 
 // settle reads again what changed since the walk began, until it is all of one moment, and compares the sums then.
@@ -274,7 +281,7 @@ func (x *examination) strays(ctx context.Context, all []*scrubbed) error {
 		if ref.Partition >= len(all) {
 			return false
 		}
-		_, ok := all[ref.Partition].documents[ref.Key]
+		_, ok := all[ref.Partition].place(ref.Key)
 		return ok
 	}
 	for ref, err := range x.store.Strays(ctx, x.gen, listed) {
