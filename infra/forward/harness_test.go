@@ -18,11 +18,19 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/events/memlog"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 )
 
 // patience bounds every wait of a test; nothing waits that long when all is well.
-const patience = 30 * time.Second
+const patience = natstest.Patience
+
+// What the tests of forwarding call by a short name.
+var (
+	dial       = natstest.Dial
+	within     = natstest.Within
+	eventually = natstest.Eventually
+)
 
 // The leader's region and the one that writes from afar.
 var (
@@ -213,16 +221,6 @@ func run(t testing.TB, w *Server) (stop func()) {
 	return stop
 }
 
-func dial(t testing.TB, address string, o ...nats.Option) *nats.Conn {
-	t.Helper()
-	nc, err := nats.Connect(address, append([]nats.Option{nats.Timeout(patience), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}, o...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
 func appender(t testing.TB, address string, cfg Config, o Options) *Appender {
 	t.Helper()
 	a, err := NewAppender(dial(t, address), cfg, o)
@@ -238,27 +236,6 @@ func memory(t testing.TB) *memlog.Log {
 	l := memlog.New("us", memlog.Options{})
 	t.Cleanup(l.Close)
 	return l
-}
-
-func within(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("in vain: %s", what)
-		}
-	}
 }
 
 func entity(i int) events.Entity { return events.Entity{Type: "airport", ID: fmt.Sprint("A", i)} }

@@ -443,3 +443,28 @@ func TestAMirrorTellsTheSame(t *testing.T) {
 	_, err = far.Append(within(t), events.One(about(entity(1), 1), events.ExpectAny()))
 	wantCode(t, err, events.ErrNoLog)
 }
+
+// TestAReadingThatEndsAtOnceLeavesNoConsumer, not even one whose making was asked for and not waited for.
+func TestAReadingThatEndsAtOnceLeavesNoConsumer(t *testing.T) {
+	nc := dial(t, startServer(t, nil).ClientURL())
+	l := openLog(t, nc, config, Options{})
+	appendOne(t, l, about(entity(1), 1), events.ExpectAny())
+	for i := range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Duration(i)*10*time.Microsecond, cancel)
+		for _, err := range l.Read(ctx, events.Range{Follow: true}) {
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+	}
+	late := time.Now().Add(10 * time.Second) // the server removes what is left by itself, after half a minute
+	eventually(t, "no consumer is left", func() bool {
+		n := streamInfo(t, nc, config.Origin).State.Consumers
+		if n > 0 && time.Now().After(late) {
+			t.Fatalf("%d consumers are left", n)
+		}
+		return n == 0
+	})
+}

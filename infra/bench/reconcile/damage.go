@@ -113,10 +113,6 @@ func (p *proof) together(ctx context.Context, list []way, from int) error {
 	if err != nil {
 		return err
 	}
-	if p.kept == nil { // what the target is of is a read model as it is run, and that has snapshots
-		p.table.line("judged and repaired, without a snapshot", "%s after the last document was read", seconds(after))
-		return nil
-	}
 	p.table.prove(after <= maxMended, "judged and repaired", "%s after the last document was read (at most %s); a whole scrub takes %s", seconds(after), seconds(maxMended), seconds(p.healthy))
 	return nil
 }

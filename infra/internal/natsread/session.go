@@ -32,7 +32,7 @@ const (
 	lull = 10 * time.Millisecond
 	// forgetConsumer is when a server removes a consumer whose reader died.
 	forgetConsumer = 30 * time.Second
-	// removeWithin bounds how long the end of a reading waits for the removal of its consumer.
+	// removeWithin bounds how long the end of a reading waits for its consumer to be made, and to be removed.
 	removeWithin = 2 * time.Second
 )
 
@@ -82,8 +82,11 @@ func (p *pump) session(ctx context.Context) error {
 	return s.read(ctx)
 }
 
-// create makes the consumer.
+// create makes the consumer. A reading that ends meanwhile waits a bounded time for the answer: only then can it remove what was made.
 func (s *session) create(ctx context.Context) error {
+	waiting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(removeWithin, stop) })()
 	request := struct {
 		Stream string                   `json:"stream_name"`
 		Config jetstream.ConsumerConfig `json:"config"`
@@ -97,7 +100,7 @@ func (s *session) create(ctx context.Context) error {
 		},
 	}
 	var answer natsapi.Answer
-	err := s.api.Call(ctx, "CONSUMER.CREATE."+s.api.Stream+"."+s.name, request, &answer)
+	err := s.api.Call(waiting, "CONSUMER.CREATE."+s.api.Stream+"."+s.name, request, &answer)
 	return s.api.Unanswered(err)
 }
 

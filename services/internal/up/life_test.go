@@ -170,6 +170,7 @@ func (f *fleet) documents(in, projection string, at events.Position) map[string]
 	for end := time.Now().Add(patience); ; {
 		page, err := f.app(in).Reader().List(f.t.Context(), projection, o)
 		if errors.Is(err, events.ErrUnreachable) && time.Now().Before(end) {
+			<-time.After(20 * time.Millisecond)
 			continue // the log took longer than a query waits for it: it says to ask again
 		}
 		if err != nil {
