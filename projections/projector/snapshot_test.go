@@ -265,6 +265,115 @@ func TestSnapshotsAreTakenByThemselves(t *testing.T) {
 	})
 }
 
+// A repair begins with the newest snapshot, so a read model does not wait an hour for its first one. Whoever is next goes on with the schedule: projectors that are restarted again and again would
+// otherwise drop all snapshots but the newest, or take none.
+func TestAReadModelHasItsFirstSnapshotSoon(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		kept := w.withSnapshots()
+		w.options.SnapshotInterval, w.options.SnapshotCount = time.Hour, 10
+		minutes := func(n int) (list []projections.Snapshot) {
+			for range n {
+				pass(time.Minute)
+				w.add(1)
+				w.mark()
+			}
+			list, err := kept.List(context.Background(), w.kind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return list
+		}
+		r := w.start()
+		if list := minutes(3); len(list) != 1 {
+			t.Fatalf("after three minutes kept are %+v", list)
+		}
+		for range 5 {
+			w.kill(r)
+			r = w.start()
+			if list := minutes(3); len(list) != 1 {
+				t.Fatalf("after a restart kept are %+v", list)
+			}
+		}
+		for range 10 { // of which none runs for an hour
+			w.kill(r)
+			r = w.start()
+			minutes(20)
+		}
+		if list := minutes(1); len(list) != 4 {
+			t.Fatalf("after three hours and some minutes kept are %+v", list)
+		}
+		w.settle()
+		asked := w.snapshot()
+		if list := minutes(55); len(list) != 5 || list[0].ID != asked.ID {
+			t.Fatalf("within an hour of one that was asked for kept are %+v", list)
+		}
+		if list := minutes(10); len(list) != 6 {
+			t.Fatalf("an hour after one that was asked for kept are %+v", list)
+		}
+		w.settle()
+	})
+}
+
+// A version that becomes live is not the one that there are snapshots of.
+func TestANewVersionHasItsFirstSnapshotSoon(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		kept := w.withSnapshots()
+		w.options.SnapshotInterval, w.options.SnapshotCount = time.Hour, 3
+		minutes := func() map[string]int {
+			for range 4 {
+				pass(time.Minute)
+				w.add(1)
+				w.mark()
+			}
+			of := map[string]int{}
+			list, _ := kept.List(context.Background(), w.kind)
+			for _, s := range list {
+				of[s.Definition]++
+			}
+			return of
+		}
+		r := w.start()
+		of, before := minutes(), w.pointer().Definition
+		if len(of) != 1 || of[before] != 1 {
+			t.Fatalf("kept are %v", of)
+		}
+		w.kill(r)
+		w.version = 2
+		w.start()
+		if of, now := minutes(), w.pointer().Definition; now == before || of[now] != 1 {
+			t.Errorf("kept are %v, and live is %s after %s", of, now, before)
+		}
+		w.settle()
+	})
+}
+
+// One that cannot be taken is tried again, and less often each time.
+func TestASnapshotThatFailsIsTriedAgain(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		kept := w.withSnapshots()
+		w.options.SnapshotInterval = time.Hour
+		kept.Fail(memstore.Fault{Op: memstore.OpSnapshotPut, Err: events.Errorf(events.ErrUnreachable, "a test says so")})
+		w.start()
+		minutes := func(n int) {
+			for range n {
+				pass(time.Minute)
+				w.add(1)
+				w.mark()
+			}
+		}
+		minutes(3 * 60)
+		if n := w.logs.count("no snapshot was taken"); n < 5 || n > 10 { // after 1, 2, 4, 8, 16, 32 and 60 minutes
+			t.Errorf("it was tried %d times in three hours", n)
+		}
+		kept.Disarm()
+		minutes(70)
+		if list, err := kept.List(context.Background(), w.kind); err != nil || len(list) == 0 {
+			t.Errorf("kept are %+v, %v", list, err)
+		}
+		w.settle()
+	})
+}
+
 // A region without a place for snapshots, or whose user has no right to it, does without.
 func TestAReadModelDoesNotWaitForSnapshotsThatItMayNotRead(t *testing.T) {
 	for _, code := range []events.Code{events.ErrUnauthorized, events.ErrNoLog} {

@@ -15,8 +15,8 @@ import (
 const (
 	// markPatience is how long a snapshot waits for a mark: an idle log gets one each minute.
 	markPatience = 90 * time.Second
-	// snapshotRetry is after how long one is tried again that could not be taken.
-	snapshotRetry = time.Minute
+	// snapshotLook is how often it is looked whether a snapshot is due: a read model has its first one soon after it is live.
+	snapshotLook = time.Minute
 )
 
 // snapshotsOf returns where a version's snapshots are; nil: it has none. A stream that is not ours has no marks at which one could be taken.
@@ -27,7 +27,7 @@ func (p *Projector) snapshotsOf(v Version) projections.Snapshots {
 	return p.options.Snapshots
 }
 
-// snapshotter takes snapshots that are asked for, and one each interval, until ctx ends.
+// snapshotter takes snapshots that are asked for, and those that are due, until ctx ends.
 func (p *Projector) snapshotter(ctx context.Context) {
 	if p.options.Snapshots == nil {
 		return
@@ -36,7 +36,8 @@ func (p *Projector) snapshotter(ctx context.Context) {
 	var watcher sync.WaitGroup
 	defer watcher.Wait()
 	watcher.Go(func() { p.watchSnapshots(ctx, asked) })
-	next := timerOf(p.options.SnapshotInterval)
+	look := min(p.options.SnapshotInterval, snapshotLook)
+	next, due := timerOf(look), schedule{interval: p.options.SnapshotInterval}
 	for {
 		select {
 		case <-ctx.Done():
@@ -44,14 +45,48 @@ func (p *Projector) snapshotter(ctx context.Context) {
 		case e := <-asked:
 			p.obeySnapshot(ctx, e)
 		case <-next:
-			wait := p.options.SnapshotInterval
-			if err := p.routine(ctx); err != nil && ctx.Err() == nil {
-				p.options.Logger.WarnContext(ctx, "no snapshot was taken; it is tried again", "reason", err.Error())
-				wait = min(wait, snapshotRetry)
+			if err := p.routine(ctx, &due); err != nil && ctx.Err() == nil {
+				again := due.failed(time.Now())
+				p.options.Logger.WarnContext(ctx, "no snapshot was taken; it is tried again", "in", again.String(), "reason", err.Error())
 			}
-			next = timerOf(wait)
+			next = timerOf(look)
 		}
 	}
+}
+
+// schedule says when a snapshot is taken that nobody asked for.
+type schedule struct {
+	interval   time.Duration
+	generation uint32        // it is of that one; 0: none was live yet
+	at         time.Time     // not before
+	retry      time.Duration // how long was waited after it last failed; 0: it did not
+}
+
+// of makes the schedule that of a generation.
+func (s *schedule) of(generation uint32) {
+	if generation != s.generation {
+		*s = schedule{interval: s.interval, generation: generation}
+	}
+}
+
+// young puts off what is due while the newest snapshot is no older than the interval: whoever was here before may have taken it, or somebody asked for it.
+func (s *schedule) young(taken, now time.Time) bool {
+	left := taken.Add(s.interval).Sub(now)
+	if left <= 0 || left > s.interval { // beyond it: a clock was set back
+		return false
+	}
+	s.at = now.Add(left)
+	return true
+}
+
+// done is for one that was taken, or is not needed.
+func (s *schedule) done(now time.Time) { s.at, s.retry = now.Add(s.interval), 0 }
+
+// failed is for one that could not be taken, and returns how long is waited: longer each time.
+func (s *schedule) failed(now time.Time) time.Duration {
+	s.retry = min(max(2*s.retry, snapshotLook), s.interval)
+	s.at = now.Add(s.retry)
+	return s.retry
 }
 
 // watchSnapshots sends each job that is asked for.
@@ -98,11 +133,15 @@ func (p *Projector) obeySnapshot(ctx context.Context, e projections.Entry) {
 	}
 }
 
-// routine takes a snapshot, unless the newest one has the same documents.
-func (p *Projector) routine(ctx context.Context) error {
+// routine takes a snapshot if one is due: none of the live generation can be used, or the newest one is older than the interval and has other documents.
+func (p *Projector) routine(ctx context.Context, due *schedule) error {
+	now := time.Now()
 	pointer, _, err := projections.ReadPointer(ctx, p.kv, p.def.Name)
 	if err != nil || pointer.Generation == 0 || pointer.Source != nil {
 		return err
+	}
+	if due.of(pointer.Generation); now.Before(due.at) {
+		return nil
 	}
 	if job, _, err := projections.ReadJSON[projections.Replay](ctx, p.kv, projections.ReplayKey(p.def.Name)); err != nil || job.Running() {
 		return err // what is live may be wrong
@@ -122,16 +161,23 @@ func (p *Projector) routine(ctx context.Context) error {
 	if i := slices.IndexFunc(list, func(s projections.Snapshot) bool {
 		return usable(&s, v.Projection.Definition(), pointer.Partitions, info)
 	}); i >= 0 {
+		if due.young(list[i].Taken, now) {
+			return nil
+		}
 		headers, err := p.store.Headers(ctx, pointer.Live(p.def.Name))
 		if err != nil {
 			return err
 		}
 		if digest, documents, _ := projections.Sum(headers); digest.String() == list[i].Digest && documents == list[i].Documents {
+			due.done(now)
 			return nil
 		}
 	}
-	_, err = p.snapshot(ctx)
-	return err
+	if _, err := p.snapshot(ctx); err != nil {
+		return err
+	}
+	due.done(time.Now())
+	return nil
 }
 
 // snapshot takes a snapshot of the live generation, and drops those that are too many.

@@ -47,7 +47,8 @@ func (p *proof) profiled(what string) (stop func(), err error) {
 	if p.c.profiles == "" {
 		return func() {}, nil
 	}
-	f, err := os.Create(filepath.Join(p.c.profiles, what+".pprof"))
+	p.profiles++
+	f, err := os.Create(filepath.Join(p.c.profiles, fmt.Sprintf("%02d-%s.pprof", p.profiles, what)))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func (p *proof) scrubs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		stop, err := p.profiled(fmt.Sprintf("scrub-%d", round))
+		stop, err := p.profiled("scrub")
 		if err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ type proof struct {
 	kept    projections.Snapshots // those that examinations may use; nil: none
 	// Of the last examination: how often it read the whole log, and the history of an entity.
 	passes, histories int
+	profiles          int // taken so far
 }
 
 func (p *proof) run(ctx context.Context) error {
