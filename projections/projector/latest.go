@@ -9,32 +9,25 @@ import (
 	"tidemark.dev/projections"
 )
 
-// LastChanges names the records that are about documents of a read model, up to where each partition stands; 0 in upto: the partition is not wanted. note gets them in no order: the last record about a
-// document is the one with the largest sequence. Nothing is folded: a document that is parked or was removed since is named too, and so is one that a record is about which changes nothing. It takes one
-// pass over the log, from the newest snapshot on that can be used, and else from the beginning; kept may be nil. What a snapshot says is as good as the snapshot: it is no more than a reason to look.
+// LastChanges names the records that are about documents of a read model of some partitions, after one sequence and up to another one. note gets them in no order: the last record about a document is
+// the one with the largest sequence. Nothing is folded: a document that is parked or was removed since is named too, and so is one that a record is about which changes nothing. It takes one pass over that
+// part of the log. After 0 it begins with the newest snapshot that can be used, and else with the first record; kept may be nil. What a snapshot says is as good as the snapshot: it is no more than a reason to look.
 // Errors are those of Judge.
-func LastChanges(ctx context.Context, v Version, kept projections.Snapshots, upto []uint64, note func(partition int, key string, sequence uint64)) error {
-	e, info, err := judging(ctx, v, len(upto))
+func LastChanges(ctx context.Context, v Version, kept projections.Snapshots, partitions int, after, to uint64, note func(partition int, key string, sequence uint64)) error {
+	if to <= after {
+		return nil // a To of 0 would be the head
+	}
+	e, info, err := judging(ctx, v, partitions)
 	if err != nil {
 		return err
 	}
-	to, low := uint64(0), ^uint64(0)
-	for _, at := range upto {
-		if at > 0 {
-			to, low = max(to, at), min(low, at)
-		}
-	}
-	if to == 0 {
-		return nil // a To of 0 would be the head
-	}
-	l := latest{proj: v.Projection, note: func(key string, sequence uint64) {
-		if n := projections.PartitionOf(key, len(upto)); sequence <= upto[n] {
-			note(n, key, sequence)
-		}
-	}}
+	l := latest{proj: v.Projection, note: func(key string, sequence uint64) { note(projections.PartitionOf(key, partitions), key, sequence) }}
 	l.keyed, _ = v.Projection.(projections.Keyed)
-	e.base = base{snapshots: kept, most: low}
-	from := l.begin(ctx, e, info)
+	from := after + 1
+	if after == 0 {
+		e.base = base{snapshots: kept, most: to}
+		from = l.begin(ctx, e, info)
+	}
 	if from > to {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"iter"
 	"math"
 	"reflect"
-	"slices"
 	"testing"
 
 	"tidemark.dev/events"
@@ -26,15 +25,12 @@ func TestTheLastChangesAreThoseOfTheDocuments(t *testing.T) {
 		}
 		ctx, gen, v := context.Background(), w.live(), projector.Version{Projection: proj, Log: w.log}
 		headers := w.headers(gen)
-		upto := checkpointsOf(headers)
-		upto[1] = 0
+		to := headOf(headers)
 		w.add(5) // of which nothing may be seen
-		last := lastChanges(t, v, nil, upto)
+		last := lastChanges(t, v, nil, len(headers), 0, to)
 		w.settle()
-		if len(last[1]) > 0 {
-			t.Errorf("of a partition that is not wanted there is %v", last[1])
-		}
-		now := lastChanges(t, v, nil, checkpointsOf(w.headers(gen)))
+		end := headOf(w.headers(gen))
+		now := lastChanges(t, v, nil, len(headers), 0, end)
 		seen, later := 0, 0
 		for i := range headers {
 			_, docs, err := w.store.Page(ctx, gen, proj.Definition(), i, "", math.MaxInt)
@@ -47,15 +43,29 @@ func TestTheLastChangesAreThoseOfTheDocuments(t *testing.T) {
 				if got := now[i][d.Key]; got < at || d.Parked == "" && got != at {
 					t.Errorf("the last record about %s is said to be %d, and it is at %s", d.Key, got, d.At)
 				}
-				if seen++; i != 1 && at > upto[i] {
-					if later++; last[i][d.Key] > upto[i] {
-						t.Errorf("up to %d the last record about %s is said to be %d", upto[i], d.Key, last[i][d.Key])
+				if seen++; at > to {
+					if later++; last[i][d.Key] > to {
+						t.Errorf("up to %d the last record about %s is said to be %d", to, d.Key, last[i][d.Key])
 					}
 				}
 			}
 		}
 		if seen == 0 || later == 0 {
 			t.Errorf("%d documents, %d of which changed", seen, later)
+		}
+		for i, more := range lastChanges(t, v, nil, len(headers), to, end) {
+			for key, at := range more {
+				if at <= to {
+					t.Errorf("after %d the last record about %s is said to be %d", to, key, at)
+				}
+				last[i][key] = max(last[i][key], at)
+			}
+		}
+		if !reflect.DeepEqual(last, now) {
+			t.Errorf("read on it is %v, and at once %v", last, now)
+		}
+		if none := lastChanges(t, v, nil, len(headers), end, to); !reflect.DeepEqual(none, lastChanges(t, v, nil, len(headers), 0, 0)) {
+			t.Errorf("of nothing it is %v", none)
 		}
 	})
 }
@@ -80,49 +90,46 @@ func TestTheLastChangesBeginWithASnapshot(t *testing.T) {
 		}
 		ctx, seen := context.Background(), &readings{Reader: w.log}
 		v := projector.Version{Projection: proj, Log: seen}
-		upto := checkpointsOf(w.headers(w.live()))
-		all := lastChanges(t, v, nil, upto)
-		compare := func(what string, upto []uint64, want uint64) {
+		partitions, end := len(w.headers(w.live())), headOf(w.headers(w.live()))
+		all := lastChanges(t, v, nil, partitions, 0, end)
+		compare := func(what string, to, want uint64) {
 			t.Helper()
 			seen.from = nil
-			some := lastChanges(t, v, kept, upto)
+			some := lastChanges(t, v, kept, partitions, 0, to)
 			if len(seen.from) != 1 || seen.from[0] != want {
 				t.Errorf("%s: read from %d, want %d", what, seen.from, want)
 			}
 			for i := range some {
 				for key, at := range some[i] {
-					if at != all[i][key] && all[i][key] <= upto[i] {
+					if at != all[i][key] && all[i][key] <= to {
 						t.Errorf("%s: the last record about %s is said to be %d, and is %d", what, key, at, all[i][key])
 					}
 				}
 			}
-			for i := range upto {
+			for i := range some {
 				_, docs, err := w.store.Page(ctx, w.live(), proj.Definition(), i, "", math.MaxInt)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for j := range docs {
-					if key := docs[j].Key; some[i][key] == 0 && all[i][key] <= upto[i] {
+					if key := docs[j].Key; some[i][key] == 0 && all[i][key] <= to {
 						t.Errorf("%s: nothing is said of %s", what, key)
 					}
 				}
 			}
 		}
-		compare("the newest", upto, second.Sequence+1)
-		before := slices.Clone(upto)
-		before[0] = second.Sequence - 1
-		compare("a partition is behind the newest", before, first.Sequence+1)
-		before[0] = first.Sequence - 1
-		compare("a partition is behind both", before, 1)
+		compare("the newest", end, second.Sequence+1)
+		compare("the newest is of later", second.Sequence-1, first.Sequence+1)
+		compare("both are of later", first.Sequence-1, 1)
 		cut := func(b []byte) []byte { return b[:len(b)/2] }
 		if !kept.Tamper(w.kind, second.ID, cut) {
 			t.Fatal("nothing was damaged")
 		}
-		compare("the newest is damaged", upto, first.Sequence+1)
+		compare("the newest is damaged", end, first.Sequence+1)
 		if !kept.Tamper(w.kind, first.ID, cut) {
 			t.Fatal("nothing was damaged")
 		}
-		compare("both are damaged", upto, 1)
+		compare("both are damaged", end, 1)
 	})
 }
 
@@ -138,13 +145,13 @@ func (r *readings) Read(ctx context.Context, wanted events.Range) iter.Seq2[[]ev
 	return r.Reader.Read(ctx, wanted)
 }
 
-func lastChanges(t *testing.T, v projector.Version, kept projections.Snapshots, upto []uint64) []map[string]uint64 {
+func lastChanges(t *testing.T, v projector.Version, kept projections.Snapshots, partitions int, after, to uint64) []map[string]uint64 {
 	t.Helper()
-	last := make([]map[string]uint64, len(upto))
+	last := make([]map[string]uint64, partitions)
 	for i := range last {
 		last[i] = map[string]uint64{}
 	}
-	err := projector.LastChanges(context.Background(), v, kept, upto, func(partition int, key string, sequence uint64) {
+	err := projector.LastChanges(context.Background(), v, kept, partitions, after, to, func(partition int, key string, sequence uint64) {
 		last[partition][key] = max(last[partition][key], sequence)
 	})
 	if err != nil {
@@ -163,9 +170,9 @@ func TestAKeyIsThatOfEveryOperation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		upto := checkpointsOf(w.headers(w.live()))
-		whole := lastChanges(t, projector.Version{Projection: routed{proj}, Log: w.log}, nil, upto)
-		if got := lastChanges(t, projector.Version{Projection: proj, Log: w.log}, nil, upto); !reflect.DeepEqual(got, whole) {
+		headers := w.headers(w.live())
+		whole := lastChanges(t, projector.Version{Projection: routed{proj}, Log: w.log}, nil, len(headers), 0, headOf(headers))
+		if got := lastChanges(t, projector.Version{Projection: proj, Log: w.log}, nil, len(headers), 0, headOf(headers)); !reflect.DeepEqual(got, whole) {
 			t.Errorf("by their keys the last records are %v, and routed they are %v", got, whole)
 		}
 	})
@@ -174,10 +181,10 @@ func TestAKeyIsThatOfEveryOperation(t *testing.T) {
 // routed hides that a projection is Keyed.
 type routed struct{ projections.Projection }
 
-func checkpointsOf(headers []projections.Header) []uint64 {
-	upto := make([]uint64, len(headers))
+// headOf returns how far the partition has come that has come furthest.
+func headOf(headers []projections.Header) (at uint64) {
 	for i := range headers {
-		upto[i] = projections.SequenceOf(headers[i].Checkpoint)
+		at = max(at, projections.SequenceOf(headers[i].Checkpoint))
 	}
-	return upto
+	return at
 }

@@ -254,7 +254,7 @@ func (w *planner) base(ctx context.Context) (*projections.Snapshot, error) {
 // refold chooses to fold touched documents again in place, if that can be done and is cheaper.
 func (w *planner) refold(ctx context.Context, live []projections.Header) error {
 	e := &engine{def: w.def}
-	if _, ok := e.entityType(); !ok || w.pointer.Definition != w.def.Fingerprint() || w.asked.RequireEqual || records(w.asked.From, w.info.Last) > maxRefoldRecords {
+	if _, ok := entityType(e.def); !ok || w.pointer.Definition != w.def.Fingerprint() || w.asked.RequireEqual || records(w.asked.From, w.info.Last) > maxRefoldRecords {
 		return nil
 	}
 	for i := range live {

@@ -57,14 +57,20 @@ func (e *engine) replaced(d *entry) error {
 	return nil
 }
 
+// ByHistory reports whether each document of a projection is judged by one entity's own history, and not by a pass over the log.
+func ByHistory(def *projections.Definition) bool {
+	_, ok := entityType(def)
+	return ok
+}
+
 // entityType returns the type of the one entity whose events make up a document. Those of documents that expire are not enough: the marks
 // are missing.
-func (e *engine) entityType() (string, bool) {
-	if e.def.Expires != "" {
+func entityType(def *projections.Definition) (string, bool) {
+	if def.Expires != "" {
 		return "", false
 	}
-	typ := e.def.Handles[0].EntityType
-	for _, h := range e.def.Handles {
+	typ := def.Handles[0].EntityType
+	for _, h := range def.Handles {
 		if !h.ByEntity || h.EntityType != typ || typ == "" {
 			return "", false
 		}
@@ -119,7 +125,7 @@ func (f *refolding) run(ctx context.Context) (err error) {
 	if f.skips, err = f.e.knownSkips(ctx); err != nil {
 		return err
 	}
-	if typ, ok := f.e.entityType(); ok {
+	if typ, ok := entityType(f.e.def); ok {
 		for _, s := range f.order {
 			if err := f.history(ctx, events.Entity{Type: typ, ID: s.key}, s.after+1); err != nil {
 				return err

@@ -11,6 +11,20 @@ import (
 // budget spreads work so that it takes at most a share of the time.
 type budget struct {
 	share float64 // of one core; 1 and more: all of it
+	usual float64 // what it is again later, while it is in a hurry; 0: it is not
+}
+
+// hurry allows for a larger share until calm.
+func (b *budget) hurry(share float64) {
+	if b.usual == 0 && share > b.share {
+		b.usual, b.share = b.share, share
+	}
+}
+
+func (b *budget) calm() {
+	if b.usual > 0 {
+		b.share, b.usual = b.usual, 0
+	}
 }
 
 // maxRest bounds one rest, so that a slow answer does not stop everything.

@@ -1,6 +1,8 @@
 package reconcile_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -9,6 +11,7 @@ import (
 
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/memstore"
+	"tidemark.dev/projections/projector"
 	"tidemark.dev/projections/reconcile"
 )
 
@@ -151,6 +154,11 @@ func damages() []damage {
 	}
 }
 
+// late is what is not found before everything was walked through: it is in no list, or nothing but folding tells.
+var late = map[string]bool{
+	"a field is edited, and the digest with it": true, "a phantom is added": true, "a document is in another partition": true, "sums of a partition are edited": true,
+}
+
 // TestEveryDamageIsFoundJudgedAndRepaired: what was damaged is found, all of it and nothing else, under the right kind, and after a repair there is nothing left to find; a second one writes nothing.
 func TestEveryDamageIsFoundJudgedAndRepaired(t *testing.T) {
 	for _, kind := range kinds() {
@@ -197,6 +205,18 @@ func TestEveryDamageIsFoundJudgedAndRepaired(t *testing.T) {
 							t.Errorf("with a snapshot it finds %v, %v, without one %v, %v", kindsOf(with), with.Recount, kindsOf(r), r.Recount)
 						}
 					}
+					var early []string
+					if with := p.examine(reconcile.Options{Hurry: 0.5, Found: func(_ context.Context, some *reconcile.Report) error {
+						early = append(early, kindsOf(some)...)
+						return nil
+					}}); !reflect.DeepEqual(kindsOf(with), kindsOf(r)) || !slices.Equal(with.Recount, r.Recount) {
+						t.Errorf("telling early it finds %v, %v, otherwise %v, %v", kindsOf(with), with.Recount, kindsOf(r), r.Recount)
+					}
+					slices.Sort(early)
+					switch { // what no list of keys and no sum tells is found at the end
+					case kind == "accounts" && !slices.Equal(early, kindsOf(r)) && !late[d.name], kind != "accounts" && len(early) > 0:
+						t.Errorf("told early was %v of %v", early, kindsOf(r))
+					}
 					out := p.repair(r)
 					if keys := len(slices.Collect(maps.Keys(want))); out.Repaired != keys && out.Recounted == 0 {
 						t.Errorf("the repair came to %+v, for %d", out, keys)
@@ -217,6 +237,63 @@ func TestEveryDamageIsFoundJudgedAndRepaired(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What was repaired while the rest was examined is found all the same, and the end has nothing more to do about it.
+func TestWhatIsToldEarlyCanBeRepairedEarly(t *testing.T) {
+	for _, d := range damages() {
+		t.Run(d.name, func(t *testing.T) {
+			inPlace(t, "accounts", 7, nil, func(p *place) {
+				p.add(120)
+				p.settle()
+				old := map[string]map[string]string{}
+				for _, ref := range p.refs() {
+					old[ref.Key] = p.fieldsOf(ref)
+				}
+				p.add(60)
+				p.mark()
+				p.settle()
+				want := d.do(p, old)
+				repaired := 0
+				r := p.examine(reconcile.Options{Found: func(_ context.Context, some *reconcile.Report) error {
+					repaired += p.repair(some).Repaired
+					p.add(5) // and it goes on
+					p.settle()
+					return nil
+				}})
+				got := map[string]reconcile.Kind{}
+				for i := range r.Findings {
+					got[r.Findings[i].Key] = r.Findings[i].Kind
+				}
+				if !maps.Equal(got, want) {
+					t.Errorf("found %v, want %v", got, want)
+				}
+				switch out := p.repair(r); {
+				case late[d.name] && repaired > 0, !late[d.name] && (repaired != len(want) || out.Repaired+out.Recounted > 0):
+					t.Errorf("of %d %d were repaired early, and then %+v", len(want), repaired, out)
+				}
+				if r := p.examine(reconcile.Options{Deep: true}); len(r.Findings) > 0 {
+					t.Errorf("left is %+v", r.Findings)
+				}
+			})
+		})
+	}
+}
+
+// An examination ends with the error of whoever is told.
+func TestWhoeverIsToldEarlyMayEndIt(t *testing.T) {
+	inPlace(t, "accounts", 7, nil, func(p *place) {
+		p.add(100)
+		p.settle()
+		p.edit(p.pick(1)[0], func(f map[string]string) { f["sum"] += "1" })
+		enough := errors.New("enough")
+		_, err := reconcile.Examine(context.Background(), "us", projector.Version{Projection: p.proj, Log: p.log}, p.store, p.kv, reconcile.Options{
+			Found: func(context.Context, *reconcile.Report) error { return enough },
+		})
+		if !errors.Is(err, enough) {
+			t.Errorf("it ended with %v", err)
+		}
+	})
 }
 
 func kindsOf(r *reconcile.Report) []string {

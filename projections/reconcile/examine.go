@@ -32,6 +32,11 @@ type Options struct {
 	Deep bool
 	// Snapshots are those of the region. Which documents changed last is read from one of them, and from the log only what came after; nil: all of it is read from the log.
 	Snapshots projections.Snapshots
+	// Found is told what is wrong with a partition as soon as the log has judged its documents, while the others are still to be examined; the report says it again in the end. Documents of which each
+	// has its entity's history are judged so early, others all together in the end. An error ends the examination. nil: nobody is told.
+	Found func(ctx context.Context, soFar *Report) error
+	// Hurry is the share of one core that may be taken from when something looks wrong until Found is told; default Budget.
+	Hurry float64
 	// Progress is told how many documents were read, of about how many; default: nobody is.
 	Progress func(done, total uint64)
 	// Now is the clock; default time.Now.
@@ -83,18 +88,19 @@ func Examine(ctx context.Context, region string, v projector.Version, store proj
 		budget: budget{share: cmp.Or(o.Budget, DefaultBudget)},
 		report: Report{Region: region, Projection: def.Name, Version: def.Version, Generation: pointer.Generation, Partitions: pointer.Partitions, Deep: o.Deep, Findings: []Finding{}},
 	}
+	x.early = o.Found != nil && projector.ByHistory(def)
 	x.v.Log = pacedLog{Reader: v.Log, budget: &x.budget}
 	if x.options.Now == nil {
 		x.options.Now = time.Now
 	}
-	x.report.Began = x.options.Now().UTC()
+	x.report.Began = x.now()
 	if err := x.run(ctx); err != nil {
 		return nil, err
 	}
 	if now, _, err := projections.ReadPointer(ctx, kv, def.Name); err != nil || now.Generation != pointer.Generation {
 		return nil, cmp.Or(err, error(events.Errorf(events.ErrConflict, "generation %d of %s was replaced while it was examined", pointer.Generation, def.Name)))
 	}
-	x.report.Ended = x.options.Now().UTC()
+	x.report.Ended = x.now()
 	return &x.report, nil
 }
 
@@ -118,12 +124,17 @@ type examination struct {
 	budget  budget
 	report  Report
 
+	early       bool     // partitions are judged one by one
 	expected    expected // of the partition that is walked through
 	total, read uint64
+	sizes       []uint64 // how many documents each partition had when it began
 	marks       [][]projections.PartitionMark
 	past        []priors            // by partition
 	verdicts    map[string]*verdict // by verdictOf
+	last        *lastChanges        // of partitions whose sums are wrong; nil: nobody has asked
 }
+
+func (x *examination) now() time.Time { return x.options.Now().UTC() }
 
 func (x *examination) progress(n int) {
 	x.read += uint64(n) //nolint:gosec // not negative
@@ -139,6 +150,7 @@ func (x *examination) run(ctx context.Context) error {
 	}
 	x.marks, x.past, x.verdicts = marks, make([]priors, len(headers)), map[string]*verdict{}
 	for i := range headers {
+		x.sizes = append(x.sizes, headers[i].Documents)
 		x.total += headers[i].Documents
 	}
 	all := make([]*scrubbed, len(headers))
@@ -149,6 +161,9 @@ func (x *examination) run(ctx context.Context) error {
 		x.report.Documents += all[i].read
 		if all[i].settled {
 			x.report.Compared++
+		}
+		if err := x.judgeEarly(ctx, all, i); err != nil {
+			return err
 		}
 	}
 	if err := x.strays(ctx, all); err != nil {
@@ -198,11 +213,8 @@ func (x *examination) entriesOf(d *projections.Document) (list []projections.Ind
 func (x *examination) conclude(all []*scrubbed) {
 	found := make(map[int]bool)
 	for _, id := range slices.Sorted(maps.Keys(x.verdicts)) {
-		v := x.verdicts[id]
-		for _, f := range x.findings(v) {
-			f.Region, f.Projection, f.Generation, f.Partition = x.report.Region, x.report.Projection, x.report.Generation, v.partition
-			f.Position, f.Detected = v.position, x.options.Now().UTC()
-			found[v.partition] = true
+		for _, f := range x.findings(x.verdicts[id]) {
+			found[f.Partition] = true
 			x.report.Findings = append(x.report.Findings, f)
 		}
 	}
@@ -211,7 +223,7 @@ func (x *examination) conclude(all []*scrubbed) {
 		if !found[n] {
 			x.report.Findings = append(x.report.Findings, Finding{
 				Region: x.report.Region, Projection: x.report.Projection, Generation: x.report.Generation, Partition: n, Kind: KindPartition,
-				Position: all[n].header.Checkpoint.String(), LastGood: x.past[n].good, Detected: x.options.Now().UTC(),
+				Position: all[n].header.Checkpoint.String(), LastGood: x.past[n].good, Detected: x.now(),
 			})
 		}
 	}
@@ -219,7 +231,7 @@ func (x *examination) conclude(all []*scrubbed) {
 		for _, u := range s.unreadable {
 			f := Finding{
 				Region: x.report.Region, Projection: x.report.Projection, Generation: x.report.Generation, Partition: s.partition, Kind: KindExtra, Member: u.entry,
-				Position: s.header.Checkpoint.String(), Outside: true, Detected: x.options.Now().UTC(),
+				Position: s.header.Checkpoint.String(), Outside: true, Detected: x.now(),
 			}
 			if u.index != "" {
 				f.Kind, f.Index, f.Entry = KindIndex, u.index, EntryExtra
@@ -236,7 +248,17 @@ func (x *examination) conclude(all []*scrubbed) {
 }
 
 // findings returns what is wrong with one document.
-func (x *examination) findings(v *verdict) (list []Finding) {
+func (x *examination) findings(v *verdict) []Finding {
+	list := x.wrong(v)
+	for i := range list {
+		f := &list[i]
+		f.Region, f.Projection, f.Generation, f.Partition = x.report.Region, x.report.Projection, x.report.Generation, v.partition
+		f.Position, f.Detected = v.position, v.detected
+	}
+	return list
+}
+
+func (x *examination) wrong(v *verdict) (list []Finding) {
 	past := x.past[v.partition]
 	switch {
 	case v.misplaced:

@@ -1,8 +1,8 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
-	"maps"
 	"slices"
 
 	"tidemark.dev/projections"
@@ -21,8 +21,7 @@ const (
 // explained reports whether the sums of a partition are what they should be once each document that was judged is as the log says, and all others are as they are. Then its projector counted every
 // one of these right, and what is stored of them was changed outside of the log.
 func (x *examination) explained(s *scrubbed) bool {
-	at := projections.SequenceOf(s.header.Checkpoint)
-	sum := s.sum()
+	at, sum := s.at(), s.sum()
 	for _, v := range x.verdicts {
 		if v.partition != s.partition {
 			continue
@@ -49,73 +48,130 @@ func (x *examination) narrow(ctx context.Context, all []*scrubbed) error {
 	if x.options.Deep {
 		return nil // all are folded again anyway
 	}
-	upto := make([]uint64, len(all))
-	var size uint64
-	flush := func() error {
-		if size == 0 {
-			return nil
+	var list []int
+	for i, s := range all {
+		if x.unexplained(s) {
+			list = append(list, i)
 		}
+	}
+	slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(all[a].at(), all[b].at()) }) // the log is read on from one to the next
+	for n, i := range list {
 		done := x.budget.step()
-		last := make([]lastChanges, len(all))
-		for i, s := range all {
-			if upto[i] > 0 {
-				last[i] = lastChanges{s: s, of: make([]uint64, len(s.seen)), others: map[string]bool{}}
-			}
-		}
-		if err := projector.LastChanges(ctx, x.v, x.options.Snapshots, upto, func(partition int, key string, sequence uint64) { last[partition].note(key, sequence) }); err != nil {
+		if err := x.compareLast(ctx, all[i], list[n:]); err != nil {
 			return err
 		}
-		for i := range last {
-			if upto[i] > 0 {
-				x.compareLast(&last[i])
+		if err := done(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unexplained reports whether the sums of a partition are wrong, and what was judged so far does not explain that.
+func (x *examination) unexplained(s *scrubbed) bool { return s.settled && s.sums && !x.explained(s) }
+
+// at returns the checkpoint for which a partition's sums were compared.
+func (s *scrubbed) at() uint64 { return projections.SequenceOf(s.header.Checkpoint) }
+
+// compareLast suspects documents of a partition by the last record that is about each. Too many are no suspects: then the partition is folded. next are the partitions that may be asked about, beginning
+// with this one.
+func (x *examination) compareLast(ctx context.Context, s *scrubbed, next []int) error {
+	if x.last == nil || x.last.of[s.partition] == nil {
+		x.last = newLastChanges(x.sizes, next)
+	}
+	if err := x.last.read(ctx, x.v, x.options.Snapshots, s.at()); err != nil {
+		return err
+	}
+	last := x.last.of[s.partition]
+	var keys []string
+	told := 0
+	for place, sequence := range last.sequence {
+		key := last.keys.at(place)
+		d, stored := s.find(key)
+		if stored {
+			told++
+		}
+		if !stored || d.sequence != sequence {
+			keys = append(keys, key)
+		}
+	}
+	if told < s.stored() { // no record is about some of them
+		for at := range s.seen {
+			if key := s.keys.at(at); !s.seen[at].gone && !last.has(key) {
+				keys = append(keys, key)
 			}
-		}
-		clear(upto)
-		size = 0
-		return done(ctx)
-	}
-	for i, s := range all {
-		if !s.settled || !s.sums || x.explained(s) {
-			continue
-		}
-		if size+s.header.Documents > narrowedAtOnce {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		upto[i], size = projections.SequenceOf(s.header.Checkpoint), size+max(s.header.Documents, 1)
-	}
-	return flush()
-}
-
-// lastChanges are the last records about the documents of a partition.
-type lastChanges struct {
-	s      *scrubbed
-	of     []uint64        // by their places in seen; 0: there is none
-	others map[string]bool // keys of records about what is not stored
-}
-
-func (l *lastChanges) note(key string, sequence uint64) {
-	if at, stored := l.s.place(key); stored {
-		l.of[at] = max(l.of[at], sequence)
-	} else {
-		l.others[key] = true
-	}
-}
-
-// compareLast suspects documents by the last record that is about each. Too many are no suspects: then the partition is folded.
-func (x *examination) compareLast(l *lastChanges) {
-	keys := slices.Collect(maps.Keys(l.others))
-	for at := range l.s.seen {
-		if d := &l.s.seen[at]; !d.gone && (l.of[at] == 0 || l.of[at] != d.sequence) {
-			keys = append(keys, l.s.keys.at(at))
 		}
 	}
 	if len(keys) > narrowed {
-		return
+		return nil
 	}
 	for _, key := range keys {
-		l.s.doubt(key, x.gen.Partitions)
+		s.doubt(key, x.gen.Partitions)
+	}
+	return nil
+}
+
+// stored returns how many documents are there.
+func (s *scrubbed) stored() (n int) {
+	for i := range s.seen {
+		if !s.seen[i].gone {
+			n++
+		}
+	}
+	return n
+}
+
+// lastChanges are the last records about the documents of some partitions, as far as the log was read for them: in one pass for all of them. A partition that is behind where that is by then may
+// have documents that are suspected and right.
+type lastChanges struct {
+	of []*lastChange // by partition; nil: it is not one of them
+	to uint64
+}
+
+// lastChange are those of one partition.
+type lastChange struct {
+	keys     *keys
+	sequence []uint64 // of each, by the place of its key
+}
+
+// newLastChanges returns empty ones for the first of some partitions, and for as many others as fit into memory. sizes are the numbers of documents of all partitions.
+func newLastChanges(sizes []uint64, list []int) *lastChanges {
+	l := &lastChanges{of: make([]*lastChange, len(sizes))}
+	var size uint64
+	for i, partition := range list {
+		if size += sizes[partition]; i > 0 && size > narrowedAtOnce {
+			break
+		}
+		n := min(sizes[partition], maxExpected)
+		l.of[partition] = &lastChange{keys: newKeys(n), sequence: make([]uint64, 0, n)}
+	}
+	return l
+}
+
+// read reads the log on.
+func (l *lastChanges) read(ctx context.Context, v projector.Version, kept projections.Snapshots, to uint64) error {
+	err := projector.LastChanges(ctx, v, kept, len(l.of), l.to, to, func(partition int, key string, sequence uint64) {
+		if of := l.of[partition]; of != nil {
+			of.note(key, sequence)
+		}
+	})
+	if err == nil { // otherwise the examination ends
+		l.to = max(l.to, to)
+	}
+	return err
+}
+
+// has reports whether a record is about a document.
+func (l *lastChange) has(key string) bool {
+	_, ok := l.keys.find(key)
+	return ok
+}
+
+func (l *lastChange) note(key string, sequence uint64) {
+	if at, added := l.keys.add(key); added {
+		l.sequence = append(l.sequence, sequence)
+	} else {
+		l.sequence[at] = max(l.sequence[at], sequence)
 	}
 }
 
@@ -151,7 +207,7 @@ func (x *examination) fold(ctx context.Context, all []*scrubbed) error {
 				return err
 			}
 		}
-		at := projections.SequenceOf(s.header.Checkpoint)
+		at := s.at()
 		marks := slices.DeleteFunc(slices.Clone(x.marks[i]), func(m projections.PartitionMark) bool { return m.Sequence > at })
 		group, size = append(group, &projector.Survey{Partition: i, Upto: at, Marks: marks}), size+s.header.Documents
 	}

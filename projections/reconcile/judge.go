@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/projector"
@@ -14,6 +15,7 @@ import (
 type verdict struct {
 	partition int
 	position  string
+	detected  time.Time
 	judged    projector.Case
 	misplaced bool
 	foreign   bool // there is something that is no document
@@ -76,7 +78,7 @@ func (x *examination) judgeMisplaced(ctx context.Context, s *scrubbed, key strin
 		return nil
 	}
 	x.verdicts[verdictOf(s.partition, key)] = &verdict{
-		partition: s.partition, position: now.header.Checkpoint.String(), misplaced: true, foreign: f.Foreign, unindex: u.unindex, judged: projector.Case{Key: key, Found: f.Document},
+		partition: s.partition, position: now.header.Checkpoint.String(), detected: x.now(), misplaced: true, foreign: f.Foreign, unindex: u.unindex, judged: projector.Case{Key: key, Found: f.Document},
 	}
 	return nil
 }
@@ -134,7 +136,7 @@ func (x *examination) conclusion(ctx context.Context, l *looked) (again []string
 			again = append(again, c.Key)
 			continue
 		}
-		v := &verdict{partition: l.s.partition, position: l.was.header.Checkpoint.String(), judged: *c, foreign: f.Foreign}
+		v := &verdict{partition: l.s.partition, position: l.was.header.Checkpoint.String(), detected: x.now(), judged: *c, foreign: f.Foreign}
 		if !c.Wrong() && f.Listed != (c.Right != nil) {
 			v.lost = append(v.lost, "")
 		}

@@ -73,7 +73,7 @@ func (r *Report) Plan(share float64) Plan {
 		}
 	}
 	p.Documents = len(list) + r.More
-	if p.Documents > fewDocuments && float64(p.Documents) > share*float64(r.Documents) {
+	if !affordable(p.Documents, r.Documents, share) {
 		p.Rebuild = fmt.Sprintf("%d of %d documents are wrong", p.Documents, r.Documents)
 		return p
 	}
@@ -89,6 +89,11 @@ func (r *Report) Plan(share float64) Plan {
 		p.Repairs[len(p.Repairs)-1].Recount = r.Recount // once all documents are right
 	}
 	return p
+}
+
+// affordable reports whether some documents of all are so few that they are repaired one by one.
+func affordable(some int, all uint64, share float64) bool {
+	return some <= fewDocuments || float64(some) <= cmp.Or(share, DefaultShare)*float64(all)
 }
 
 // Refusal returns ErrRebuild for a plan that asks for that, and says how; nil: it can be carried out.

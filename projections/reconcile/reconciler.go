@@ -314,7 +314,10 @@ func isGone(err error) bool {
 }
 
 func (r *Reconciler) examine(ctx context.Context, v projector.Version, o Options) error {
-	report, err := Examine(ctx, r.region, v, r.store, r.kv, o)
+	e := &early{r: r, told: map[finding]bool{}}
+	first := o
+	first.Found, first.Hurry = e.found, suspectBudget
+	report, err := Examine(ctx, r.region, v, r.store, r.kv, first)
 	if err != nil {
 		return err
 	}
@@ -329,31 +332,22 @@ func (r *Reconciler) examine(ctx context.Context, v projector.Version, o Options
 	if !now.Open {
 		return nil
 	}
-	for i := range report.Findings {
-		f := &report.Findings[i]
-		r.options.Logger.WarnContext(ctx, "stored otherwise than the log says", "projection", f.Projection, "generation", f.Generation, "partition", f.Partition, "key", f.Key,
-			"kind", string(f.Kind), "position", f.Position, "first_bad", f.FirstBad, "outside_the_log", f.Outside, "last_good_mark", f.LastGood)
-		if i == maxLogged {
-			r.options.Logger.WarnContext(ctx, "and more", "projection", f.Projection, "findings", now.Found)
-			break
-		}
+	if e.log(ctx, report); len(e.told) > maxLogged {
+		r.options.Logger.WarnContext(ctx, "and more", "projection", report.Projection, "findings", now.Found)
 	}
 	r.announce(now)
 	if r.options.KeepWrong {
 		return nil
 	}
-	return r.repair(ctx, v, report, o)
+	return r.repair(ctx, v, report, o, e.out)
 }
-
-// maxLogged bounds the findings of one examination that are logged.
-const maxLogged = 20
 
 // maxRounds bounds how often is examined and repaired in a row, where more is wrong than one report holds.
 const maxRounds = 100
 
-// repair has findings repaired, and examines again; once more as long as there was more than a report holds.
-func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options) (err error) {
-	var out Outcome
+// repair has findings repaired, and examines again; once more as long as there was more than a report holds. out is what was repaired before, while they were found.
+func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options, out Outcome) (err error) {
+	out.Right = 0 // it is looked at again
 	name, left := report.Projection, len(report.Findings)+report.More
 	for range maxRounds {
 		more := report.More > 0

@@ -99,9 +99,22 @@ func (r *Record) take(report *Report) {
 	if r.Open = found > 0; !r.Open {
 		return
 	}
-	since := report.Ended
-	r.Findings, r.Found, r.Since, r.Repaired = kept(report.Findings), found, &since, nil
+	if r.Since == nil || r.Since.Before(report.Began) { // otherwise it was said while it went on
+		since := report.Ended
+		r.Since = &since
+	}
+	r.Findings, r.Found, r.Repaired = kept(report.Findings), found, nil
 	r.TotalFound += uint64(found) //nolint:gosec // not negative
+}
+
+// begun writes into the record what an examination has found that goes on. Those of the one before make room.
+func (r *Record) begun(report *Report) {
+	if r.Since == nil || r.Since.Before(report.Began) {
+		since := report.Ended
+		r.Findings, r.Found, r.Since, r.Repaired = nil, 0, &since, nil
+	}
+	r.Region, r.Projection, r.Open = report.Region, report.Projection, true
+	r.Findings, r.Found = kept(append(r.Findings, report.Findings...)), r.Found+len(report.Findings)
 }
 
 // kept returns as many findings as a record keeps. The values of those beyond are left out first, then they are.

@@ -81,7 +81,11 @@ func (x *examination) scrub(ctx context.Context, partition int) (*scrubbed, erro
 		return nil, err
 	}
 	s.entries = nil // they are as large as the documents
-	return s, x.relook(ctx, s)
+	if err := x.relook(ctx, s); err != nil {
+		return nil, err
+	}
+	x.hurryFor(s)
+	return s, nil
 }
 
 // documents reads all documents that are listed, and returns the header that came with the first ones.
@@ -108,6 +112,7 @@ func (x *examination) documents(ctx context.Context, s *scrubbed) (begin project
 			}
 			s.read += uint64(len(page))
 			x.progress(len(page))
+			x.hurryFor(s)
 		})
 	return begin, err
 }
@@ -185,6 +190,7 @@ func (x *examination) settle(ctx context.Context, s *scrubbed, begin *projection
 		if whole && now.header.Checkpoint.Equal(h.Checkpoint) {
 			s.header, s.settled = now.header, true
 			s.sums = s.sum() != sumOf(&now.header)
+			x.hurryFor(s)
 			return nil
 		}
 		if whole {

@@ -1,0 +1,125 @@
+package reconcile
+
+import (
+	"context"
+	"maps"
+	"slices"
+)
+
+// A scrub takes its time, and what it has met is not to wait for its end: a partition is judged as soon as it was walked through, and in a hurry from where something looked wrong. The lists at the end,
+// strays and foldings, add to that what only they can see.
+
+// looksWrong reports whether there is something for the log to judge.
+func (s *scrubbed) looksWrong() bool { return s.sums || len(s.suspects)+len(s.misplaced) > 0 }
+
+// hurryFor takes more of a core from now on if something looks wrong.
+func (x *examination) hurryFor(s *scrubbed) {
+	if x.early && s.looksWrong() {
+		x.budget.hurry(x.options.Hurry)
+	}
+}
+
+// judgeEarly has the log judge what looks wrong with the partition that was walked through last, and tells of it.
+func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition int) error {
+	s := all[partition]
+	if !x.early || !s.looksWrong() {
+		return nil
+	}
+	defer x.budget.calm()
+	unjudged := x.report.Unjudged
+	defer func() { x.report.Unjudged = unjudged }() // these are looked at once more
+	if err := x.judge(ctx, all[partition:partition+1]); err != nil {
+		return err
+	}
+	if !x.options.Deep && x.unexplained(s) {
+		next := make([]int, 0, len(all)-partition)
+		for i := partition; i < len(all); i++ {
+			next = append(next, i)
+		}
+		if err := x.compareLast(ctx, s, next); err != nil {
+			return err
+		}
+		if err := x.judge(ctx, all[partition:partition+1]); err != nil {
+			return err
+		}
+	}
+	if s.settled && x.explained(s) {
+		x.past[partition] = priors{known: true}
+	}
+	if r := x.soFar(s); len(r.Findings) > 0 {
+		return x.options.Found(ctx, r)
+	}
+	return nil
+}
+
+// soFar returns what is known to be wrong with the documents of a partition.
+func (x *examination) soFar(s *scrubbed) *Report {
+	r := x.report
+	r.Ended, r.Documents, r.Findings = x.now(), x.total, nil
+	for _, id := range slices.Sorted(maps.Keys(x.verdicts)) {
+		if v := x.verdicts[id]; v.partition == s.partition && len(r.Findings) < MaxFindings {
+			r.Findings = append(r.Findings, x.findings(v)...)
+		}
+	}
+	return &r
+}
+
+// early is what a reconciler does about findings while the rest of the read model is examined.
+type early struct {
+	r         *Reconciler
+	told      map[finding]bool // those that were logged, and one more than maxLogged
+	documents int              // that were to be repaired
+	out       Outcome
+	failed    bool // repairing, which is left to the end then
+}
+
+// finding is what makes two findings the same.
+type finding struct {
+	partition          int
+	key                string
+	kind               Kind
+	index, entry, name string
+}
+
+// maxLogged bounds the findings of one examination that are logged.
+const maxLogged = 20
+
+// log logs findings, each once.
+func (e *early) log(ctx context.Context, report *Report) {
+	for i := range report.Findings {
+		f := &report.Findings[i]
+		id := finding{f.Partition, f.Key, f.Kind, f.Index, f.Entry, f.Member}
+		if e.told[id] || len(e.told) > maxLogged {
+			continue
+		}
+		if e.told[id] = true; len(e.told) > maxLogged {
+			return
+		}
+		e.r.options.Logger.WarnContext(ctx, "stored otherwise than the log says", "projection", f.Projection, "generation", f.Generation, "partition", f.Partition, "key", f.Key,
+			"kind", string(f.Kind), "position", f.Position, "first_bad", f.FirstBad, "outside_the_log", f.Outside, "last_good_mark", f.LastGood)
+	}
+}
+
+// found records what is wrong with a partition, and has it repaired. What cannot be done now is done, or said, in the end.
+func (e *early) found(ctx context.Context, report *Report) error {
+	e.log(ctx, report)
+	var now Record
+	if err := update(ctx, e.r.kv, report.Projection, func(record *Record) {
+		record.begun(report)
+		now = *record
+	}); err != nil {
+		return err
+	}
+	e.r.announce(now)
+	plan := report.Plan(1)
+	e.documents += plan.Documents
+	if e.failed || e.r.options.KeepWrong || !affordable(e.documents, report.Documents, e.r.options.Share) {
+		return nil
+	}
+	done, err := e.r.execute(ctx, &plan)
+	e.out.add(done)
+	if e.failed = err != nil; ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
