@@ -319,6 +319,9 @@ func (r *Reconciler) examine(ctx context.Context, v projector.Version, o Options
 	first.Found, first.Hurry = e.found, suspectBudget
 	report, err := Examine(ctx, r.region, v, r.store, r.kv, first)
 	if err != nil {
+		if e.documents > 0 && ctx.Err() == nil {
+			_ = r.mended(ctx, v.Projection.Definition().Name, e.out, e.documents-e.out.Repaired, err) // the next examination says how it is
+		}
 		return err
 	}
 	r.examined(report)
@@ -349,7 +352,7 @@ const maxRounds = 100
 func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options, out Outcome) (err error) {
 	out.Right = 0 // it is looked at again
 	name, left := report.Projection, len(report.Findings)+report.More
-	for range maxRounds {
+	for round := range maxRounds {
 		more := report.More > 0
 		plan := report.Plan(r.options.Share)
 		var done Outcome
@@ -364,13 +367,18 @@ func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Re
 			break
 		}
 		r.examined(report)
-		if left = len(report.Findings) + report.More; left == 0 || !more || done.Repaired == 0 {
+		if left = len(report.Findings) + report.More; left == 0 || !more || done.Repaired == 0 && round > 0 { // in the first one it may all have been repaired before
 			break
 		}
 	}
 	if isGone(err) {
 		return err
 	}
+	return errors.Join(err, r.mended(ctx, name, out, left, err))
+}
+
+// mended says what became of findings: err is why not all of them were repaired.
+func (r *Reconciler) mended(ctx context.Context, name string, out Outcome, left int, err error) error {
 	if r.options.Observer != nil {
 		r.options.Observer.Mended(name, out, err)
 	}
@@ -388,7 +396,7 @@ func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Re
 	if saved == nil {
 		r.announce(now)
 	}
-	return errors.Join(err, saved)
+	return saved
 }
 
 func (r *Reconciler) examined(report *Report) {

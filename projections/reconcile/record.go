@@ -99,12 +99,12 @@ func (r *Record) take(report *Report) {
 	if r.Open = found > 0; !r.Open {
 		return
 	}
-	if r.Since == nil || r.Since.Before(report.Began) { // otherwise it was said while it went on
+	if r.Since == nil || r.Since.Before(report.Began) {
 		since := report.Ended
-		r.Since = &since
-	}
+		r.Since, r.Found = &since, 0
+	} // otherwise some of it was said, and counted, while it went on
+	r.TotalFound += uint64(max(found-r.Found, 0)) //nolint:gosec // not negative
 	r.Findings, r.Found, r.Repaired = kept(report.Findings), found, nil
-	r.TotalFound += uint64(found) //nolint:gosec // not negative
 }
 
 // begun writes into the record what an examination has found that goes on. Those of the one before make room.
@@ -115,6 +115,7 @@ func (r *Record) begun(report *Report) {
 	}
 	r.Region, r.Projection, r.Open = report.Region, report.Projection, true
 	r.Findings, r.Found = kept(append(r.Findings, report.Findings...)), r.Found+len(report.Findings)
+	r.TotalFound += uint64(len(report.Findings))
 }
 
 // kept returns as many findings as a record keeps. The values of those beyond are left out first, then they are.

@@ -72,7 +72,7 @@ Each region has a NATS server inside this process, and a private redis-server if
 	flags.StringVar(&http, "http", defaultHTTP, "address of the first region's HTTP API, counted up for the others; port 0 takes free ones; empty: none")
 	flags.BoolVar(&keep, "keep-wrong", false, "find what is stored and not as the log says, and leave it so: tidemark repair puts it right")
 	flags.DurationVar(&kept.Keep, "rollback-window", kept.Keep, "how long the generation before goes on being followed after a replay; 0: it is dropped at once")
-	flags.DurationVar(&kept.SnapshotInterval, "snapshot-interval", kept.SnapshotInterval, "how often a snapshot of each read model is taken; 0: only when one is asked for")
+	flags.DurationVar(&kept.SnapshotInterval, "snapshot-interval", kept.SnapshotInterval, "how often a snapshot of each read model is taken, the first a minute after it is live; 0: only when one is asked for")
 	flags.IntVar(&kept.SnapshotCount, "snapshot-count", kept.SnapshotCount, "how many snapshots of each version are kept")
 	flags.StringVar(&level, "log-level", "warn", "debug, info, warn or error; the log goes to stderr")
 	flags.StringVar(&format, "log-format", "text", "text or json")
