@@ -28,6 +28,7 @@ type ledger struct {
 	accounts []account
 	sequence []uint64 // of the last event of each
 	before   map[int]version
+	cities   map[string]string // each text once: a million of them would be work for the collector that is measured with everything else
 	position string // of a record, without its sequence
 }
 
@@ -40,7 +41,7 @@ type version struct {
 func newLedger(c *config) *ledger {
 	return &ledger{
 		c: c, random: rand.New(rand.NewPCG(7, 8)), //nolint:gosec // the same log each time
-		accounts: make([]account, c.documents), sequence: make([]uint64, c.documents), before: map[int]version{},
+		accounts: make([]account, c.documents), sequence: make([]uint64, c.documents), before: map[int]version{}, cities: map[string]string{},
 	}
 }
 
@@ -77,7 +78,12 @@ func (l *ledger) enter(entity int, b *booking, receipt *events.Receipt) error {
 	if entity%quietEvery == 0 {
 		l.before[entity] = version{l.accounts[entity], l.sequence[entity]}
 	}
-	l.accounts[entity], l.sequence[entity] = fold(l.accounts[entity], b), receipt.First
+	a := fold(l.accounts[entity], b)
+	if _, known := l.cities[a.City]; !known {
+		l.cities[a.City] = a.City
+	}
+	a.City = l.cities[a.City]
+	l.accounts[entity], l.sequence[entity] = a, receipt.First
 	return nil
 }
 

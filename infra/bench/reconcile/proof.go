@@ -43,6 +43,9 @@ func (p *proof) run(ctx context.Context) error {
 		return err
 	}
 	p.table.line("read model built", "%s", seconds(time.Since(began)))
+	if err := p.marked(ctx); err != nil {
+		return err
+	}
 	p.write(ctx)
 	if err := p.audited(ctx, "read model"); err != nil {
 		return err
@@ -51,7 +54,7 @@ func (p *proof) run(ctx context.Context) error {
 		return p.replays(ctx)
 	}
 	p.table.head("Healthy")
-	for _, step := range []func(context.Context) error{p.marksEqual, p.scrubs, p.beside, p.damages, p.restarts} {
+	for _, step := range []func(context.Context) error{p.marksEqual, p.beside, p.scrubs, p.damages, p.restarts} {
 		if err := step(ctx); err != nil {
 			return err
 		}

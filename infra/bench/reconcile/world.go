@@ -291,6 +291,24 @@ func (w *world) reach(ctx context.Context) error {
 	})
 }
 
+// marked writes marks until they cover the log. In a log that was not written all at once they do, and whoever writes them has nothing to read but what is new.
+func (w *world) marked(ctx context.Context) error {
+	for {
+		at, err := w.marks.Now(ctx)
+		if err != nil {
+			return err
+		}
+		point, _ := at.Point(origin)
+		record, err := w.log.Record(ctx, point.Sequence)
+		if err != nil {
+			return err
+		}
+		if m, ok := events.MarkOf(&record); !ok || m.Upto+1 >= record.Sequence {
+			return nil
+		}
+	}
+}
+
 func (w *world) generation(ctx context.Context) (projections.Generation, error) {
 	pointer, _, err := projections.ReadPointer(ctx, w.kv, name)
 	if err != nil || pointer.Generation == 0 {
