@@ -29,7 +29,7 @@ type ledger struct {
 	sequence []uint64 // of the last event of each
 	before   map[int]version
 	cities   map[string]string // each text once: a million of them would be work for the collector that is measured with everything else
-	position string // of a record, without its sequence
+	position string            // of a record, without its sequence
 }
 
 // version is a document as it was once.
