@@ -55,7 +55,7 @@ func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition
 // soFar returns what is known to be wrong with the documents of a partition.
 func (x *examination) soFar(s *scrubbed) *Report {
 	r := x.report
-	r.Ended, r.Documents, r.Findings = x.now(), x.total, nil
+	r.Ended, r.Documents, r.Findings = x.now(), x.progress.total, nil
 	for _, id := range slices.Sorted(maps.Keys(x.verdicts)) {
 		if v := x.verdicts[id]; v.partition == s.partition && len(r.Findings) < MaxFindings {
 			r.Findings = append(r.Findings, x.findings(v)...)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"tidemark.dev/events"
@@ -93,6 +95,7 @@ func Examine(ctx context.Context, region string, v projector.Version, store proj
 	if x.options.Now == nil {
 		x.options.Now = time.Now
 	}
+	x.progress = &progress{told: o.Progress}
 	x.report.Began = x.now()
 	if err := x.run(ctx); err != nil {
 		return nil, err
@@ -124,22 +127,31 @@ type examination struct {
 	budget  budget
 	report  Report
 
-	early       bool     // partitions are judged one by one
-	expected    expected // of the partition that is walked through
-	total, read uint64
-	sizes       []uint64 // how many documents each partition had when it began
-	marks       [][]projections.PartitionMark
-	past        []priors            // by partition
-	verdicts    map[string]*verdict // by verdictOf
-	last        *lastChanges        // of partitions whose sums are wrong; nil: nobody has asked
+	early    bool     // partitions are judged one by one
+	expected expected // of the partition that is walked through
+	progress *progress
+	sizes    []uint64 // how many documents each partition had when it began
+	marks    [][]projections.PartitionMark
+	past     []priors            // by partition
+	verdicts map[string]*verdict // by verdictOf
+	last     *lastChanges        // of partitions whose sums are wrong; nil: nobody has asked
 }
 
 func (x *examination) now() time.Time { return x.options.Now().UTC() }
 
-func (x *examination) progress(n int) {
-	x.read += uint64(n) //nolint:gosec // not negative
-	if x.options.Progress != nil {
-		x.options.Progress(min(x.read, x.total), x.total)
+// progress counts the documents that were read.
+type progress struct {
+	mu          sync.Mutex
+	told        func(done, total uint64) // nil: nobody is told
+	read, total uint64
+}
+
+func (p *progress) add(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.read += uint64(n) //nolint:gosec // not negative
+	if p.told != nil {
+		p.told(min(p.read, p.total), p.total)
 	}
 }
 
@@ -151,19 +163,16 @@ func (x *examination) run(ctx context.Context) error {
 	x.marks, x.past, x.verdicts = marks, make([]priors, len(headers)), map[string]*verdict{}
 	for i := range headers {
 		x.sizes = append(x.sizes, headers[i].Documents)
-		x.total += headers[i].Documents
+		x.progress.total += headers[i].Documents
 	}
 	all := make([]*scrubbed, len(headers))
-	for i := range all {
-		if all[i], err = x.scrub(ctx, i); err != nil {
-			return err
-		}
-		x.report.Documents += all[i].read
-		if all[i].settled {
+	if err := x.walk(ctx, all); err != nil {
+		return err
+	}
+	for _, s := range all {
+		x.report.Documents += s.read
+		if s.settled {
 			x.report.Compared++
-		}
-		if err := x.judgeEarly(ctx, all, i); err != nil {
-			return err
 		}
 	}
 	if err := x.strays(ctx, all); err != nil {
@@ -182,6 +191,43 @@ func (x *examination) run(ctx context.Context) error {
 	}
 	x.conclude(all)
 	return nil
+}
+
+// atOnce is how many partitions are walked through at once where the work has no bound: what is stored of one is read while another one is looked at.
+const atOnce = 2
+
+// walk walks through all partitions.
+func (x *examination) walk(ctx context.Context, all []*scrubbed) (err error) {
+	if x.budget.share < 1 || x.early {
+		for i := range all {
+			if all[i], err = x.scrub(ctx, i); err != nil {
+				return err
+			}
+			if err := x.judgeEarly(ctx, all, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var walking sync.WaitGroup
+	for range atOnce {
+		own := *x // what is used for one partition after the other
+		own.hasher, own.indexer, own.expected = projections.NewHasher(x.def), projections.NewIndexer(x.def), expected{}
+		walking.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(all)) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				s, err := own.scrub(ctx, int(i))
+				if err != nil {
+					cancel(err)
+				}
+				all[i] = s
+			}
+		})
+	}
+	walking.Wait()
+	return context.Cause(ctx)
 }
 
 // same reports whether a document was not changed from one look to the next.

@@ -111,7 +111,7 @@ func (x *examination) documents(ctx context.Context, s *scrubbed) (begin project
 				s.look(x, &page[i])
 			}
 			s.read += uint64(len(page))
-			x.progress(len(page))
+			x.progress.add(len(page))
 			x.hurryFor(s)
 		})
 	return begin, err
