@@ -314,6 +314,42 @@ func TestAReadModelHasItsFirstSnapshotSoon(t *testing.T) {
 	})
 }
 
+// The first generation is the one that is pointed at also while it is built. A snapshot of half of it would be in the place of the first one that is whole for an hour.
+func TestNothingIsTakenOfWhatIsBuilt(t *testing.T) {
+	region(t, "accounts", func(w *world) {
+		kept := w.withSnapshots()
+		w.options.SnapshotInterval = time.Hour
+		w.add(50)
+		w.mark()
+		w.add(50)
+		held := make(chan struct{})
+		var applied atomic.Int64
+		w.store.Observe(func(c memstore.Call) {
+			if c.Op == memstore.OpApply && applied.Add(1) == 3 {
+				<-held
+			}
+		})
+		w.start()
+		minutes := func(n int) int {
+			for range n {
+				pass(time.Minute)
+				w.mark()
+			}
+			list, _ := kept.List(context.Background(), w.kind)
+			return len(list)
+		}
+		if n := minutes(5); n > 0 || applied.Load() < 3 {
+			t.Errorf("while it was built %d snapshots were taken, after %d commits", n, applied.Load())
+		}
+		w.store.Observe(nil)
+		close(held)
+		if n := minutes(3); n != 1 {
+			t.Errorf("once it was live %d were taken", n)
+		}
+		w.settle()
+	})
+}
+
 // A version that becomes live is not the one that there are snapshots of.
 func TestANewVersionHasItsFirstSnapshotSoon(t *testing.T) {
 	region(t, "accounts", func(w *world) {

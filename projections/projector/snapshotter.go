@@ -75,7 +75,7 @@ func (s *schedule) young(taken, now time.Time) bool {
 	if left <= 0 || left > s.interval { // beyond it: a clock was set back
 		return false
 	}
-	s.at = now.Add(left)
+	s.at, s.retry = now.Add(left), 0
 	return true
 }
 
@@ -150,6 +150,10 @@ func (p *Projector) routine(ctx context.Context, due *schedule) error {
 	if !ok {
 		return nil
 	}
+	headers, err := p.store.Headers(ctx, pointer.Live(p.def.Name))
+	if err != nil || slices.ContainsFunc(headers, func(h projections.Header) bool { return h.State != projections.Live }) {
+		return err // the first generation is the one that is pointed at also while it is built: of half of it nobody needs one
+	}
 	info, err := v.Log.Info(ctx)
 	if err != nil {
 		return err
@@ -163,10 +167,6 @@ func (p *Projector) routine(ctx context.Context, due *schedule) error {
 	}); i >= 0 {
 		if due.young(list[i].Taken, now) {
 			return nil
-		}
-		headers, err := p.store.Headers(ctx, pointer.Live(p.def.Name))
-		if err != nil {
-			return err
 		}
 		if digest, documents, _ := projections.Sum(headers); digest.String() == list[i].Digest && documents == list[i].Documents {
 			due.done(now)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"maps"
 	"slices"
+
+	"tidemark.dev/events"
+	"tidemark.dev/projections"
 )
 
 // A scrub takes its time, and what it has met is not to wait for its end: a partition is judged as soon as it was walked through, and in a hurry from where something looked wrong. The lists at the end,
@@ -14,7 +17,7 @@ func (s *scrubbed) looksWrong() bool { return s.sums || len(s.suspects)+len(s.mi
 
 // hurryFor takes more of a core from now on if something looks wrong.
 func (x *examination) hurryFor(s *scrubbed) {
-	if x.early && s.looksWrong() {
+	if s.looksWrong() {
 		x.budget.hurry(x.options.Hurry)
 	}
 }
@@ -31,7 +34,9 @@ func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition
 	if err := x.judge(ctx, all[partition:partition+1]); err != nil {
 		return err
 	}
+	rest := context.Cause
 	if !x.options.Deep && x.unexplained(s) {
+		rest = x.budget.step()
 		next := make([]int, 0, len(all)-partition)
 		for i := partition; i < len(all); i++ {
 			next = append(next, i)
@@ -47,19 +52,25 @@ func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition
 		x.past[partition] = priors{known: true}
 	}
 	if r := x.soFar(s); len(r.Findings) > 0 {
-		return x.options.Found(ctx, r)
+		if err := x.options.Found(ctx, r); err != nil {
+			return err
+		}
 	}
-	return nil
+	x.budget.calm()
+	return rest(ctx)
 }
 
 // soFar returns what is known to be wrong with the documents of a partition.
 func (x *examination) soFar(s *scrubbed) *Report {
 	r := x.report
-	r.Ended, r.Documents, r.Findings = x.now(), x.progress.total, nil
+	r.Ended, r.Documents, r.Findings = x.now(), s.stored(), nil
 	for _, id := range slices.Sorted(maps.Keys(x.verdicts)) {
-		if v := x.verdicts[id]; v.partition == s.partition && len(r.Findings) < MaxFindings {
+		if v := x.verdicts[id]; v.partition == s.partition {
 			r.Findings = append(r.Findings, x.findings(v)...)
 		}
+	}
+	if n := len(r.Findings); n > MaxFindings {
+		r.Findings, r.More = r.Findings[:MaxFindings], n-MaxFindings
 	}
 	return &r
 }
@@ -102,24 +113,42 @@ func (e *early) log(ctx context.Context, report *Report) {
 
 // found records what is wrong with a partition, and has it repaired. What cannot be done now is done, or said, in the end.
 func (e *early) found(ctx context.Context, report *Report) error {
-	e.log(ctx, report)
-	var now Record
-	if err := update(ctx, e.r.kv, report.Projection, func(record *Record) {
-		record.begun(report)
-		now = *record
-	}); err != nil {
-		return err
+	pointer, _, err := projections.ReadPointer(ctx, e.r.kv, report.Projection)
+	if err == nil && pointer.Generation != report.Generation {
+		return events.Errorf(events.ErrConflict, "generation %d of %s was replaced while it was examined", report.Generation, report.Projection)
 	}
-	e.r.announce(now)
+	e.log(ctx, report)
+	if err == nil {
+		err = e.record(ctx, report)
+	}
+	if e.failed = e.failed || err != nil; ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	plan := report.Plan(1)
 	e.documents += plan.Documents
-	if e.failed || e.r.options.KeepWrong || !affordable(e.documents, report.Documents, e.r.options.Share) {
-		return nil
+	if e.failed || e.r.options.KeepWrong || e.documents > fewDocuments && !within(plan.Documents, report.Documents, e.r.options.Share) {
+		return nil // where each partition is within the share, all together are
 	}
 	done, err := e.r.execute(ctx, &plan)
 	e.out.add(done)
+	if done.Repaired > 0 && err == nil {
+		err = update(ctx, e.r.kv, report.Projection, func(record *Record) { record.TotalRepaired += uint64(done.Repaired) }) //nolint:gosec // not negative
+	}
 	if e.failed = err != nil; ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// record writes into the record what was found, and announces it.
+func (e *early) record(ctx context.Context, report *Report) error {
+	var now Record
+	err := update(ctx, e.r.kv, report.Projection, func(record *Record) {
+		record.begun(report)
+		now = *record
+	})
+	if err == nil {
+		e.r.announce(now)
+	}
+	return err
 }

@@ -34,10 +34,10 @@ type Options struct {
 	Deep bool
 	// Snapshots are those of the region. Which documents changed last is read from one of them, and from the log only what came after; nil: all of it is read from the log.
 	Snapshots projections.Snapshots
-	// Found is told what is wrong with a partition as soon as the log has judged its documents, while the others are still to be examined; the report says it again in the end. Documents of which each
+	// Found is told what is wrong with a partition as soon as the log has judged its documents, while the others are still to be examined; the report says it again in the end. Documents of the report so far are those of that partition. Documents of which each
 	// has its entity's history are judged so early, others all together in the end. An error ends the examination. nil: nobody is told.
 	Found func(ctx context.Context, soFar *Report) error
-	// Hurry is the share of one core that may be taken from when something looks wrong until Found is told; default Budget.
+	// Hurry is the share of one core that may be taken from when something looks wrong until the log has judged it; default Budget.
 	Hurry float64
 	// Progress is told how many documents were read, of about how many; default: nobody is.
 	Progress func(done, total uint64)
@@ -177,6 +177,9 @@ func (x *examination) run(ctx context.Context) error {
 	}
 	if err := x.strays(ctx, all); err != nil {
 		return err
+	}
+	for _, s := range all { // also what was judged early and is not explained by that
+		x.hurryFor(s)
 	}
 	if err := x.judge(ctx, all); err != nil {
 		return err

@@ -12,8 +12,9 @@ import (
 const (
 	// foldedAtOnce bounds the documents of partitions that are folded again in one pass over the log, for all of them are in memory then.
 	foldedAtOnce = 250_000
-	// narrowedAtOnce bounds those of which only the last record is looked for.
+	// narrowedAtOnce bounds those of which only the last record is looked for, and notedAtOnce all that a record is about, removed ones too.
 	narrowedAtOnce = 4_000_000
+	notedAtOnce    = 2 * narrowedAtOnce
 	// narrowed bounds the documents of a partition that are suspected by their last record: beyond it folding all of them is cheaper than judging each.
 	narrowed = 1_000
 )
@@ -82,9 +83,12 @@ func (x *examination) compareLast(ctx context.Context, s *scrubbed, next []int) 
 	if err := x.last.read(ctx, x.v, x.options.Snapshots, s.at()); err != nil {
 		return err
 	}
+	if x.last.noted >= notedAtOnce {
+		return nil // not all of them are known
+	}
 	last := x.last.of[s.partition]
 	var keys []string
-	told := 0
+	told := uint64(0)
 	for place, sequence := range last.sequence {
 		key := last.keys.at(place)
 		d, stored := s.find(key)
@@ -112,7 +116,7 @@ func (x *examination) compareLast(ctx context.Context, s *scrubbed, next []int) 
 }
 
 // stored returns how many documents are there.
-func (s *scrubbed) stored() (n int) {
+func (s *scrubbed) stored() (n uint64) {
 	for i := range s.seen {
 		if !s.seen[i].gone {
 			n++
@@ -124,8 +128,9 @@ func (s *scrubbed) stored() (n int) {
 // lastChanges are the last records about the documents of some partitions, as far as the log was read for them: in one pass for all of them. A partition that is behind where that is by then may
 // have documents that are suspected and right.
 type lastChanges struct {
-	of []*lastChange // by partition; nil: it is not one of them
-	to uint64
+	of    []*lastChange // by partition; nil: it is not one of them
+	to    uint64
+	noted int // documents; none beyond notedAtOnce
 }
 
 // lastChange are those of one partition.
@@ -151,8 +156,8 @@ func newLastChanges(sizes []uint64, list []int) *lastChanges {
 // read reads the log on.
 func (l *lastChanges) read(ctx context.Context, v projector.Version, kept projections.Snapshots, to uint64) error {
 	err := projector.LastChanges(ctx, v, kept, len(l.of), l.to, to, func(partition int, key string, sequence uint64) {
-		if of := l.of[partition]; of != nil {
-			of.note(key, sequence)
+		if of := l.of[partition]; of != nil && l.noted < notedAtOnce && of.note(key, sequence) {
+			l.noted++
 		}
 	})
 	if err == nil { // otherwise the examination ends
@@ -167,12 +172,15 @@ func (l *lastChange) has(key string) bool {
 	return ok
 }
 
-func (l *lastChange) note(key string, sequence uint64) {
-	if at, added := l.keys.add(key); added {
+// note takes in a record, and reports whether it is the first one about its document.
+func (l *lastChange) note(key string, sequence uint64) bool {
+	at, added := l.keys.add(key)
+	if added {
 		l.sequence = append(l.sequence, sequence)
 	} else {
 		l.sequence[at] = max(l.sequence[at], sequence)
 	}
+	return added
 }
 
 // fold folds those partitions again of which something is to be learned: all of them when it goes deep, otherwise those whose sums are wrong, and those with a document that is wrong though its

@@ -73,7 +73,7 @@ func (r *Report) Plan(share float64) Plan {
 		}
 	}
 	p.Documents = len(list) + r.More
-	if !affordable(p.Documents, r.Documents, share) {
+	if p.Documents > fewDocuments && !within(p.Documents, r.Documents, share) {
 		p.Rebuild = fmt.Sprintf("%d of %d documents are wrong", p.Documents, r.Documents)
 		return p
 	}
@@ -91,9 +91,9 @@ func (r *Report) Plan(share float64) Plan {
 	return p
 }
 
-// affordable reports whether some documents of all are so few that they are repaired one by one.
-func affordable(some int, all uint64, share float64) bool {
-	return some <= fewDocuments || float64(some) <= cmp.Or(share, DefaultShare)*float64(all)
+// within reports whether some documents are at most a share of all.
+func within(some int, all uint64, share float64) bool {
+	return float64(some) <= cmp.Or(share, DefaultShare)*float64(all)
 }
 
 // Refusal returns ErrRebuild for a plan that asks for that, and says how; nil: it can be carried out.

@@ -53,7 +53,7 @@ type Observer interface {
 type ReconcilerOptions struct {
 	// Holder names the process to whoever waits for its lease.
 	Holder string
-	// Budget is the share of a core that scrubbing may take; default DefaultBudget.
+	// Budget is the share of a core that scrubbing may take; default DefaultBudget. Half of a core is taken from where something looks wrong that was right before, until it is judged.
 	Budget float64
 	// Compare, Pause and Deep are how often regions are compared, how long after one scrub the next begins, and how often one folds everything again; defaults as above.
 	Compare, Pause, Deep time.Duration
@@ -314,14 +314,17 @@ func isGone(err error) bool {
 }
 
 func (r *Reconciler) examine(ctx context.Context, v projector.Version, o Options) error {
+	before, err := ReadRecord(ctx, r.kv, v.Projection.Definition().Name)
+	if err != nil {
+		return err
+	}
 	e := &early{r: r, told: map[finding]bool{}}
 	first := o
-	first.Found, first.Hurry = e.found, suspectBudget
+	if first.Found = e.found; !before.Open && !r.options.KeepWrong { // what stays wrong is no reason to hurry each time
+		first.Hurry = suspectBudget
+	}
 	report, err := Examine(ctx, r.region, v, r.store, r.kv, first)
 	if err != nil {
-		if e.documents > 0 && ctx.Err() == nil {
-			_ = r.mended(ctx, v.Projection.Definition().Name, e.out, e.documents-e.out.Repaired, err) // the next examination says how it is
-		}
 		return err
 	}
 	r.examined(report)
@@ -348,9 +351,9 @@ func (r *Reconciler) examine(ctx context.Context, v projector.Version, o Options
 // maxRounds bounds how often is examined and repaired in a row, where more is wrong than one report holds.
 const maxRounds = 100
 
-// repair has findings repaired, and examines again; once more as long as there was more than a report holds. out is what was repaired before, while they were found.
-func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options, out Outcome) (err error) {
-	out.Right = 0 // it is looked at again
+// repair has findings repaired, and examines again; once more as long as there was more than a report holds. early is what was repaired before, while they were found.
+func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options, early Outcome) (err error) {
+	out := early
 	name, left := report.Projection, len(report.Findings)+report.More
 	for round := range maxRounds {
 		more := report.More > 0
@@ -358,6 +361,9 @@ func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Re
 		var done Outcome
 		if done, err = r.execute(ctx, &plan); ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if round == 0 { // those that were repaired before are right by now, which was said of them
+			done.Right = max(done.Right-early.Repaired, 0)
 		}
 		out.add(done)
 		if err == nil {
@@ -374,11 +380,6 @@ func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Re
 	if isGone(err) {
 		return err
 	}
-	return errors.Join(err, r.mended(ctx, name, out, left, err))
-}
-
-// mended says what became of findings: err is why not all of them were repaired.
-func (r *Reconciler) mended(ctx context.Context, name string, out Outcome, left int, err error) error {
 	if r.options.Observer != nil {
 		r.options.Observer.Mended(name, out, err)
 	}
@@ -391,12 +392,13 @@ func (r *Reconciler) mended(ctx context.Context, name string, out Outcome, left 
 	var now Record
 	saved := update(ctx, r.kv, name, func(record *Record) {
 		record.repaired(time.Now(), out, left, err)
+		record.TotalRepaired += uint64(out.Repaired - early.Repaired) //nolint:gosec // not negative
 		now = *record
 	})
 	if saved == nil {
 		r.announce(now)
 	}
-	return saved
+	return errors.Join(err, saved)
 }
 
 func (r *Reconciler) examined(report *Report) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,11 +185,84 @@ func TestWhatAScrubMeetsIsRepairedWhileItGoesOn(t *testing.T) {
 			t.Errorf("said was %d times, and in the end %+v", len(told.all()), ended)
 		}
 		p.until("it is over", func() bool { return !p.record().Open })
-		if r := p.record(); r.Repaired.Repaired != len(of) || r.TotalRepaired != uint64(len(of)) || r.TotalFound != uint64(len(of)) || r.Repaired.Left > 0 {
+		if r := p.record(); r.Repaired.Repaired != len(of) || r.TotalRepaired != uint64(len(of)) || r.TotalFound != uint64(len(of)) || r.Repaired.Left > 0 || r.Repaired.Right > 0 {
 			t.Errorf("the record says %+v, %+v", r, r.Repaired)
 		}
 		cancel()
 		<-done
+	})
+}
+
+// A read model that is replaced while it is examined is examined anew, and nothing has failed.
+func TestAReadModelIsReplacedWhileItIsRepaired(t *testing.T) {
+	inPlace(t, "accounts", 3, nil, func(p *place) {
+		p.add(150)
+		p.settle()
+		var of []projections.Ref // one of the first partition, and of the last one
+		for _, ref := range p.refs() {
+			if len(of) == 0 && ref.Partition == 0 || len(of) == 1 && ref.Partition == 3 {
+				of = append(of, ref)
+			}
+		}
+		for _, ref := range of {
+			p.edit(ref, func(f map[string]string) { f["sum"] += "1" })
+		}
+		var seen mendings
+		slow := &slowStore{Store: p.store, page: 10 * time.Second, met: map[string]time.Time{}}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		r := reconcile.NewReconciler("us", p, slow, p.kv, p.leases, reconcile.ReconcilerOptions{Observer: &seen})
+		go func() {
+			defer close(done)
+			_ = r.Run(ctx) // returns nil
+		}()
+		p.until("the first one is repaired", func() bool { return p.record().TotalRepaired == 1 })
+		if _, err := projections.RequestReplay(context.Background(), p.kv, p.kind, "a test", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		p.until("it was examined", func() bool { now := p.record(); return now.Scrubbed != nil && now.Scrubbed.Generation == 2 })
+		cancel()
+		<-done
+		if now := p.record(); now.Open || now.Failed != "" || now.TotalFound != 1 || now.TotalRepaired != 1 {
+			t.Errorf("the record says %+v", now)
+		}
+		if n := seen.failed.Load(); n > 0 {
+			t.Errorf("it was told of %d repairs that failed", n)
+		}
+	})
+}
+
+// mendings counts repairs that failed.
+type mendings struct {
+	examinations
+
+	failed atomic.Int64
+}
+
+func (m *mendings) Mended(_ string, _ reconcile.Outcome, err error) {
+	if err != nil {
+		m.failed.Add(1)
+	}
+}
+
+// Where more is wrong than is repaired one by one, nothing is: not early either, however many partitions it is spread over.
+func TestBeyondAShareNothingIsRepairedEarly(t *testing.T) {
+	inPlace(t, "many", 3, nil, func(p *place) {
+		p.fill(6 * reconcile.MaxFindings)
+		p.settle()
+		for i, ref := range p.refs() {
+			if i%4 == 0 {
+				p.edit(ref, func(f map[string]string) { f["sum"] += "1" })
+			}
+		}
+		defer p.reconciling(reconcile.ReconcilerOptions{})()
+		p.until("a rebuild is asked for", func() bool {
+			r := p.record()
+			return r.Repaired != nil && r.Repaired.Code == string(reconcile.ErrRebuild)
+		})
+		if r := p.record(); !r.Open || r.TotalRepaired > 0 || r.Found != 6*reconcile.MaxFindings/4 || r.TotalFound != 6*reconcile.MaxFindings/4 {
+			t.Errorf("the record says %d found, %d and %d in all, %+v", r.Found, r.TotalFound, r.TotalRepaired, r.Repaired)
+		}
 	})
 }
 

@@ -51,6 +51,8 @@ type Record struct {
 	Findings []Finding  `json:"findings,omitempty"`
 	Found    int        `json:"found"`
 	Since    *time.Time `json:"since,omitempty"`
+	// Began is when the examination began that these are of.
+	Began *time.Time `json:"began,omitempty"`
 	// Open says that they are not repaired, as far as is known.
 	Open     bool      `json:"open"`
 	Repaired *Repaired `json:"repaired,omitempty"`
@@ -99,23 +101,27 @@ func (r *Record) take(report *Report) {
 	if r.Open = found > 0; !r.Open {
 		return
 	}
-	if r.Since == nil || r.Since.Before(report.Began) {
-		since := report.Ended
-		r.Since, r.Found = &since, 0
-	} // otherwise some of it was said, and counted, while it went on
+	r.begin(report)                               // or some of it was said, and counted, while it went on
 	r.TotalFound += uint64(max(found-r.Found, 0)) //nolint:gosec // not negative
 	r.Findings, r.Found, r.Repaired = kept(report.Findings), found, nil
 }
 
 // begun writes into the record what an examination has found that goes on. Those of the one before make room.
 func (r *Record) begun(report *Report) {
-	if r.Since == nil || r.Since.Before(report.Began) {
-		since := report.Ended
-		r.Findings, r.Found, r.Since, r.Repaired = nil, 0, &since, nil
-	}
+	r.begin(report)
 	r.Region, r.Projection, r.Open = report.Region, report.Projection, true
-	r.Findings, r.Found = kept(append(r.Findings, report.Findings...)), r.Found+len(report.Findings)
-	r.TotalFound += uint64(len(report.Findings))
+	found := len(report.Findings) + report.More
+	r.Findings, r.Found = kept(append(r.Findings, report.Findings...)), r.Found+found
+	r.TotalFound += uint64(found) //nolint:gosec // not negative
+}
+
+// begin makes room for the findings of an examination, unless it is the one that is in the record.
+func (r *Record) begin(report *Report) {
+	if r.Began != nil && r.Began.Equal(report.Began) {
+		return
+	}
+	began, since := report.Began, report.Ended
+	r.Findings, r.Found, r.Began, r.Since, r.Repaired = nil, 0, &began, &since, nil
 }
 
 // kept returns as many findings as a record keeps. The values of those beyond are left out first, then they are.
@@ -140,5 +146,4 @@ func (r *Record) repaired(now time.Time, out Outcome, left int, err error) {
 		r.Repaired.Code, r.Repaired.Message = string(code), err.Error()
 	}
 	r.Open = err != nil || left > 0
-	r.TotalRepaired += uint64(out.Repaired) //nolint:gosec // not negative
 }

@@ -61,8 +61,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if c.documents < 20_000 || c.events < c.documents+c.documents/4 || c.rounds < 1 || c.live < 1 {
-		return errors.New("there have to be 20,000 documents, a quarter more events, one round and one live event a second")
+	if c.documents < 25_000 || c.events < c.documents+c.documents/4 || c.rounds < 1 || c.live < 1 {
+		return errors.New("there have to be 25,000 documents, a quarter more events, one round and one live event a second")
 	}
 	path, err := os.MkdirTemp("", "reconcile")
 	if err != nil {

@@ -80,13 +80,13 @@ func (p *proof) bareLog(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// served damages the groups from one on in all ways at once, and leaves them to the reconciler as it runs by itself, within its budget: each has to be right again soon after it was met.
-func (p *proof) served(ctx context.Context, list []way, from int) error {
+// served damages so many of each group from one on in all of some ways at once, and leaves them to the reconciler as it runs by itself, within its budget: each has to be right again soon after it was met.
+func (p *proof) served(ctx context.Context, each int, list []way, from int) error {
 	d, err := p.newDamage(ctx)
 	if err != nil {
 		return err
 	}
-	if err := d.all(ctx, list, from); err != nil {
+	if err := d.all(ctx, each, list, from); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -105,13 +105,20 @@ func (p *proof) served(ctx context.Context, list []way, from int) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	err = p.until(ctx, "the reconciler has written down what it did", func() (bool, error) {
+		record, err := reconcile.ReadRecord(ctx, p.kv, name)
+		return !record.Open, err
+	})
+	if err != nil {
+		return err
+	}
 	cancel()
 	tasks.Wait()
-	got := findings(w.report)
-	p.table.prove(maps.Equal(got, d.want), "found by the reconciler", "%d of %d, and %d others, in one scrub of %s", len(d.want)-missing(d.want, got), len(d.want), missing(got, d.want), seconds(w.report.Ended.Sub(began)))
-	if w.err != nil {
+	if w.report == nil || w.err != nil {
 		return fmt.Errorf("what the reconciler found was not repaired: %w", w.err)
 	}
+	got := findings(w.report)
+	p.table.prove(maps.Equal(got, d.want), "found by the reconciler", "%d of %d, and %d others, in one scrub of %s", len(d.want)-missing(d.want, got), len(d.want), missing(got, d.want), seconds(w.report.Ended.Sub(began)))
 	p.table.prove(w.outcome.Repaired >= len(d.refs()), "  repaired by it", "%d of %d documents", w.outcome.Repaired, len(d.refs()))
 	waits, never := w.waits()
 	if len(waits) == 0 {
@@ -126,13 +133,13 @@ func (p *proof) served(ctx context.Context, list []way, from int) error {
 	return p.audited(context.WithoutCancel(ctx), "  afterwards")
 }
 
-// all damages the groups from one on, each in one way.
-func (d *damage) all(ctx context.Context, list []way, from int) error {
+// all damages so many of each group from one on, each group in one way.
+func (d *damage) all(ctx context.Context, each int, list []way, from int) error {
 	for i, way := range list {
 		if way.folded {
 			way = list[0]
 		}
-		d.choose(from + i)
+		d.choose(from+i, each)
 		if err := way.do(ctx, d); err != nil {
 			return fmt.Errorf("%s: %w", way.what, err)
 		}
