@@ -97,11 +97,18 @@ func (w *watched) bring(s *projections.Snapshot) {
 	}
 }
 
-// mirrored waits until eu's copy holds everything.
+// mirrored waits until eu's copy holds everything, and eu what it keeps of what is below: only then it can do without its leader.
 func (w *watched) mirrored() {
 	w.t.Helper()
 	last := head(w.t, w.regions["us"])
 	eventually(w.t, "eu holds everything", func() bool { return head(w.t, w.regions["eu"]) == last })
+	if w.configs["eu"].LogFrom <= 1 {
+		return // there is nothing below
+	}
+	eventually(w.t, "eu keeps the control records below its copy", func() bool {
+		e, err := w.regions["eu"].KV().Get(w.t.Context(), "past.us")
+		return err == nil && len(e.Value) > 0
+	})
 }
 
 // settled waits until a region has audited and folded what it holds.
