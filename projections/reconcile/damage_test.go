@@ -27,6 +27,15 @@ func (p *place) fieldsOf(ref projections.Ref) (copied map[string]string) {
 	return copied
 }
 
+// stored returns what is stored of all documents, by their keys.
+func (p *place) stored() map[string]map[string]string {
+	all := map[string]map[string]string{}
+	for _, ref := range p.refs() {
+		all[ref.Key] = p.fieldsOf(ref)
+	}
+	return all
+}
+
 // genuine gives the fields of a document the digest of its content.
 func (p *place) genuine(key string, fields map[string]string) {
 	def := p.proj.Definition()
@@ -170,10 +179,7 @@ func TestEveryDamageIsFoundJudgedAndRepaired(t *testing.T) {
 					p.settle()
 					kept := p.snapshot()
 					p.settle()
-					old := map[string]map[string]string{}
-					for _, ref := range p.refs() {
-						old[ref.Key] = p.fieldsOf(ref)
-					}
+					old := p.stored()
 					p.add(60)
 					p.mark()
 					p.add(3)
@@ -246,10 +252,7 @@ func TestWhatIsToldEarlyCanBeRepairedEarly(t *testing.T) {
 			inPlace(t, "accounts", 7, nil, func(p *place) {
 				p.add(120)
 				p.settle()
-				old := map[string]map[string]string{}
-				for _, ref := range p.refs() {
-					old[ref.Key] = p.fieldsOf(ref)
-				}
+				old := p.stored()
 				p.add(60)
 				p.mark()
 				p.settle()

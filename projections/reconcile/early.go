@@ -81,6 +81,7 @@ type early struct {
 	told      map[finding]bool // those that were logged, and one more than maxLogged
 	documents int              // that were to be repaired
 	out       Outcome
+	counted   int  // of those that were repaired, in the record
 	failed    bool // repairing, which is left to the end then
 }
 
@@ -121,7 +122,7 @@ func (e *early) found(ctx context.Context, report *Report) error {
 	if err == nil {
 		err = e.record(ctx, report)
 	}
-	if e.failed = e.failed || err != nil; ctx.Err() != nil {
+	if e.fail(ctx, report.Projection, err); ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	plan := report.Plan(1)
@@ -133,11 +134,23 @@ func (e *early) found(ctx context.Context, report *Report) error {
 	e.out.add(done)
 	if done.Repaired > 0 && err == nil {
 		err = update(ctx, e.r.kv, report.Projection, func(record *Record) { record.TotalRepaired += uint64(done.Repaired) }) //nolint:gosec // not negative
+		if err == nil {
+			e.counted += done.Repaired
+		}
 	}
-	if e.failed = err != nil; ctx.Err() != nil {
+	if e.fail(ctx, report.Projection, err); ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// fail leaves the rest to the end of the examination, and says why, once.
+func (e *early) fail(ctx context.Context, projection string, err error) {
+	if err == nil || e.failed || ctx.Err() != nil {
+		return
+	}
+	e.failed = true
+	e.r.options.Logger.WarnContext(ctx, "what was found is not repaired at once, but when all was examined", "projection", projection, "reason", err.Error())
 }
 
 // record writes into the record what was found, and announces it.

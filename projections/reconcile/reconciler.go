@@ -345,15 +345,15 @@ func (r *Reconciler) examine(ctx context.Context, v projector.Version, o Options
 	if r.options.KeepWrong {
 		return nil
 	}
-	return r.repair(ctx, v, report, o, e.out)
+	return r.repair(ctx, v, report, o, e)
 }
 
 // maxRounds bounds how often is examined and repaired in a row, where more is wrong than one report holds.
 const maxRounds = 100
 
-// repair has findings repaired, and examines again; once more as long as there was more than a report holds. early is what was repaired before, while they were found.
-func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options, early Outcome) (err error) {
-	out := early
+// repair has findings repaired, and examines again; once more as long as there was more than a report holds. e has what was repaired before, while they were found.
+func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Report, o Options, e *early) (err error) {
+	out := e.out
 	name, left := report.Projection, len(report.Findings)+report.More
 	for round := range maxRounds {
 		more := report.More > 0
@@ -363,7 +363,7 @@ func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Re
 			return context.Cause(ctx)
 		}
 		if round == 0 { // those that were repaired before are right by now, which was said of them
-			done.Right = max(done.Right-early.Repaired, 0)
+			done.Right = max(done.Right-e.out.Repaired, 0)
 		}
 		out.add(done)
 		if err == nil {
@@ -392,7 +392,7 @@ func (r *Reconciler) repair(ctx context.Context, v projector.Version, report *Re
 	var now Record
 	saved := update(ctx, r.kv, name, func(record *Record) {
 		record.repaired(time.Now(), out, left, err)
-		record.TotalRepaired += uint64(out.Repaired - early.Repaired) //nolint:gosec // not negative
+		record.TotalRepaired += uint64(out.Repaired - e.counted) //nolint:gosec // not negative
 		now = *record
 	})
 	if saved == nil {

@@ -18,12 +18,8 @@ import (
 	"tidemark.dev/projections/reconcile"
 )
 
-const (
-	// maxFirst bounds how long after it is live a read model has its first snapshot: it is looked each minute, and a mark is waited for.
-	maxFirst = 3 * time.Minute
-	// maxUnaided is how much longer judging may take without any snapshot than the client library's own consumer reads the log.
-	maxUnaided = 2.0
-)
+// maxFirst bounds how long after it is live a read model has its first snapshot: it is looked each minute, and a mark is waited for.
+const maxFirst = 3 * time.Minute
 
 // snapshotComes runs the projector as a region does, and waits for the snapshot that it takes by itself.
 func (p *proof) snapshotComes(ctx context.Context) error {
