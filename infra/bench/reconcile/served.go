@@ -91,7 +91,7 @@ func (p *proof) served(ctx context.Context, each int, list []way, from int) erro
 	defer cancel()
 	w := &watched{Store: p.store, want: d.want, met: map[projections.Ref]time.Time{}, mended: map[projections.Ref]time.Time{}, ended: make(chan struct{})}
 	tasks.Go(func() { w.repairs(ctx, p.kv) })
-	r := reconcile.NewReconciler(origin, p, w, p.kv, p.leases, reconcile.ReconcilerOptions{Snapshots: p.kept, Observer: w})
+	r := reconcile.NewReconciler(origin, p, w, p.kv, p.leases, reconcile.ReconcilerOptions{Snapshots: p.kept, Observer: w, Pause: time.Second}) // of which it would rest for ten minutes after the last scrub
 	began := time.Now()
 	tasks.Go(func() { _ = r.Run(ctx) }) // returns nil
 	select {
