@@ -8,11 +8,18 @@ import (
 	"tidemark.dev/events"
 )
 
-// budget spreads work so that it takes at most a share of the time.
+// budget spreads work so that it takes at most a share of the time. What is known only once several steps were done can be done in a burst: the rest that these steps ask for is owed, and paid
+// afterwards.
 type budget struct {
-	share float64 // of one core; 1 and more: all of it
-	usual float64 // what it is again later, while it is in a hurry; 0: it is not
+	share float64       // of one core; 1 and more: all of it
+	usual float64       // what it is again later, while it is in a hurry; 0: it is not
+	burst float64       // of one core, within a burst; up to share: there is none
+	owed  time.Duration // rest of the burst
+	done  time.Duration // how long all steps took so far, with their rest
 }
+
+// maxOwed bounds what is owed: some three seconds of work with DefaultBudget. What takes longer goes on with the usual share.
+const maxOwed = time.Minute
 
 // hurry allows for a larger share until calm.
 func (b *budget) hurry(share float64) {
@@ -30,23 +37,50 @@ func (b *budget) calm() {
 // maxRest bounds one rest, so that a slow answer does not stop everything.
 const maxRest = 5 * time.Second
 
-// step begins a piece of work. What it returns ends it, and rests as long as the budget asks for; it returns the end of ctx.
+// step begins a piece of work. What it returns ends it, and rests as long as the budget asks for, but for steps within it, which have rested; it returns the end of ctx.
 func (b *budget) step() func(context.Context) error {
 	if b.share >= 1 {
 		return context.Cause
 	}
-	began := time.Now()
+	began, before := time.Now(), b.done
 	return func(ctx context.Context) error {
-		took := time.Since(began)
-		rest := min(time.Duration(float64(took)*(1/b.share-1)), maxRest)
-		t := time.NewTimer(rest)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		within := b.done - before
+		took := max(time.Since(began)-within, 0)
+		rest := restOf(took, b.share)
+		if b.burst > b.share && b.owed < maxOwed {
+			soon := restOf(took, b.burst)
+			rest, b.owed = soon, b.owed+rest-soon
 		}
+		err := wait(ctx, rest)
+		b.done = before + time.Since(began)
+		return err
+	}
+}
+
+// restOf returns how long is rested for a piece of work.
+func restOf(took time.Duration, share float64) time.Duration {
+	return min(time.Duration(float64(took)*(1/share-1)), maxRest)
+}
+
+// pay rests for what is owed. It returns the end of ctx.
+func (b *budget) pay(ctx context.Context) error {
+	owed := b.owed
+	b.owed = 0
+	return wait(ctx, owed)
+}
+
+// wait waits. It returns the end of ctx.
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

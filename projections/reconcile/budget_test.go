@@ -67,3 +67,59 @@ func TestAPassOverTheLogEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// A burst takes half of the time, and what it took beyond a twentieth is rested for afterwards; a long one ends by itself.
+func TestABurstIsRestedForAfterwards(t *testing.T) {
+	for _, c := range []struct {
+		steps      int
+		soon, late time.Duration // when the last step ends, and when all is paid
+	}{
+		{steps: 100, soon: 100 * 20 * time.Millisecond, late: 100 * 200 * time.Millisecond},
+		{steps: 1_000, soon: 334*20*time.Millisecond + 666*200*time.Millisecond, late: 1_000 * 200 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &budget{share: 0.05, burst: 0.5}
+			began := time.Now()
+			for range c.steps {
+				done := b.step()
+				<-time.After(10 * time.Millisecond)
+				if err := done(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			soon := time.Since(began)
+			if err := b.pay(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if late := time.Since(began); (soon-c.soon).Abs() > 100*time.Millisecond || (late-c.late).Abs() > 100*time.Millisecond {
+				t.Errorf("%d steps took %s, and %s with all rest; want %s and %s", c.steps, soon, late, c.soon, c.late)
+			}
+			if err := b.pay(t.Context()); err != nil || time.Since(began) > c.late+100*time.Millisecond {
+				t.Errorf("it was paid twice: %v after %s", err, time.Since(began))
+			}
+		})
+	}
+}
+
+// What rests by itself within a piece of work is not rested for once more.
+func TestWorkWithinWorkIsRestedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &budget{share: 0.5}
+		began := time.Now()
+		whole := b.step()
+		for range 3 {
+			some := b.step()
+			<-time.After(time.Second)
+			if err := some(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(time.Second)
+		if err := whole(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != 8*time.Second {
+			t.Errorf("four seconds of work took %s, want 8 s", took)
+		}
+	})
+}

@@ -9,8 +9,29 @@ import (
 	"tidemark.dev/projections"
 )
 
-// A scrub takes its time, and what it has met is not to wait for its end: a partition is judged as soon as it was walked through, and in a hurry from where something looked wrong. The lists at the end,
-// strays and foldings, add to that what only they can see.
+// A scrub takes its time, and what it has met is not to wait for its end: a partition is walked through in one burst, judged, and then rested for. From where something looks wrong until that is judged it
+// is in a hurry, which nobody rests for. The lists at the end, strays and foldings, add to that what only they can see.
+
+// burstShare is the share of a core within a burst.
+const burstShare = 0.5
+
+// walkEarly walks through one partition after the other, and has each judged at once.
+func (x *examination) walkEarly(ctx context.Context, all []*scrubbed) (err error) {
+	x.budget.burst = burstShare
+	defer func() { x.budget.burst = 0 }()
+	for i := range all {
+		if all[i], err = x.scrub(ctx, i); err != nil {
+			return err
+		}
+		if err := x.judgeEarly(ctx, all, i); err != nil {
+			return err
+		}
+		if err := x.budget.pay(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // looksWrong reports whether there is something for the log to judge.
 func (s *scrubbed) looksWrong() bool { return s.sums || len(s.suspects)+len(s.misplaced) > 0 }
@@ -25,13 +46,11 @@ func (x *examination) hurryFor(s *scrubbed) {
 // judgeEarly has the log judge what looks wrong with the partition that was walked through last, and tells of it.
 func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition int) error {
 	s := all[partition]
-	if !x.early || !s.looksWrong() {
+	if !s.looksWrong() {
 		return nil
 	}
 	defer x.budget.calm()
-	unjudged := x.report.Unjudged
-	defer func() { x.report.Unjudged = unjudged }() // these are looked at once more
-	if err := x.judge(ctx, all[partition:partition+1]); err != nil {
+	if err := x.judgeNow(ctx, s); err != nil {
 		return err
 	}
 	rest := context.Cause
@@ -44,7 +63,7 @@ func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition
 		if err := x.compareLast(ctx, s, next); err != nil {
 			return err
 		}
-		if err := x.judge(ctx, all[partition:partition+1]); err != nil {
+		if err := x.judgeNow(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -58,6 +77,14 @@ func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition
 	}
 	x.budget.calm()
 	return rest(ctx)
+}
+
+// judgeNow has the log judge what looks wrong with a partition, while others are still to be walked through. What changes too often is looked at once more in the end, and counted then.
+func (x *examination) judgeNow(ctx context.Context, s *scrubbed) error {
+	unjudged := x.report.Unjudged
+	err := x.judge(ctx, []*scrubbed{s})
+	x.report.Unjudged = unjudged
+	return err
 }
 
 // soFar returns what is known to be wrong with the documents of a partition.

@@ -166,6 +166,7 @@ func (x *examination) run(ctx context.Context) error {
 		x.progress.total += headers[i].Documents
 	}
 	all := make([]*scrubbed, len(headers))
+	defer func() { x.last.stop() }()
 	if err := x.walk(ctx, all); err != nil {
 		return err
 	}
@@ -201,36 +202,49 @@ const atOnce = 2
 
 // walk walks through all partitions.
 func (x *examination) walk(ctx context.Context, all []*scrubbed) (err error) {
-	if x.budget.share < 1 || x.early {
+	switch {
+	case x.early:
+		return x.walkEarly(ctx, all)
+	case x.budget.share < 1:
 		for i := range all {
 			if all[i], err = x.scrub(ctx, i); err != nil {
-				return err
-			}
-			if err := x.judgeEarly(ctx, all, i); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	within, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	walked := make(chan *scrubbed, len(all))
 	var next atomic.Int64
 	var walking sync.WaitGroup
 	for range atOnce {
 		own := *x // what is used for one partition after the other
 		own.hasher, own.indexer, own.expected = projections.NewHasher(x.def), projections.NewIndexer(x.def), expected{}
 		walking.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(all)) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				s, err := own.scrub(ctx, int(i))
+			for i := next.Add(1) - 1; i < int64(len(all)) && within.Err() == nil; i = next.Add(1) - 1 {
+				s, err := own.scrub(within, int(i))
 				if err != nil {
 					cancel(err)
+					return
 				}
-				all[i] = s
+				walked <- s
 			}
 		})
 	}
-	walking.Wait()
-	return context.Cause(ctx)
+	go func() {
+		walking.Wait()
+		close(walked)
+	}()
+	for s := range walked {
+		all[s.partition] = s
+		if within.Err() == nil {
+			if err := x.lookBeside(ctx, s); err != nil {
+				cancel(err)
+			}
+		}
+	}
+	return context.Cause(within)
 }
 
 // same reports whether a document was not changed from one look to the next.

@@ -78,6 +78,7 @@ func (s *scrubbed) at() uint64 { return projections.SequenceOf(s.header.Checkpoi
 // with this one.
 func (x *examination) compareLast(ctx context.Context, s *scrubbed, next []int) error {
 	if x.last == nil || x.last.of[s.partition] == nil {
+		x.last.stop()
 		x.last = newLastChanges(x.sizes, next)
 	}
 	if err := x.last.read(ctx, x.v, x.options.Snapshots, s.at()); err != nil {
@@ -115,6 +116,25 @@ func (x *examination) compareLast(ctx context.Context, s *scrubbed, next []int) 
 	return nil
 }
 
+// lookBeside begins to read which records are the last ones, while the other partitions are walked through, where what is suspect in one does not explain its sums.
+func (x *examination) lookBeside(ctx context.Context, s *scrubbed) error {
+	if x.options.Deep || x.last != nil || !s.sums || !projector.ByHistory(x.def) {
+		return nil
+	}
+	if err := x.judgeNow(ctx, s); err != nil || !x.unexplained(s) {
+		return err
+	}
+	next := []int{s.partition}
+	for i := range x.sizes {
+		if i != s.partition {
+			next = append(next, i)
+		}
+	}
+	x.last = newLastChanges(x.sizes, next)
+	x.last.begin(ctx, x.v, x.options.Snapshots, s.at())
+	return nil
+}
+
 // stored returns how many documents are there.
 func (s *scrubbed) stored() (n uint64) {
 	for i := range s.seen {
@@ -131,6 +151,10 @@ type lastChanges struct {
 	of    []*lastChange // by partition; nil: it is not one of them
 	to    uint64
 	noted int // documents; none beyond notedAtOnce
+
+	ahead  chan struct{} // closed once what begin began has ended; nil: nothing was begun
+	failed error         // of what begin began
+	cancel context.CancelFunc
 }
 
 // lastChange are those of one partition.
@@ -153,8 +177,36 @@ func newLastChanges(sizes []uint64, list []int) *lastChanges {
 	return l
 }
 
+// begin begins to read; the next call of read or stop waits for it.
+func (l *lastChanges) begin(ctx context.Context, v projector.Version, kept projections.Snapshots, to uint64) {
+	ctx, l.cancel = context.WithCancel(ctx)
+	l.ahead = make(chan struct{})
+	go func() {
+		defer close(l.ahead)
+		l.failed = l.take(ctx, v, kept, to)
+	}()
+}
+
+// stop ends what begin began. l may be nil.
+func (l *lastChanges) stop() {
+	if l == nil || l.ahead == nil {
+		return
+	}
+	l.cancel()
+	<-l.ahead
+}
+
 // read reads the log on.
 func (l *lastChanges) read(ctx context.Context, v projector.Version, kept projections.Snapshots, to uint64) error {
+	if l.ahead != nil {
+		if <-l.ahead; l.failed != nil {
+			return l.failed
+		}
+	}
+	return l.take(ctx, v, kept, to)
+}
+
+func (l *lastChanges) take(ctx context.Context, v projector.Version, kept projections.Snapshots, to uint64) error {
 	err := projector.LastChanges(ctx, v, kept, len(l.of), l.to, to, func(partition int, key string, sequence uint64) {
 		if of := l.of[partition]; of != nil && l.noted < notedAtOnce && of.note(key, sequence) {
 			l.noted++

@@ -193,6 +193,50 @@ func TestWhatAScrubMeetsIsRepairedWhileItGoesOn(t *testing.T) {
 	})
 }
 
+// A document that is right by itself and old shows only in the sums of its partition: that is read in one burst, and rested for afterwards.
+func TestWhatOnlySumsShowDoesNotWaitForTheBudget(t *testing.T) {
+	inPlace(t, "many", 3, nil, func(p *place) {
+		p.fill(16_000) // four to five pages in each partition
+		p.settle()
+		i := slices.IndexFunc(p.refs(), func(ref projections.Ref) bool { return ref.Partition == 2 })
+		ref := p.refs()[i] // the first one in its partition
+		old := p.fieldsOf(ref)
+		_, err := p.log.Append(context.Background(), events.Batch{Events: []events.Event{{ID: "later", Source: "urn:test", Type: "Changed", Entity: events.Entity{Type: "acct", ID: ref.Key}, Data: []byte(`{"n":7,"tag":"t"}`)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.settle()
+		right := p.fieldsOf(ref)
+		if maps.Equal(old, right) {
+			t.Fatalf("%q was not changed", ref.Key)
+		}
+		p.edit(ref, func(f map[string]string) { clear(f); maps.Copy(f, old) })
+		slow := &slowStore{Store: p.store, page: 100 * time.Millisecond, met: map[string]time.Time{}}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		r := reconcile.NewReconciler("us", p, slow, p.kv, p.leases, reconcile.ReconcilerOptions{})
+		go func() {
+			defer close(done)
+			_ = r.Run(ctx) // returns nil
+		}()
+		began, mended := time.Now(), time.Time{}
+		for p.record().Scrubbed == nil {
+			pass(10 * time.Millisecond)
+			if mended.IsZero() && maps.Equal(p.fieldsOf(ref), right) {
+				mended = time.Now()
+			}
+		}
+		if mended.IsZero() || mended.Sub(slow.met[ref.Key]) > 2*time.Second {
+			t.Errorf("it was repaired %s after it was read", mended.Sub(slow.met[ref.Key]))
+		}
+		if took := time.Since(began); took < 30*time.Second || took > time.Minute { // some twenty pages, two seconds each
+			t.Errorf("the scrub took %s", took)
+		}
+		cancel()
+		<-done
+	})
+}
+
 // A read model that is replaced while it is examined is examined anew, and nothing has failed.
 func TestAReadModelIsReplacedWhileItIsRepaired(t *testing.T) {
 	inPlace(t, "accounts", 3, nil, func(p *place) {
