@@ -12,13 +12,13 @@ import (
 // Projection is what the engine needs of a projection. New makes one from typed Go functions.
 //
 // Everything it does must be a function of the events alone: no clock, no I/O, no randomness, no order of a map. Two
-// regions that fold the same events must get the same bytes.
+// regions that fold the same events must get the same bytes. Several goroutines may call it at once, each with its own Ops and states: while one folds, another one replays or examines.
 type Projection interface {
 	// Definition describes it. It never changes.
 	Definition() *Definition
 
 	// Route appends to ops what the event does: one operation for each document it changes, or one with an error when
-	// that cannot be told. at is stored with the operations. It is called once for each event, in order.
+	// that cannot be told. at is stored with the operations. A fold calls it once for each event, in order.
 	Route(r *events.Record, at int, ops *Ops)
 
 	// NewState returns the state of a document that does not exist yet.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/client"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/infra/region"
@@ -50,7 +50,7 @@ func newMesh(t *testing.T) *mesh {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = dir.Close() })
-		s.config = embedded.NATSConfig{Region: name, Dir: dir, LazySync: true, Origins: []string{"us"}, Peers: m.names[i+1:], Listen: free(t), LinkListen: free(t)}
+		s.config = embedded.NATSConfig{Region: name, Dir: dir, LazySync: true, Origins: []string{"us"}, Peers: m.names[i+1:], Listen: natstest.FreeAddress(t), LinkListen: natstest.FreeAddress(t)}
 		for _, earlier := range m.names[:i] {
 			link := m.at[earlier].nats.LinkFor(name)
 			wire := proxy(t, link.Address)
@@ -124,16 +124,6 @@ func (s *side) serve() {
 			s.t.Errorf("the query service of %s: %v", s.config.Region, err)
 		}
 	})
-}
-
-func free(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func proxy(t testing.TB, target string) *netfault.Proxy {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tidemark.dev/infra/client"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 	"tidemark.dev/infra/region"
 )
@@ -131,7 +132,7 @@ func TestPublishingGoesToTheClientsOwnRegion(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	gone := region.Config{Name: "eu", Leader: "us", NATS: "nats://" + free(t)}
+	gone := region.Config{Name: "eu", Leader: "us", NATS: "nats://" + natstest.FreeAddress(t)}
 	c := dialAt(t, client.Config{}, gone, m.address("us", true))
 	if _, err := c.Publish(t.Context(), departed("x"), expectAny()); err == nil {
 		t.Error("an append without its own region's servers is accepted")

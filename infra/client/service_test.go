@@ -14,6 +14,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/client"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
@@ -46,7 +47,7 @@ type asked struct {
 
 func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 	t.Helper()
-	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}
+	o := &server.Options{Host: "127.0.0.1", Port: natstest.FreePorts(t, 1)[0], NoLog: true, NoSigs: true}
 	for _, c := range change {
 		c(o)
 	}

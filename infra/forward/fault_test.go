@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 )
 
@@ -216,16 +216,6 @@ type process struct {
 	stdin               io.Closer
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-}
-
 func (p *process) start(t *testing.T) {
 	t.Helper()
 	p.cmd = exec.Command(os.Args[0], p.dir, p.port, p.linkPort)
@@ -257,7 +247,8 @@ func (p *process) kill() {
 
 func TestEveryEventOnceThoughTheLeadersProcessIsKilled(t *testing.T) {
 	t.Parallel()
-	p := &process{dir: t.TempDir(), port: freePort(t), linkPort: freePort(t)}
+	ports := natstest.FreePorts(t, 2)
+	p := &process{dir: t.TempDir(), port: strconv.Itoa(ports[0]), linkPort: strconv.Itoa(ports[1])}
 	p.start(t)
 	defer func() { p.kill() }()
 	eu := startMirror(t, "127.0.0.1:"+p.linkPort)

@@ -5,6 +5,7 @@ package natstest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -39,7 +40,7 @@ type Server struct {
 func Start(t testing.TB, change ...func(*server.Options)) *Server {
 	t.Helper()
 	s := &Server{t: t, Options: &server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		ServerName: "test", Host: "127.0.0.1", Port: FreePorts(t, 1)[0], NoLog: true, NoSigs: true,
 		JetStream: true, StoreDir: storeDir(t), JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
 	}}
 	for _, f := range change {
@@ -141,19 +142,31 @@ func Cluster(t testing.TB, change ...func(*server.Options)) []*Server {
 	return servers
 }
 
-// FreePorts returns ports that nobody listens on. They are all held at once, so that they differ.
+// Ports that FreePorts chooses from: below those that a system gives to whoever asks for any, or a server that begins later, or again, could find its port in use by somebody's connection.
+const firstPort, lastPort = 12_000, 32_000
+
+// FreePorts returns ports of loopback that nobody listens on, to be listened on later. They are all held at once, so that they differ.
 func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 0; len(ports) < n; tries++ {
+		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // no secret
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		switch {
+		case err == nil:
+			defer func() { _ = l.Close() }()
+			ports = append(ports, port)
+		case tries > 100*n:
 			t.Fatalf("natstest: %v", err)
 		}
-		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports
+}
+
+// FreeAddress returns a host:port as FreePorts chooses it.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	return fmt.Sprintf("127.0.0.1:%d", FreePorts(t, 1)[0])
 }
 
 // Dial connects to a server until the test is over. The connection finds the server again after a restart.

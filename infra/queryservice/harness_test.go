@@ -16,6 +16,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/events/memlog"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/memstore"
@@ -67,7 +68,7 @@ func newFixture(t *testing.T, change ...func(*server.Options)) *fixture {
 
 func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 	t.Helper()
-	o := &server.Options{ServerName: "us", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 16 << 20, MaxPending: 64 << 20, PingInterval: time.Second, MaxPingsOut: 2}
+	o := &server.Options{ServerName: "us", Host: "127.0.0.1", Port: natstest.FreePorts(t, 1)[0], NoLog: true, NoSigs: true, MaxPayload: 16 << 20, MaxPending: 64 << 20, PingInterval: time.Second, MaxPingsOut: 2}
 	for _, c := range change {
 		c(o)
 	}

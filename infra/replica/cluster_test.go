@@ -2,7 +2,6 @@ package replica
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/natstest"
 )
 
 // cluster is a region of three servers.
@@ -24,26 +24,11 @@ type cluster struct {
 	links   []*url.URL // its listeners for links
 }
 
-// freePorts returns ports that nobody listens on. They are all held at once, so that they differ.
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
-
 // startCluster runs three servers of a region. Each accepts links of the region peer, if there is one, and dials one of the servers of to.
 func startCluster(t *testing.T, region, peer string, to *cluster) *cluster {
 	t.Helper()
 	const password = "made-up"
-	ports := freePorts(t, 6)
+	ports := natstest.FreePorts(t, 6)
 	c := &cluster{region: region}
 	var routes []*url.URL
 	for i := range 3 {

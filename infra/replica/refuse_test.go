@@ -18,6 +18,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/natstest"
 )
 
 func jetStream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
@@ -136,7 +137,7 @@ func restricted(t *testing.T, region string, rights *server.Permissions, link *s
 	}
 	o.LeafNode.IsolateLeafnodeInterest, o.LeafNode.NoAdvertise, o.LeafNode.ReconnectInterval = true, true, 250*time.Millisecond
 	if link != nil {
-		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", freePorts(t, 1)[0]
+		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", natstest.FreePorts(t, 1)[0]
 		o.Users = append(o.Users, &server.User{Username: "link-eu", Password: "made-up", Permissions: link, AllowedConnectionTypes: map[string]struct{}{"LEAFNODE": {}}})
 		address = &url.URL{Scheme: "nats-leaf", Host: net.JoinHostPort(o.LeafNode.Host, strconv.Itoa(o.LeafNode.Port)), User: url.UserPassword("link-eu", "made-up")}
 	}

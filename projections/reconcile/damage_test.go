@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"reflect"
 	"slices"
-	"sync/atomic"
 	"testing"
-	"time"
 
-	"tidemark.dev/events"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/memstore"
 	"tidemark.dev/projections/projector"
@@ -285,92 +281,6 @@ func TestWhatIsToldEarlyCanBeRepairedEarly(t *testing.T) {
 			})
 		})
 	}
-}
-
-// slowPass is a log of which each pass takes a while, if it is one over all of it.
-type slowPass struct {
-	events.Reader
-
-	takes  time.Duration
-	passes *atomic.Int64
-}
-
-func (s slowPass) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
-	return func(yield func([]events.Record, error) bool) {
-		if r.To < 100 || r.From > 1 { // a history, and whether the log begins with its beginning
-			s.Reader.Read(ctx, r)(yield)
-			return
-		}
-		s.passes.Add(1)
-		select {
-		case <-time.After(s.takes):
-			s.Reader.Read(ctx, r)(yield)
-		case <-ctx.Done():
-			yield(nil, context.Cause(ctx))
-		}
-	}
-}
-
-// Without a budget the log is read while the other partitions are walked through, once the sums of one are wrong and nothing that is suspect explains it; and not otherwise.
-func TestTheLogIsReadBesideTheWalk(t *testing.T) {
-	of := func(p *place) projections.Ref { return p.refs()[0] }
-	for name, c := range map[string]struct {
-		do     func(*place)
-		kind   reconcile.Kind
-		passes int64
-		fails  bool
-	}{
-		"gone":              {do: func(p *place) { p.vanish(of(p)) }, kind: reconcile.KindMissing, passes: 1},
-		"explained":         {do: func(p *place) { p.edit(of(p), func(f map[string]string) { clear(f) }) }, kind: reconcile.KindMissing},
-		"the store ends it": {do: func(p *place) { p.vanish(of(p)) }, passes: 1, fails: true},
-		"a field":           {do: func(p *place) { p.edit(of(p), func(f map[string]string) { f["sum"] += "1" }) }, kind: reconcile.KindAltered},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inPlace(t, "accounts", 7, nil, func(p *place) {
-				p.add(120)
-				p.settle()
-				c.do(p)
-				var passes atomic.Int64
-				slow := slowPass{Reader: p.log, takes: 7 * time.Second, passes: &passes}
-				store := &stuckStore{Store: p.store, takes: 5 * time.Second}
-				if c.fails {
-					store.fails = 3
-				}
-				began := time.Now()
-				r, err := reconcile.Examine(context.Background(), "us", projector.Version{Projection: p.proj, Log: slow}, store, p.kv, reconcile.Options{Budget: 1})
-				took := time.Since(began)
-				switch {
-				case c.fails && (!errors.Is(err, errStuck) || took > 11*time.Second):
-					t.Errorf("it ended with %v after %s", err, took)
-				case !c.fails && (err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != c.kind):
-					t.Errorf("it found %+v, %v", r, err)
-				case took > 13*time.Second: // two and two partitions, five seconds each; a pass that begins after the first two ends two seconds after the others
-					t.Errorf("it took %s", took)
-				}
-				if n := passes.Load(); n != c.passes {
-					t.Errorf("the log was read %d times, want %d", n, c.passes)
-				}
-			})
-		})
-	}
-}
-
-var errStuck = errors.New("stuck")
-
-// stuckStore takes a while for each partition, and fails with one of them.
-type stuckStore struct {
-	projections.Store
-
-	takes time.Duration
-	fails int // partition; 0: none
-}
-
-func (s *stuckStore) Page(ctx context.Context, g projections.Generation, def *projections.Definition, partition int, after string, limit int) (projections.Header, []projections.Document, error) {
-	pass(s.takes)
-	if s.fails > 0 && partition == s.fails {
-		return projections.Header{}, nil, errStuck
-	}
-	return s.Store.Page(ctx, g, def, partition, after, limit)
 }
 
 // An examination ends with the error of whoever is told.

@@ -12,12 +12,12 @@ import (
 // A scrub takes its time, and what it has met is not to wait for its end: a partition is walked through in one burst, judged, and then rested for. From where something looks wrong until that is judged it
 // is in a hurry, which nobody rests for. The lists at the end, strays and foldings, add to that what only they can see.
 
-// burstShare is the share of a core within a burst.
-const burstShare = 0.5
+// burstOf returns the share of a core within a burst, by that on average.
+func burstOf(share float64) float64 { return min(10*share, suspectBudget) }
 
 // walkEarly walks through one partition after the other, and has each judged at once.
 func (x *examination) walkEarly(ctx context.Context, all []*scrubbed) (err error) {
-	x.budget.burst = burstShare
+	x.budget.burst = burstOf(x.budget.share)
 	defer func() { x.budget.burst = 0 }()
 	for i := range all {
 		if all[i], err = x.scrub(ctx, i); err != nil {
@@ -50,7 +50,7 @@ func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition
 		return nil
 	}
 	defer x.budget.calm()
-	if err := x.judgeNow(ctx, s); err != nil {
+	if err := x.judge(ctx, all[partition:partition+1]); err != nil {
 		return err
 	}
 	rest := context.Cause
@@ -63,7 +63,7 @@ func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition
 		if err := x.compareLast(ctx, s, next); err != nil {
 			return err
 		}
-		if err := x.judgeNow(ctx, s); err != nil {
+		if err := x.judge(ctx, all[partition:partition+1]); err != nil {
 			return err
 		}
 	}
@@ -77,14 +77,6 @@ func (x *examination) judgeEarly(ctx context.Context, all []*scrubbed, partition
 	}
 	x.budget.calm()
 	return rest(ctx)
-}
-
-// judgeNow has the log judge what looks wrong with a partition, while others are still to be walked through. What changes too often is looked at once more in the end, and counted then.
-func (x *examination) judgeNow(ctx context.Context, s *scrubbed) error {
-	unjudged := x.report.Unjudged
-	err := x.judge(ctx, []*scrubbed{s})
-	x.report.Unjudged = unjudged
-	return err
 }
 
 // soFar returns what is known to be wrong with the documents of a partition.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,7 @@ const (
 
 // Options of an examination. The zero value works.
 type Options struct {
-	// Budget is the share of one core that may be taken; default DefaultBudget, and 1 is no limit.
+	// Budget is the share of one core that may be taken, and 1 is no limit; default DefaultBudget. It is an average: with Found, a partition is read with ten times as much, and half of a core at most, and that is rested for before the next one.
 	Budget float64
 	// Deep has every partition folded again from the log, and not only those that look wrong. So it finds also what was folded wrongly, and has the right digest.
 	Deep bool
@@ -131,10 +132,13 @@ type examination struct {
 	expected expected // of the partition that is walked through
 	progress *progress
 	sizes    []uint64 // how many documents each partition had when it began
+	from     uint64   // the lowest checkpoint then
 	marks    [][]projections.PartitionMark
 	past     []priors            // by partition
 	verdicts map[string]*verdict // by verdictOf
-	last     *lastChanges        // of partitions whose sums are wrong; nil: nobody has asked
+	unjudged map[string]bool     // what changed too often; it may have been judged since
+	last     *lastChanges        // of partitions whose sums are wrong, or may be; nil: nobody has asked
+	alone    bool                // what the log says of several partitions is too much for last
 }
 
 func (x *examination) now() time.Time { return x.options.Now().UTC() }
@@ -160,10 +164,11 @@ func (x *examination) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.marks, x.past, x.verdicts = marks, make([]priors, len(headers)), map[string]*verdict{}
+	x.marks, x.past, x.verdicts, x.unjudged, x.from = marks, make([]priors, len(headers)), map[string]*verdict{}, map[string]bool{}, math.MaxUint64
 	for i := range headers {
 		x.sizes = append(x.sizes, headers[i].Documents)
 		x.progress.total += headers[i].Documents
+		x.from = min(x.from, projections.SequenceOf(headers[i].Checkpoint))
 	}
 	all := make([]*scrubbed, len(headers))
 	defer func() { x.last.stop() }()
@@ -239,7 +244,7 @@ func (x *examination) walk(ctx context.Context, all []*scrubbed) (err error) {
 	for s := range walked {
 		all[s.partition] = s
 		if within.Err() == nil {
-			if err := x.lookBeside(ctx, s); err != nil {
+			if err := x.lookBeside(ctx, within, s); err != nil {
 				cancel(err)
 			}
 		}
@@ -274,6 +279,11 @@ func (x *examination) entriesOf(d *projections.Document) (list []projections.Ind
 
 // conclude makes the findings.
 func (x *examination) conclude(all []*scrubbed) {
+	for id := range x.unjudged {
+		if x.verdicts[id] == nil {
+			x.report.Unjudged++
+		}
+	}
 	found := make(map[int]bool)
 	for _, id := range slices.Sorted(maps.Keys(x.verdicts)) {
 		for _, f := range x.findings(x.verdicts[id]) {

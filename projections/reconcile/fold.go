@@ -77,6 +77,9 @@ func (s *scrubbed) at() uint64 { return projections.SequenceOf(s.header.Checkpoi
 // compareLast suspects documents of a partition by the last record that is about each. Too many are no suspects: then the partition is folded. next are the partitions that may be asked about, beginning
 // with this one.
 func (x *examination) compareLast(ctx context.Context, s *scrubbed, next []int) error {
+	if x.alone {
+		next = []int{s.partition}
+	}
 	if x.last == nil || x.last.of[s.partition] == nil {
 		x.last.stop()
 		x.last = newLastChanges(x.sizes, next)
@@ -84,8 +87,13 @@ func (x *examination) compareLast(ctx context.Context, s *scrubbed, next []int) 
 	if err := x.last.read(ctx, x.v, x.options.Snapshots, s.at()); err != nil {
 		return err
 	}
-	if x.last.noted >= notedAtOnce {
-		return nil // not all of them are known
+	if x.last.noted >= notedAtOnce { // not all of them are known
+		if x.alone {
+			return nil
+		}
+		x.last.stop()
+		x.last, x.alone = nil, true
+		return x.compareLast(ctx, s, next)
 	}
 	last := x.last.of[s.partition]
 	var keys []string
@@ -116,22 +124,21 @@ func (x *examination) compareLast(ctx context.Context, s *scrubbed, next []int) 
 	return nil
 }
 
-// lookBeside begins to read which records are the last ones, while the other partitions are walked through, where what is suspect in one does not explain its sums.
-func (x *examination) lookBeside(ctx context.Context, s *scrubbed) error {
-	if x.options.Deep || x.last != nil || !s.sums || !projector.ByHistory(x.def) {
+// lookBeside begins to read which records are the last ones, while the other partitions are walked through, where what is suspect in one does not explain its sums. It reads up to where no partition is beyond.
+// ctx is that of the examination, and within that of the walk.
+func (x *examination) lookBeside(ctx, within context.Context, s *scrubbed) error {
+	if x.options.Deep || x.last != nil || !s.sums || !projector.ByHistory(x.def) || x.progress.total > narrowedAtOnce {
 		return nil
 	}
-	if err := x.judgeNow(ctx, s); err != nil || !x.unexplained(s) {
+	if err := x.judge(within, []*scrubbed{s}); err != nil || !x.unexplained(s) {
 		return err
 	}
-	next := []int{s.partition}
-	for i := range x.sizes {
-		if i != s.partition {
-			next = append(next, i)
-		}
+	all := make([]int, len(x.sizes))
+	for i := range all {
+		all[i] = i
 	}
-	x.last = newLastChanges(x.sizes, next)
-	x.last.begin(ctx, x.v, x.options.Snapshots, s.at())
+	x.last = newLastChanges(x.sizes, all)
+	x.last.begin(ctx, x.v, x.options.Snapshots, x.from)
 	return nil
 }
 

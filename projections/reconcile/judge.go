@@ -34,7 +34,7 @@ type looked struct {
 	cases []projector.Case
 }
 
-// judge asks the log about everything that is suspect and was not judged yet.
+// judge asks the log about everything that is suspect and was not judged yet. What changes too often is asked about again the next time.
 func (x *examination) judge(ctx context.Context, all []*scrubbed) error {
 	var waiting []*looked
 	for _, s := range all {
@@ -60,7 +60,9 @@ func (x *examination) judge(ctx context.Context, all []*scrubbed) error {
 			group = again
 		}
 		for _, l := range group {
-			x.report.Unjudged += len(l.keys)
+			for _, key := range l.keys {
+				x.unjudged[verdictOf(l.s.partition, key)] = true
+			}
 		}
 	}
 	return nil

@@ -53,7 +53,7 @@ type Observer interface {
 type ReconcilerOptions struct {
 	// Holder names the process to whoever waits for its lease.
 	Holder string
-	// Budget is the share of a core that scrubbing may take; default DefaultBudget. Half of a core is taken from where something looks wrong that was right before, until it is judged.
+	// Budget is the share of a core that scrubbing may take on average, as in Options; default DefaultBudget. Half of a core is taken, and not rested for, from where something looks wrong that was right before, until it is judged.
 	Budget float64
 	// Compare, Pause and Deep are how often regions are compared, how long after one scrub the next begins, and how often one folds everything again; defaults as above.
 	Compare, Pause, Deep time.Duration

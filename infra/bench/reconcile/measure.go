@@ -10,6 +10,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/highwayhash"
@@ -38,7 +39,7 @@ func (p *proof) examine(ctx context.Context, deep bool) (r *reconcile.Report, to
 	r, err = reconcile.Examine(ctx, "here", projector.Version{Projection: p.proj, Log: log}, p.store, p.kv, reconcile.Options{
 		Budget: 1, Deep: deep, Snapshots: p.kept, Progress: func(_, _ uint64) { last = time.Now() },
 	})
-	p.passes, p.histories = log.passes, log.histories
+	p.passes, p.histories = log.passes.Load(), log.histories.Load()
 	return r, time.Since(began), time.Since(last), err
 }
 
@@ -67,20 +68,20 @@ func (p *proof) profiled(what string) (stop func(), err error) {
 type counting struct {
 	events.Reader
 
-	passes, histories int
+	passes, histories atomic.Int64
 }
 
 // Read is a pass over the log when it begins with the first record.
 func (c *counting) Read(ctx context.Context, r events.Range) iter.Seq2[[]events.Record, error] {
 	if r.From == 1 {
-		c.passes++
+		c.passes.Add(1)
 	}
 	return c.Reader.Read(ctx, r)
 }
 
 // History reads the history of an entity.
 func (c *counting) History(ctx context.Context, entity events.Entity, from uint64) iter.Seq2[events.Record, error] {
-	c.histories++
+	c.histories.Add(1)
 	return c.Reader.History(ctx, entity, from)
 }
 

@@ -20,7 +20,7 @@ type proof struct {
 	healthy time.Duration         // that an examination takes which finds nothing
 	kept    projections.Snapshots // those that examinations may use; nil: none
 	// Of the last examination: how often it read the whole log, and the history of an entity.
-	passes, histories int
+	passes, histories int64
 	profiles          int // taken so far
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 
 	"tidemark.dev/infra/client"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections/flights"
 	"tidemark.dev/projections/query"
@@ -132,22 +132,12 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func start(t *testing.T, service, region, file string, env []string) *process {
 	t.Helper()
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{name: service + " of " + region, http: free(t), log: &log{}, ended: make(chan struct{})}
+	p := &process{name: service + " of " + region, http: natstest.FreeAddress(t), log: &log{}, ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(t.Context(), filepath.Join(programs, service), "--config", file, "--region", region, "--http", p.http) //nolint:gosec // our own
 	p.cmd.Env, p.cmd.Stderr = env, p.log
 	if err := p.cmd.Start(); err != nil {
