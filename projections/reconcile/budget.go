@@ -69,19 +69,12 @@ func (b *budget) pay(ctx context.Context) error {
 	return wait(ctx, owed)
 }
 
-// wait waits. It returns the end of ctx.
+// wait rests. It returns the end of ctx.
 func wait(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return context.Cause(ctx)
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
+	if d > 0 && rest(ctx, d) {
 		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	return context.Cause(ctx)
 }
 
 // pacedLog is a log of which a pass takes no more than the budget: whoever reads it rests behind each batch for as long as reading and using that batch asks for.
