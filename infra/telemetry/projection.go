@@ -134,29 +134,25 @@ func (p *projection) Changed(s projections.Status) {
 func (p *projection) Stood(s projector.Standing) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stand(s)
-}
-
-func (p *projection) stand(s projector.Standing) *model {
 	m := p.of(s.Projection)
 	if s.Role != projector.Following {
-		return m
+		return
 	}
 	m.stands, m.told = s, time.Now()
 	if !s.Asked.IsZero() && s.Sequence >= s.Head {
 		m.even = s.Asked
 	}
-	return m
 }
 
-// Committed counts a batch.
+// Committed counts a batch, and takes note of where it stands last: whoever sees that checkpoint sees all that led to it.
 func (p *projection) Committed(c *projector.Committed) {
-	p.mu.Lock()
-	by := p.stand(c.Standing).roles[c.Role]
-	p.mu.Unlock()
+	defer p.Stood(c.Standing)
 	if len(c.Records) == 0 {
 		return
 	}
+	p.mu.Lock()
+	by := p.of(c.Projection).roles[c.Role]
+	p.mu.Unlock()
 	ctx := context.Background()
 	p.records.Add(ctx, int64(len(c.Records)), by)
 	p.written.Add(ctx, int64(c.Written), by)

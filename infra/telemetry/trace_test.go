@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/telemetry"
 	"tidemark.dev/projections"
 )
 
@@ -176,6 +178,42 @@ func TestTheSpansOfOneBatchAreBounded(t *testing.T) {
 	})
 	if n := len(exported.GetSpans()); n != 128 {
 		t.Errorf("1000 traced events in one batch made %d spans", n)
+	}
+}
+
+// looking calls itself for each span that ended.
+type looking func()
+
+func (l looking) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { l(); return nil }
+
+func (looking) Shutdown(context.Context) error { return nil }
+
+func TestWhoSeesACheckpointSeesAllThatLedToIt(t *testing.T) {
+	var tel *telemetry.Telemetry
+	var shown [][]float64
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(looking(func() {
+		shown = append(shown, scraped(t, tel).values("tidemark_projection_checkpoint_sequence"))
+	})))
+	defer func() { _ = provider.Shutdown(context.Background()) }()
+	tel = newTelemetry(t, provider)
+	w := newWorld()
+	defer w.log.Close()
+	if _, err := w.log.Append(context.Background(), events.Batch{Events: []events.Event{
+		withParent(deposited(1, 1), sampled), withParent(deposited(2, 1), sampled),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	w.project(t, w.log, tel.Projector())
+	eventually(t, "all are applied", func() bool { return slices.Equal(scraped(t, tel).values("tidemark_projection_checkpoint_sequence"), []float64{3}) })
+	scraped(t, tel).is(3, "tidemark_projection_records_total")
+	w.end()
+	if len(shown) != 2 {
+		t.Errorf("%d spans", len(shown))
+	}
+	for i, values := range shown {
+		if slices.Contains(values, 3) {
+			t.Errorf("span %d was made when the checkpoint had been shown: %v", i, values)
+		}
 	}
 }
 
