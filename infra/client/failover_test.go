@@ -13,6 +13,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/client"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
@@ -292,9 +293,7 @@ func TestAClientThatCannotBeIsRefused(t *testing.T) {
 
 func TestServersThatAreNotThereYetAreWaitedFor(t *testing.T) {
 	s := newScript(t, "eu", "us")
-	address := s.server.Addr().String()
-	s.server.Shutdown()
-	s.server.WaitForShutdown()
+	s.server.Stop()
 	r := s.dial(t, once, "eu", "us")
 	if _, err := r.Get(t.Context(), "airports", "ORD", query.Options{}); !errors.Is(err, events.ErrUnreachable) {
 		t.Errorf("got %v", err)
@@ -302,13 +301,8 @@ func TestServersThatAreNotThereYetAreWaitedFor(t *testing.T) {
 	if _, err := r.Log(t.Context()); !errors.Is(err, events.ErrUnreachable) {
 		t.Errorf("got %v", err)
 	}
-	again := startServer(t, listening(t, address))
-	nc, err := nats.Connect(again.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	s.nc = nc
+	s.server.Restart()
+	s.nc = natstest.Dial(t, s.server.ClientURL())
 	s.start(t, "eu")
 	eventually(t, "it answers", func() bool {
 		_, err := r.Get(t.Context(), "airports", "ORD", query.Options{})

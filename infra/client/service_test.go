@@ -3,8 +3,6 @@ package client_test
 import (
 	"encoding/json"
 	"maps"
-	"net"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -26,7 +24,7 @@ const patience = time.Minute
 
 // script is the query services of regions that answer as they are told, on one server.
 type script struct {
-	server *server.Server
+	server *natstest.Server
 	nc     *nats.Conn
 
 	mu    sync.Mutex
@@ -45,25 +43,9 @@ type asked struct {
 	timeout                      time.Duration
 }
 
-func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
+func startServer(t testing.TB, change ...func(*server.Options)) *natstest.Server {
 	t.Helper()
-	o := &server.Options{Host: "127.0.0.1", Port: natstest.FreePorts(t, 1)[0], NoLog: true, NoSigs: true}
-	for _, c := range change {
-		c(o)
-	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return s
+	return natstest.Start(t, append(change, func(o *server.Options) { o.JetStream = false })...)
 }
 
 func newScript(t testing.TB, regions ...string) *script {
@@ -223,20 +205,6 @@ type (
 	serverOptions = server.Options
 	msg           = nats.Msg
 )
-
-// listening lets a server listen where another did.
-func listening(t testing.TB, address string) func(*server.Options) {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(o *server.Options) { o.Port = n }
-}
 
 func dialAt(t testing.TB, c client.Config, regions ...region.Config) *client.Regions {
 	t.Helper()

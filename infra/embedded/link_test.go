@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 )
 
 // mesh starts three regions, each linked to each other.
@@ -177,25 +178,11 @@ func TestRecordsNeverCrossLinks(t *testing.T) {
 // rogue is a server in which everybody may do everything, that dials a region with the credentials of a link.
 func rogue(t *testing.T, l Link) *nats.Conn {
 	t.Helper()
-	o := &server.Options{
-		ServerName: "rogue", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, JetStreamDomain: "eu", StoreDir: t.TempDir(),
-	}
-	o.LeafNode.ReconnectInterval = 20 * time.Millisecond
-	o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats-leaf", Host: l.Address, User: url.UserPassword(l.User, l.Password)}}}}
-	s, err := server.NewServer(o)
-	must(t, err)
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server did not start")
-	}
-	nc, err := nats.Connect(s.ClientURL())
-	must(t, err)
-	t.Cleanup(nc.Close)
-	return nc
+	return natstest.Dial(t, natstest.Start(t, func(o *server.Options) {
+		o.JetStreamDomain = "eu"
+		o.LeafNode.ReconnectInterval = 20 * time.Millisecond
+		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats-leaf", Host: l.Address, User: url.UserPassword(l.User, l.Password)}}}}
+	}).ClientURL())
 }
 
 func TestALinkUserCanDoNothingElse(t *testing.T) {

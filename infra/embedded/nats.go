@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/internal/natsconn"
 )
 
 const (
@@ -301,7 +302,7 @@ func (n *NATS) Connect(opts ...nats.Option) (*nats.Conn, error) {
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(n.asyncError),
 	}, opts...)
-	nc, err := nats.Connect(n.URL(), all...)
+	nc, err := natsconn.Establish(func() (*nats.Conn, error) { return nats.Connect(n.URL(), all...) })
 	if err != nil {
 		return nil, events.Errorf(events.ErrUnreachable, "connect to NATS of region %s: %w", n.region, err)
 	}

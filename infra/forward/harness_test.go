@@ -54,7 +54,8 @@ const leaderRole = "TIDEMARK_FORWARD_LEADER"
 
 // leader runs a server with its log and its writer until it is killed, or its standard input ends.
 func leader(dir, port, linkPort string) error {
-	o := leaderOptions(dir)
+	o := &server.Options{Host: "127.0.0.1", NoLog: true, NoSigs: true, JetStream: true, StoreDir: dir, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30}
+	asLeader(o)
 	o.Port, _ = strconv.Atoi(port)
 	o.LeafNode.Port, _ = strconv.Atoi(linkPort)
 	s, err := server.NewServer(o)
@@ -89,59 +90,32 @@ func leader(dir, port, linkPort string) error {
 	return w.Run(ctx)
 }
 
-func leaderOptions(dir string) *server.Options {
-	o := &server.Options{
-		ServerName: "us", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 16 << 20, MaxPending: 64 << 20,
-		JetStream: true, StoreDir: dir, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30, PingInterval: time.Second, MaxPingsOut: 2,
-	}
+// asLeader is how the leader's server is set up.
+func asLeader(o *server.Options) {
+	o.ServerName, o.MaxPayload, o.MaxPending, o.PingInterval, o.MaxPingsOut = "us", 16<<20, 64<<20, time.Second, 2
 	o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
-	return o
 }
 
-func startServer(t testing.TB, o *server.Options) *server.Server {
+func startLeader(t testing.TB) *natstest.Server {
 	t.Helper()
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return s
-}
-
-// startLeader runs the leader's server with its store in a folder of the test.
-func startLeader(t testing.TB) *server.Server {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "forward")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { eventually(t, "the store is removed", func() bool { return os.RemoveAll(dir) == nil }) })
-	return startServer(t, leaderOptions(dir))
+	return natstest.Start(t, asLeader)
 }
 
 // startMirror runs the other region's server, with a link to the leader's at an address. Its events stay at home.
-func startMirror(t testing.TB, link string) *server.Server {
+func startMirror(t testing.TB, link string) *natstest.Server {
 	t.Helper()
-	o := &server.Options{
-		ServerName: "eu", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 16 << 20, MaxPending: 64 << 20,
-		PingInterval: time.Second, MaxPingsOut: 2,
-	}
-	o.LeafNode.ReconnectInterval = 100 * time.Millisecond
-	private := []string{"evt.>", "ctl.>", "$JS.>"}
-	o.LeafNode.Remotes = []*server.RemoteLeafOpts{{
-		URLs: []*url.URL{{Scheme: "nats-leaf", Host: link}}, IgnoreDiscoveredServers: true, DenyImports: private, DenyExports: private,
-	}}
-	return startServer(t, o)
+	return natstest.Start(t, func(o *server.Options) {
+		asLeader(o)
+		o.ServerName, o.JetStream, o.LeafNode.Host, o.LeafNode.Port = "eu", false, "", 0
+		o.LeafNode.ReconnectInterval = 100 * time.Millisecond
+		private := []string{"evt.>", "ctl.>", "$JS.>"}
+		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{
+			URLs: []*url.URL{{Scheme: "nats-leaf", Host: link}}, IgnoreDiscoveredServers: true, DenyImports: private, DenyExports: private,
+		}}
+	})
 }
 
-func linkAddress(s *server.Server) string {
+func linkAddress(s *natstest.Server) string {
 	v, err := s.Varz(nil)
 	if err != nil {
 		return ""
@@ -151,7 +125,7 @@ func linkAddress(s *server.Server) string {
 
 // regions is a leader with its log and its writer, and a mirror's server, with a wire between the two that can break.
 type regions struct {
-	us, eu *server.Server
+	us, eu *natstest.Server
 	log    *natslog.Log
 	link   *netfault.Proxy
 }
@@ -176,7 +150,7 @@ func wire(t testing.TB, target string) *netfault.Proxy {
 	return p
 }
 
-func openLog(t testing.TB, s *server.Server, origin string) *natslog.Log {
+func openLog(t testing.TB, s *natstest.Server, origin string) *natslog.Log {
 	t.Helper()
 	nc := dial(t, s.ClientURL())
 	cfg := natslog.Config{Origin: origin}
@@ -192,7 +166,7 @@ func openLog(t testing.TB, s *server.Server, origin string) *natslog.Log {
 }
 
 // serve runs a writer until the test ends, or stop is called.
-func serve(t testing.TB, s *server.Server, cfg Config, log events.Appender, floors events.Floors, o ServerOptions) (stop func()) {
+func serve(t testing.TB, s *natstest.Server, cfg Config, log events.Appender, floors events.Floors, o ServerOptions) (stop func()) {
 	t.Helper()
 	w, err := NewServer(dial(t, s.ClientURL()), cfg, log, floors, o)
 	if err != nil {

@@ -17,18 +17,17 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 )
 
 // restricted starts a server with users that have these rights only.
 func restricted(t *testing.T, rights map[string]*server.Permissions) (connect func(user string) *nats.Conn) {
 	t.Helper()
-	o := leaderOptions(t.TempDir())
-	o.JetStream = false
-	o.Users = []*server.User{{Username: "admin", Password: "made-up"}}
+	users := []*server.User{{Username: "admin", Password: "made-up"}}
 	for user, p := range rights {
-		o.Users = append(o.Users, &server.User{Username: user, Password: "made-up", Permissions: p})
+		users = append(users, &server.User{Username: user, Password: "made-up", Permissions: p})
 	}
-	s := startServer(t, o)
+	s := natstest.Start(t, asLeader, func(o *server.Options) { o.JetStream, o.Users = false, users })
 	return func(user string) *nats.Conn {
 		return dial(t, s.ClientURL(), nats.UserInfo(user, "made-up"), nats.CustomInboxPrefix("_INBOX."+user),
 			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) { t.Error("the caller's handler was called") }))
@@ -130,7 +129,7 @@ func TestAMissingRightIsToldAtOnce(t *testing.T) {
 }
 
 // script answers appends as a test wants, after a proper greeting.
-func script(t *testing.T, s *server.Server, reply func(n int64, request []byte) []byte) (asked *atomic.Int64) {
+func script(t *testing.T, s *natstest.Server, reply func(n int64, request []byte) []byte) (asked *atomic.Int64) {
 	t.Helper()
 	asked = new(atomic.Int64)
 	nc := dial(t, s.ClientURL())
@@ -255,9 +254,7 @@ func TestWithoutExpectationNothingIsRepeatedBeyondHalfOfTheWindow(t *testing.T) 
 
 func TestAnAppendThatNoServerCarriesNamesTheLeader(t *testing.T) {
 	t.Parallel()
-	o := leaderOptions(t.TempDir())
-	o.JetStream, o.MaxPayload = false, 64<<10
-	s := startServer(t, o)
+	s := natstest.Start(t, asLeader, func(o *server.Options) { o.JetStream, o.MaxPayload = false, 64<<10 })
 	a := appender(t, s.ClientURL(), atMirror, Options{})
 	e := about(entity(1), 1)
 	e.ContentType, e.Data = "text/plain", make([]byte, 64<<10)

@@ -70,7 +70,7 @@ func Open(nc *nats.Conn, region string, o Options) (*Signals, error) {
 	c := natsconn.Options(nc, "signals of "+region, flushTimeout)
 	c.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) { s.asyncError(err) }
 	var err error
-	if s.nc, err = c.Connect(); err != nil {
+	if s.nc, err = natsconn.Establish(c.Connect); err != nil {
 		return nil, natsconn.DialError(ours, err)
 	}
 	s.ended.Go(s.write)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/projections"
 	"tidemark.dev/projections/storetest"
 )
@@ -26,22 +27,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func run(t testing.TB, users ...*server.User) *server.Server {
+func run(t testing.TB, users ...*server.User) *natstest.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Users: users})
-	must(t, err)
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	return s
+	return natstest.Start(t, func(o *server.Options) { o.JetStream, o.Users = false, users })
 }
 
-func open(t testing.TB, s *server.Server, region string, o Options, options ...nats.Option) *Signals {
+func open(t testing.TB, s *natstest.Server, region string, o Options, options ...nats.Option) *Signals {
 	t.Helper()
 	nc, err := nats.Connect(s.ClientURL(), append(options, nats.Timeout(patience))...)
 	must(t, err)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +27,7 @@ const patience = 30 * time.Second
 
 // fixture is a NATS server, and a region in memory with the projections of the flights.
 type fixture struct {
-	nats   *server.Server
+	nats   *natstest.Server
 	log    *memlog.Log
 	store  *memstore.Store
 	kv     *memstore.KV
@@ -66,25 +64,13 @@ func newFixture(t *testing.T, change ...func(*server.Options)) *fixture {
 	return f
 }
 
-func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
+func startServer(t testing.TB, change ...func(*server.Options)) *natstest.Server {
 	t.Helper()
-	o := &server.Options{ServerName: "us", Host: "127.0.0.1", Port: natstest.FreePorts(t, 1)[0], NoLog: true, NoSigs: true, MaxPayload: 16 << 20, MaxPending: 64 << 20, PingInterval: time.Second, MaxPingsOut: 2}
-	for _, c := range change {
-		c(o)
+	small := func(o *server.Options) {
+		o.ServerName, o.JetStream = "us", false
+		o.MaxPayload, o.MaxPending, o.PingInterval, o.MaxPingsOut = 16<<20, 64<<20, time.Second, 2
 	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return s
+	return natstest.Start(t, append([]func(*server.Options){small}, change...)...)
 }
 
 func (f *fixture) connect(t testing.TB, options ...nats.Option) *nats.Conn {
@@ -178,18 +164,4 @@ func eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("it did not come true in time that %s", what)
 		}
 	}
-}
-
-// at lets a server listen where another did.
-func at(t testing.TB, address string) func(*server.Options) {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(o *server.Options) { o.Port = n }
 }

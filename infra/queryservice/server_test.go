@@ -326,11 +326,8 @@ func TestAServiceThatStopsAnswersWhatItHasTaken(t *testing.T) {
 
 func TestServersThatAreGoneAreWaitedForAndServedAgain(t *testing.T) {
 	f := newFixture(t)
-	port := f.nats.Addr().String()
 	f.serve(t, queryservice.Options{}, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
-	f.nats.Shutdown()
-	f.nats.WaitForShutdown()
-	f.nats = startServer(t, at(t, port))
+	f.nats.Restart()
 	nc := f.connect(t)
 	eventually(t, "it answers again", func() bool {
 		m, err := nc.Request("q.us.status", nil, time.Second)

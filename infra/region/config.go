@@ -87,7 +87,7 @@ type Config struct {
 }
 
 // logPatience is how long Open waits for a mirror to be made, which needs the leader.
-const logPatience = 20 * time.Second
+const logPatience = time.Minute
 
 func (c Config) withDefaults() Config {
 	if c.Leader == "" {

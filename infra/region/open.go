@@ -14,6 +14,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/internal/natsconn"
 	"tidemark.dev/infra/natskv"
 	"tidemark.dev/infra/natsobjects"
 	"tidemark.dev/infra/natssignals"
@@ -125,7 +126,7 @@ func (r *Region) openNATS(ctx context.Context, dir *embedded.Dir) error {
 		if c.User != "" {
 			options = append(options, nats.UserInfo(c.User, c.Password))
 		}
-		nc, err = nats.Connect(c.NATS, options...)
+		nc, err = natsconn.Establish(func() (*nats.Conn, error) { return nats.Connect(c.NATS, options...) })
 	}
 	if err != nil {
 		return natsError(r.address.NATS, err)

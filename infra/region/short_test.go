@@ -303,9 +303,8 @@ func TestARegionCannotBeginBeyondTheLog(t *testing.T) {
 	c := w.configs["eu"]
 	c.LogFrom = head(t, w.regions["us"]) + 2
 	w.configs["eu"] = c
-	began := time.Now()
-	if err := w.tryOpen("eu"); !errors.Is(err, projections.ErrInvalidOffset) || !strings.Contains(err.Error(), "nothing was made") || time.Since(began) > 15*time.Second {
-		t.Errorf("after %s: %v", time.Since(began), err)
+	if err := w.tryOpen("eu"); !errors.Is(err, projections.ErrInvalidOffset) || !strings.Contains(err.Error(), "nothing was made") {
+		t.Error(err)
 	}
 	if _, err := region.Open(t.Context(), region.Config{Name: "us", Leader: "us", DataDir: t.TempDir(), LogFrom: 7}); !errors.Is(err, projections.ErrInvalidOffset) {
 		t.Errorf("the leader: %v", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/redistest"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
@@ -20,22 +21,7 @@ import (
 // natsServer starts a server, with users if there are any.
 func natsServer(t *testing.T, users ...*server.User) string {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), Users: users,
-		MaxPayload: 2 << 20, JetStreamMaxStore: 1 << 30, JetStreamMaxMemory: 64 << 20,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	return s.ClientURL()
+	return natstest.Start(t, func(o *server.Options) { o.Users, o.MaxPayload = users, 2<<20 }).ClientURL()
 }
 
 // TestWhoReadsHasTheRegionsSnapshots: a writer sets the bucket up, and a projector and a client find each other's snapshots.

@@ -3,7 +3,6 @@ package replica
 import (
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +19,7 @@ import (
 // cluster is a region of three servers.
 type cluster struct {
 	region  string
-	servers []*server.Server
+	servers []*natstest.Server
 	links   []*url.URL // its listeners for links
 }
 
@@ -36,24 +35,22 @@ func startCluster(t *testing.T, region, peer string, to *cluster) *cluster {
 		c.links = append(c.links, &url.URL{Scheme: "nats-leaf", Host: fmt.Sprintf("127.0.0.1:%d", ports[3+i]), User: url.UserPassword("link-"+peer, password)})
 	}
 	for i := range 3 {
-		o := &server.Options{
-			ServerName: fmt.Sprint(region, i), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, PingInterval: 3 * time.Second, MaxPingsOut: 2,
-			JetStream: true, JetStreamDomain: region, StoreDir: storeDir(t), MaxPayload: 2 << 20, JetStreamMaxStore: 1 << 30, JetStreamMaxMemory: 1 << 28,
-			Cluster: server.ClusterOpts{Name: region, Host: "127.0.0.1", Port: ports[i]}, Routes: routes,
-		}
-		o.Users = []*server.User{{Username: "app", Password: password}}
-		o.LeafNode.IsolateLeafnodeInterest, o.LeafNode.NoAdvertise, o.LeafNode.ReconnectInterval = true, true, 250*time.Millisecond
-		if peer != "" {
-			publish, subscribe := embedded.LinkPermissions(region, peer, "us")
-			o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", ports[3+i]
-			o.Users = append(o.Users, &server.User{Username: "link-" + peer, Password: password, AllowedConnectionTypes: map[string]struct{}{"LEAFNODE": {}},
-				Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subscribe}}})
-		}
-		if to != nil {
-			o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: to.links, LocalIsolation: true, IgnoreDiscoveredServers: true,
-				DenyImports: []string{"evt.>", "ctl.>"}, DenyExports: []string{"evt.>", "ctl.>"}}}
-		}
-		c.servers = append(c.servers, runServer(t, o))
+		c.servers = append(c.servers, natstest.Start(t, func(o *server.Options) {
+			o.ServerName, o.JetStreamDomain, o.MaxPayload, o.PingInterval, o.MaxPingsOut = fmt.Sprint(region, i), region, 2<<20, 3*time.Second, 2
+			o.Cluster, o.Routes = server.ClusterOpts{Name: region, Host: "127.0.0.1", Port: ports[i]}, routes
+			o.Users = []*server.User{{Username: "app", Password: password}}
+			o.LeafNode.IsolateLeafnodeInterest, o.LeafNode.NoAdvertise, o.LeafNode.ReconnectInterval = true, true, 250*time.Millisecond
+			if peer != "" {
+				publish, subscribe := embedded.LinkPermissions(region, peer, "us")
+				o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", ports[3+i]
+				o.Users = append(o.Users, &server.User{Username: "link-" + peer, Password: password, AllowedConnectionTypes: map[string]struct{}{"LEAFNODE": {}},
+					Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subscribe}}})
+			}
+			if to != nil {
+				o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: to.links, LocalIsolation: true, IgnoreDiscoveredServers: true,
+					DenyImports: []string{"evt.>", "ctl.>"}, DenyExports: []string{"evt.>", "ctl.>"}}}
+			}
+		}))
 	}
 	eventually(t, "the cluster has a leader and all its members", func() bool {
 		for _, s := range c.servers {
@@ -64,36 +61,6 @@ func startCluster(t *testing.T, region, peer string, to *cluster) *cluster {
 		return false
 	})
 	return c
-}
-
-func runServer(t *testing.T, o *server.Options) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	return s
-}
-
-// storeDir is t.TempDir for a server: one that has shut down may still be removing files.
-func storeDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "replica")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		eventually(t, "the store is removed", func() bool { return os.RemoveAll(dir) == nil })
-	})
-	return dir
 }
 
 func (c *cluster) connect(t *testing.T) *nats.Conn {
@@ -111,7 +78,7 @@ func (c *cluster) connect(t *testing.T) *nats.Conn {
 }
 
 // leads returns the server that leads the region's stream.
-func (c *cluster) leads() *server.Server {
+func (c *cluster) leads() *natstest.Server {
 	for _, s := range c.servers {
 		if s.JetStreamIsStreamLeader("$G", "EVT_us") {
 			return s

@@ -128,30 +128,29 @@ func TestTheLeaderIsWaitedFor(t *testing.T) {
 }
 
 // restricted is a region of one server whose user replica has the given rights, and whose link user the given list.
-func restricted(t *testing.T, region string, rights *server.Permissions, link *server.Permissions, to *url.URL) (s *server.Server, address *url.URL) {
+func restricted(t *testing.T, region string, rights *server.Permissions, link *server.Permissions, to *url.URL) (s *natstest.Server, address *url.URL) {
 	t.Helper()
-	o := &server.Options{
-		ServerName: region, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 2 << 20,
-		JetStream: true, JetStreamDomain: region, StoreDir: storeDir(t),
-		Users: []*server.User{{Username: "app", Password: "made-up"}, {Username: "replica", Password: "made-up", Permissions: rights}},
-	}
-	o.LeafNode.IsolateLeafnodeInterest, o.LeafNode.NoAdvertise, o.LeafNode.ReconnectInterval = true, true, 250*time.Millisecond
-	if link != nil {
-		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", natstest.FreePorts(t, 1)[0]
-		o.Users = append(o.Users, &server.User{Username: "link-eu", Password: "made-up", Permissions: link, AllowedConnectionTypes: map[string]struct{}{"LEAFNODE": {}}})
-		address = &url.URL{Scheme: "nats-leaf", Host: net.JoinHostPort(o.LeafNode.Host, strconv.Itoa(o.LeafNode.Port)), User: url.UserPassword("link-eu", "made-up")}
-	}
-	if to != nil {
-		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{to}, LocalIsolation: true, IgnoreDiscoveredServers: true}}
-	}
-	return runServer(t, o), address
+	s = natstest.Start(t, func(o *server.Options) {
+		o.ServerName, o.JetStreamDomain, o.MaxPayload = region, region, 2<<20
+		o.Users = []*server.User{{Username: "app", Password: "made-up"}, {Username: "replica", Password: "made-up", Permissions: rights}}
+		o.LeafNode.IsolateLeafnodeInterest, o.LeafNode.NoAdvertise, o.LeafNode.ReconnectInterval = true, true, 250*time.Millisecond
+		if link != nil {
+			o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", natstest.FreePorts(t, 1)[0]
+			o.Users = append(o.Users, &server.User{Username: "link-eu", Password: "made-up", Permissions: link, AllowedConnectionTypes: map[string]struct{}{"LEAFNODE": {}}})
+			address = &url.URL{Scheme: "nats-leaf", Host: net.JoinHostPort(o.LeafNode.Host, strconv.Itoa(o.LeafNode.Port)), User: url.UserPassword("link-eu", "made-up")}
+		}
+		if to != nil {
+			o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{to}, LocalIsolation: true, IgnoreDiscoveredServers: true}}
+		}
+	})
+	return s, address
 }
 
 func allow(subjects ...string) *server.SubjectPermission {
 	return &server.SubjectPermission{Allow: subjects}
 }
 
-func user(t *testing.T, s *server.Server, name string) *nats.Conn {
+func user(t *testing.T, s *natstest.Server, name string) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(name, "made-up"), nats.CustomInboxPrefix("_INBOX."+name), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
@@ -177,7 +176,7 @@ func floorRights() []string {
 }
 
 // restrictedPair starts both regions with the rights less those that are left out. At the leader, replica may ask for floors.
-func restrictedPair(t *testing.T, missing, missingOnLink string) (us, eu *server.Server) {
+func restrictedPair(t *testing.T, missing, missingOnLink string) (us, eu *natstest.Server) {
 	t.Helper()
 	without := func(all []string, subject string) []string {
 		out := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == subject })

@@ -7,13 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/telemetry"
 	"tidemark.dev/projections"
 )
@@ -35,26 +34,7 @@ func traces(t *testing.T) (*sdktrace.TracerProvider, *tracetest.InMemoryExporter
 // natsLog is a log on a real server.
 func natsLog(t *testing.T) events.Log {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
-		JetStreamMaxStore: 1 << 30, JetStreamMaxMemory: 1 << 28,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server did not start")
-	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	nc := natstest.Dial(t, natstest.Start(t).ClientURL())
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := natslog.Setup(ctx, nc, natslog.Config{Origin: "us"}); err != nil {
@@ -204,7 +184,9 @@ func TestWhoSeesACheckpointSeesAllThatLedToIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.project(t, w.log, tel.Projector())
-	eventually(t, "all are applied", func() bool { return slices.Equal(scraped(t, tel).values("tidemark_projection_checkpoint_sequence"), []float64{3}) })
+	eventually(t, "all are applied", func() bool {
+		return slices.Equal(scraped(t, tel).values("tidemark_projection_checkpoint_sequence"), []float64{3})
+	})
 	scraped(t, tel).is(3, "tidemark_projection_records_total")
 	w.end()
 	if len(shown) != 2 {

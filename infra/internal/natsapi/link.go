@@ -67,7 +67,7 @@ func Connect(model *nats.Conn, name string, logger *slog.Logger, timeout time.Du
 	o.DisconnectedErrCB = func(_ *nats.Conn, err error) { l.down(err) }
 	o.ReconnectedCB = func(*nats.Conn) { l.restored() }
 	o.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) { l.asyncError(err) }
-	nc, err := o.Connect()
+	nc, err := natsconn.Establish(o.Connect)
 	if err != nil {
 		return nil, natsconn.DialError("the servers", err)
 	}

@@ -83,7 +83,7 @@ func open(o nats.Options, whose string, logger *slog.Logger, later bool) (*Link,
 	o.DisconnectedErrCB = func(_ *nats.Conn, err error) { l.down(err) }
 	o.ReconnectedCB = func(*nats.Conn) { l.restored() }
 	o.AsyncErrorCB = func(_ *nats.Conn, _ *nats.Subscription, err error) { l.asyncError(err) }
-	nc, err := o.Connect()
+	nc, err := Establish(o.Connect)
 	if err != nil {
 		return nil, DialError(whose, err)
 	}

@@ -10,6 +10,8 @@ package natsconn
 import (
 	"errors"
 	"math/rand/v2"
+	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -25,6 +27,8 @@ const (
 	// reconnectFrom and reconnectTo bound the wait between two attempts to connect.
 	reconnectFrom = 50 * time.Millisecond
 	reconnectTo   = 2 * time.Second
+	// greetings is how often a connection is begun.
+	greetings = 3
 )
 
 // Options returns the options of a connection like model, without handlers. A write that does not get out within flush breaks the connection.
@@ -47,6 +51,31 @@ func own(o nats.Options, name string, flush time.Duration) nats.Options {
 	o.ConnectedCB, o.ClosedCB, o.DisconnectedCB, o.DiscoveredServersCB, o.LameDuckModeHandler, o.ReconnectErrCB = nil, nil, nil, nil, nil, nil
 	o.DisconnectedErrCB, o.ReconnectedCB, o.AsyncErrorCB = nil, nil, nil
 	return o
+}
+
+// Establish makes a connection, and tries again, twice, when servers that are there did not greet it properly. On a busy machine, or over a slow link, that happens: a
+// server pings a connection once it is two seconds old, and a client that still waits for the answer to its own greeting takes that for an error
+// ("expected 'PONG', got 'PING'"). Who does not answer in time, or refuses the credentials, is not asked again.
+func Establish(connect func() (*nats.Conn, error)) (*nats.Conn, error) {
+	for tries := 1; ; tries++ {
+		nc, err := connect()
+		if err == nil || tries == greetings || !disturbed(err) {
+			return nc, err
+		}
+		<-time.After(Backoff(tries))
+	}
+}
+
+// disturbed reports whether an error of a connection may be about this attempt only.
+func disturbed(err error) bool {
+	for _, e := range [...]error{nats.ErrNoServers, nats.ErrTimeout, nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, e) {
+			return false
+		}
+	}
+	_, network := errors.AsType[net.Error](err) // nobody listens, no such name, no answer in time
+	_, malformed := errors.AsType[*url.Error](err)
+	return !network && !malformed
 }
 
 // Backoff doubles from 50 ms to 2 s, with a jitter of half.

@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
 
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/redistest"
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/infra/topology/dial"
@@ -71,19 +72,11 @@ func certificates(t *testing.T) files {
 }
 
 // natsServer starts a server with one user, and with TLS that wants a certificate of clients too if a configuration is given.
-func natsServer(t *testing.T, user, password string, secure *tls.Config) *server.Server {
+func natsServer(t *testing.T, user, password string, secure *tls.Config) *natstest.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		Username: user, Password: password, TLSConfig: secure, TLSTimeout: patience.Seconds()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the server does not get ready")
-	}
-	return s
+	return natstest.Start(t, func(o *server.Options) {
+		o.JetStream, o.Username, o.Password, o.TLSConfig, o.TLSTimeout = false, user, password, secure, patience.Seconds()
+	})
 }
 
 func connect(t *testing.T, url string, n topology.NATS, env topology.Environment, more ...nats.Option) (*nats.Conn, error) {

@@ -14,6 +14,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/redistest"
 	"tidemark.dev/infra/topology"
 	"tidemark.dev/infra/topology/probe"
@@ -22,24 +23,15 @@ import (
 // patience is far more than a server on this machine needs, however busy it is.
 const patience = 30 * time.Second
 
-// natsServer starts a server with a configuration, on a free port, and returns its URL.
+// natsServer starts a server with a configuration and returns its URL.
 func natsServer(t *testing.T, conf string) string {
 	t.Helper()
-	o := &server.Options{}
-	if err := o.ProcessConfigString(conf); err != nil {
-		t.Fatal(err)
-	}
-	o.Host, o.Port, o.NoSigs, o.NoLog, o.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, t.TempDir()
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the NATS server does not get ready")
-	}
-	return s.ClientURL()
+	return natstest.Start(t, func(o *server.Options) {
+		o.JetStream = false // unless the configuration says so
+		if err := o.ProcessConfigString(conf); err != nil {
+			t.Fatal(err)
+		}
+	}).ClientURL()
 }
 
 const accounts = `
