@@ -45,7 +45,7 @@ func newMesh(t *testing.T) *mesh {
 	m := &mesh{t: t, names: []string{"us", "eu", "ap"}, at: map[string]*side{}}
 	for i, name := range m.names {
 		s := &side{t: t, wires: map[string]*netfault.Proxy{}}
-		dir, err := embedded.OpenDir(filepath.Join(t.TempDir(), name))
+		dir, err := embedded.OpenDir(filepath.Join(natstest.StoreDir(t), name))
 		if err != nil {
 			t.Fatal(err)
 		}

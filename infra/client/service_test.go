@@ -51,12 +51,7 @@ func startServer(t testing.TB, change ...func(*server.Options)) *natstest.Server
 func newScript(t testing.TB, regions ...string) *script {
 	t.Helper()
 	s := &script{server: startServer(t), say: map[string]func(asked) *nats.Msg{}, heard: map[string][]asked{}}
-	nc, err := nats.Connect(s.server.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	s.nc = nc
+	s.nc = natstest.Dial(t, s.server.ClientURL())
 	for _, name := range regions {
 		s.start(t, name)
 	}

@@ -140,7 +140,7 @@ func TestRegionsAreVerifiedWhileTheyAreWrittenTo(t *testing.T) {
 // TestARegionWhoseServersDieIsUnknownAndTheOthersAreCompared: also when it is the one that is asked over.
 func TestARegionWhoseServersDieIsUnknownAndTheOthersAreCompared(t *testing.T) {
 	m := newMesh(t)
-	c, err := client.Dial(t.Context(), client.Config{Regions: []region.Config{m.address("us", true), m.address("eu", true), m.address("ap", true)}, Source: "urn:test"})
+	c, err := client.Dial(t.Context(), client.Config{Regions: []region.Config{m.address("us", true), m.address("eu", true), m.address("ap", true)}, Source: "urn:test", AttemptTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

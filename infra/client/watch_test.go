@@ -375,6 +375,7 @@ func TestAWatchThatNobodyAnswersOrThatIsWrongEndsWithAReason(t *testing.T) {
 	}
 	s.tell("eu", fails(projections.ErrUnknownProjection))
 	s.tell("us", fails(projections.ErrUnknownProjection))
+	r = s.dial(t, client.Config{Patience: patience, AttemptTimeout: patience}, "eu", "us")
 	if steps, err := watch(r, t.Context()); steps > 0 || !errors.Is(err, projections.ErrUnknownProjection) {
 		t.Errorf("%d steps, %v", steps, err)
 	}

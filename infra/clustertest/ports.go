@@ -10,8 +10,8 @@ import (
 const (
 	host = "127.0.0.1"
 	// Ports are taken from below the range that the system takes them from for outgoing connections, so that a node which is started
-	// again finds its own free.
-	lowestPort, ports = 11_000, 10_000
+	// again finds its own free, and from below those of natstest.
+	lowestPort, ports = 11_000, 2_000
 	// busOffset is how far the port of a Redis node's cluster bus is above that of its clients.
 	busOffset = 10_000
 	portTries = 1_000

@@ -19,8 +19,9 @@ const Masters = 3
 
 const (
 	slots = 16_384
-	// nodeTimeout is after how many milliseconds of silence the others take a master for dead.
-	nodeTimeout = "2000"
+	// nodeTimeout is after how many milliseconds of silence the others take a master for dead that a replica can stand in for, and aloneTimeout one of which
+	// there is no other: they would only refuse everything, because a machine stood still for a moment.
+	nodeTimeout, aloneTimeout = "2000", "30000"
 	// failoverBound is after how long a server gives up a failover that was asked for.
 	failoverBound = 6 * time.Second
 	// RedisPassword is what clients and replicas log in with.
@@ -45,10 +46,13 @@ type redisNode struct {
 // StartRedis starts three masters, each with as many replicas (0 or 1), and returns when they serve every slot.
 func StartRedis(t testing.TB, replicas int) *Redis {
 	t.Helper()
-	c := &Redis{t: t}
+	c, timeout := &Redis{t: t}, nodeTimeout
+	if replicas == 0 {
+		timeout = aloneTimeout
+	}
 	for i, port := range freePorts(t, Masters*(1+replicas)) {
 		c.nodes = append(c.nodes, newRedisNode(t, fmt.Sprint("r", i), port,
-			"--masterauth", RedisPassword, "--cluster-enabled", "yes", "--cluster-node-timeout", nodeTimeout,
+			"--masterauth", RedisPassword, "--cluster-enabled", "yes", "--cluster-node-timeout", timeout,
 			"--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"))
 		c.Start(i)
 	}

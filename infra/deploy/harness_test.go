@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/natstest"
 )
 
 const (
@@ -158,7 +159,7 @@ func startMesh(t testing.TB) mesh {
 	for _, region := range regions() {
 		o := m.folder.conf(region)
 		o.Host, o.Port, o.HTTPHost, o.HTTPPort = "127.0.0.1", server.RANDOM_PORT, "", 0
-		o.StoreDir, o.NoSigs = t.TempDir(), true
+		o.StoreDir, o.NoSigs = natstest.StoreDir(t), true
 		if o.LeafNode.Port != 0 {
 			o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
 		}
@@ -194,10 +195,7 @@ func regionOf(u *url.URL) string { return u.Hostname()[:2] }
 func (m mesh) connect(region string, options ...nats.Option) *nats.Conn {
 	m.t.Helper()
 	options = append([]nats.Option{nats.UserInfo(userOf, m.folder.read("regions/"+region+"/nats"))}, options...)
-	nc, err := nats.Connect(m.servers[region].ClientURL(), options...)
-	must(m.t, err)
-	m.t.Cleanup(nc.Close)
-	return nc
+	return natstest.Dial(m.t, m.servers[region].ClientURL(), options...)
 }
 
 // peers returns the other regions, and those of them that dial this one, which are the later ones.

@@ -14,6 +14,7 @@ import (
 
 	"tidemark.dev/events/memlog"
 	dialer "tidemark.dev/infra/client"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/queryservice"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
@@ -112,9 +113,7 @@ func TestAReaderFindsTheQueryServicesOfItsRegion(t *testing.T) {
 	defer m.refused.none(t)
 	for _, home := range regions() {
 		at := m.reader(home)
-		nc, err := nats.Connect(at.NATS, nats.UserInfo(at.User, at.Password), nats.CustomInboxPrefix(inboxOfReaders))
-		must(t, err)
-		defer nc.Close()
+		nc := natstest.Dial(t, at.NATS, nats.UserInfo(at.User, at.Password), nats.CustomInboxPrefix(inboxOfReaders))
 		found := func() (names []string) {
 			inbox := nc.NewInbox()
 			answers, err := nc.SubscribeSync(inbox)
@@ -141,10 +140,8 @@ func TestAReaderMayDoNothingElse(t *testing.T) {
 	for _, home := range regions() {
 		refused := make(chan error, 100)
 		at := m.reader(home)
-		nc, err := nats.Connect(at.NATS, nats.UserInfo(at.User, at.Password), nats.CustomInboxPrefix(inboxOfReaders),
+		nc := natstest.Dial(t, at.NATS, nats.UserInfo(at.User, at.Password), nats.CustomInboxPrefix(inboxOfReaders),
 			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
-		must(t, err)
-		defer nc.Close()
 		expect := func(what string) {
 			t.Helper()
 			must(t, nc.FlushWithContext(within(t)))

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 )
 
 func TestOpenDirMakesAPrivateDirectory(t *testing.T) {
@@ -82,7 +83,7 @@ func TestDirThatIsAFileIsRefused(t *testing.T) {
 }
 
 func TestServerHasItsPlaceInTheDirOnce(t *testing.T) {
-	d := openDir(t, t.TempDir())
+	d := openDir(t, natstest.StoreDir(t))
 	sub, release, err := d.claim("nats")
 	if err != nil {
 		t.Fatal(err)

@@ -27,9 +27,9 @@ import (
 // mesh starts three regions, each linked to each other.
 func mesh(t *testing.T) (us, eu, ap *NATS) {
 	t.Helper()
-	us = startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, t.TempDir()), Peers: []string{"eu", "ap"}})
-	eu = startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, t.TempDir()), Peers: []string{"ap"}, Links: []Link{us.LinkFor("eu")}, SyncInterval: MirrorSyncInterval})
-	ap = startTestNATS(t, NATSConfig{Region: "ap", Dir: openDir(t, t.TempDir()), Links: []Link{us.LinkFor("ap"), eu.LinkFor("ap")}, SyncInterval: MirrorSyncInterval})
+	us = startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, natstest.StoreDir(t)), Peers: []string{"eu", "ap"}})
+	eu = startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, natstest.StoreDir(t)), Peers: []string{"ap"}, Links: []Link{us.LinkFor("eu")}, SyncInterval: MirrorSyncInterval})
+	ap = startTestNATS(t, NATSConfig{Region: "ap", Dir: openDir(t, natstest.StoreDir(t)), Links: []Link{us.LinkFor("ap"), eu.LinkFor("ap")}, SyncInterval: MirrorSyncInterval})
 	eventually(t, "every region has two links", func() bool {
 		return us.srv.NumLeafNodes() == 2 && eu.srv.NumLeafNodes() == 2 && ap.srv.NumLeafNodes() == 2
 	})
@@ -186,7 +186,7 @@ func rogue(t *testing.T, l Link) *nats.Conn {
 }
 
 func TestALinkUserCanDoNothingElse(t *testing.T) {
-	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, t.TempDir()), Peers: []string{"eu", "ap"}})
+	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, natstest.StoreDir(t)), Peers: []string{"eu", "ap"}})
 	js := connect(t, us)
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVT_us", Subjects: []string{"evt.us.*.*", "ctl.us.>"}})
 	must(t, err)
@@ -245,7 +245,7 @@ func TestALinkUserCanDoNothingElse(t *testing.T) {
 
 // A server that speaks the protocol of links by hand, and ignores what it was told about its rights, is cut off.
 func TestALinkThatOversteps(t *testing.T) {
-	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, t.TempDir()), Peers: []string{"eu"}})
+	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, natstest.StoreDir(t)), Peers: []string{"eu"}})
 	js := connect(t, us)
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVT_us", Subjects: []string{"evt.us.*.*"}})
 	must(t, err)
@@ -274,11 +274,11 @@ func TestALinkThatOversteps(t *testing.T) {
 }
 
 func TestTheClientUserOpensNoLink(t *testing.T) {
-	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, t.TempDir()), Peers: []string{"eu"}})
+	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, natstest.StoreDir(t)), Peers: []string{"eu"}})
 	l := us.LinkFor("eu")
 	l.User, l.Password = us.User(), us.Password()
 	var out logs
-	eu := startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, t.TempDir()), Links: []Link{l}, Logger: out.logger()})
+	eu := startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, natstest.StoreDir(t)), Links: []Link{l}, Logger: out.logger()})
 	eventually(t, "the refusal is logged", func() bool { return strings.Contains(out.String(), "Authorization Violation") })
 	if eu.srv.NumLeafNodes() != 0 {
 		t.Error("the link is up")
@@ -287,7 +287,7 @@ func TestTheClientUserOpensNoLink(t *testing.T) {
 
 func TestLinksShowNoPassword(t *testing.T) {
 	var out logs
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	us := startTestNATS(t, NATSConfig{Region: "us", Dir: dir, Peers: []string{"eu", "ap"}, Logger: out.logger()})
 	l := us.LinkFor("eu")
 	if l.Password == "" || l.Password == us.LinkFor("ap").Password || l.Password == us.Password() {
@@ -296,10 +296,10 @@ func TestLinksShowNoPassword(t *testing.T) {
 	if none := us.LinkFor("xx"); none != (Link{}) {
 		t.Errorf("a stranger gets %v", none)
 	}
-	eu := startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, t.TempDir()), Links: []Link{l}, Logger: out.logger()})
+	eu := startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, natstest.StoreDir(t)), Links: []Link{l}, Logger: out.logger()})
 	wrong := us.LinkFor("ap")
 	wrong.Password = "wrong" + wrong.Password
-	startTestNATS(t, NATSConfig{Region: "ap", Dir: openDir(t, t.TempDir()), Links: []Link{wrong}, Logger: out.logger()})
+	startTestNATS(t, NATSConfig{Region: "ap", Dir: openDir(t, natstest.StoreDir(t)), Links: []Link{wrong}, Logger: out.logger()})
 	eventually(t, "the wrong password is logged as such", func() bool { return strings.Contains(out.String(), "authentication error") })
 	eventually(t, "the right one is not refused", func() bool { return us.srv.NumLeafNodes() == 1 && eu.srv.NumLeafNodes() == 1 })
 	out.logger().Info("here", "link", l, "any", slog.AnyValue(l))
@@ -323,8 +323,8 @@ func TestLinksShowNoPassword(t *testing.T) {
 
 func TestARegionThatIsDownIsLoggedOnce(t *testing.T) {
 	var out logs
-	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, t.TempDir()), Peers: []string{"eu"}})
-	eu := startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, t.TempDir()), Links: []Link{us.LinkFor("eu")}, Logger: out.logger()})
+	us := startTestNATS(t, NATSConfig{Region: "us", Dir: openDir(t, natstest.StoreDir(t)), Peers: []string{"eu"}})
+	eu := startTestNATS(t, NATSConfig{Region: "eu", Dir: openDir(t, natstest.StoreDir(t)), Links: []Link{us.LinkFor("eu")}, Logger: out.logger()})
 	eventually(t, "the link is up", func() bool { return eu.srv.NumLeafNodes() == 1 })
 	us.Shutdown()
 	down := time.Now()
@@ -335,7 +335,7 @@ func TestARegionThatIsDownIsLoggedOnce(t *testing.T) {
 }
 
 func TestLinksRefuseWhatCannotWork(t *testing.T) {
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	good := Link{Region: "us", Address: "127.0.0.1:1", User: "link-eu", Password: "made-up"}
 	taken, err := net.Listen("tcp", DefaultListen)
 	must(t, err)
@@ -386,7 +386,7 @@ func TestLinkPermissionsNameNoRecordAndNobodyElse(t *testing.T) {
 }
 
 func TestAMirrorsServerSyncsInTheBackground(t *testing.T) {
-	n := startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir()), SyncInterval: MirrorSyncInterval})
+	n := startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t)), SyncInterval: MirrorSyncInterval})
 	if c := n.srv.JetStreamConfig(); c.SyncAlways || c.SyncInterval != time.Second {
 		t.Errorf("it syncs always: %v, every %s", c.SyncAlways, c.SyncInterval)
 	}

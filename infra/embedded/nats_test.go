@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 )
 
 const testStream = "EVT_us"
@@ -137,7 +138,7 @@ func TestNATSKeepsAcknowledgedMessagesThroughKill(t *testing.T) {
 }
 
 func TestNATSContinuesItsStoreWithTheSamePassword(t *testing.T) {
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	first := startTestNATS(t, NATSConfig{Dir: dir})
 	js := connect(t, first)
 	if err := makeStream(t.Context(), js); err != nil {
@@ -166,7 +167,7 @@ func TestNATSContinuesItsStoreWithTheSamePassword(t *testing.T) {
 }
 
 func TestNATSRestoresModeOfItsPasswords(t *testing.T) {
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	startTestNATS(t, NATSConfig{Dir: dir}).Shutdown()
 	path := filepath.Join(dir.Path(), "nats", credentialsFile)
 	if err := os.Chmod(path, 0o644); err != nil {
@@ -177,7 +178,7 @@ func TestNATSRestoresModeOfItsPasswords(t *testing.T) {
 }
 
 func TestNATSRefusesDamagedPasswordsWithoutRepeatingThem(t *testing.T) {
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	startTestNATS(t, NATSConfig{Dir: dir}).Shutdown()
 	path := filepath.Join(dir.Path(), "nats", credentialsFile)
 	if err := os.WriteFile(path, []byte(`{"tidemark": sesame`), 0o600); err != nil {
@@ -191,7 +192,7 @@ func TestNATSRefusesDamagedPasswordsWithoutRepeatingThem(t *testing.T) {
 }
 
 func TestNATSOptionsAreSafe(t *testing.T) {
-	n := startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir())})
+	n := startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t))})
 	js := n.srv.JetStreamConfig()
 	if !js.SyncAlways || js.Domain != "us" || js.MaxMemory != maxMemoryStore || js.MaxStore <= 0 {
 		t.Errorf("JetStream has %+v", js)
@@ -203,14 +204,14 @@ func TestNATSOptionsAreSafe(t *testing.T) {
 	if a := n.srv.MonitorAddr(); a != nil {
 		t.Errorf("it has a monitoring port: %s", a)
 	}
-	lazy := startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir()), LazySync: true})
+	lazy := startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t)), LazySync: true})
 	if lazy.srv.JetStreamConfig().SyncAlways {
 		t.Error("LazySync does not turn it off")
 	}
 }
 
 func TestNATSRefusesStrangersAndGuardsTheSystemAccount(t *testing.T) {
-	n := startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir())})
+	n := startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t))})
 	for name, o := range map[string]nats.Option{
 		"nobody":         nats.Name("nobody"),
 		"wrong password": nats.UserInfo(n.User(), "wrong"),
@@ -218,7 +219,7 @@ func TestNATSRefusesStrangersAndGuardsTheSystemAccount(t *testing.T) {
 		"system":         nats.UserInfo("SYS", ""),
 		"no user":        nats.UserInfo("", n.Password()),
 	} {
-		if nc, err := nats.Connect(n.URL(), o, nats.MaxReconnects(0)); !errors.Is(err, nats.ErrAuthorization) {
+		if nc, err := nats.Connect(n.URL(), o, nats.MaxReconnects(0), nats.Timeout(natstest.Patience)); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("%s: %v, want %v", name, err, nats.ErrAuthorization)
 			if err == nil {
 				nc.Close()
@@ -229,13 +230,9 @@ func TestNATSRefusesStrangersAndGuardsTheSystemAccount(t *testing.T) {
 		t.Errorf("a wrong password is accepted inside the process: %s", answer)
 	}
 
-	nc, err := nats.Connect(n.URL(), nats.UserInfo(n.User(), n.Password()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
+	nc := natstest.Dial(t, n.URL(), nats.UserInfo(n.User(), n.Password()))
 	for _, subject := range []string{"$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER." + n.srv.ID() + ".VARZ", "$SYS.REQ.ACCOUNT.SYS.CONNZ"} {
-		if m, err := nc.Request(subject, nil, time.Second); !errors.Is(err, nats.ErrNoResponders) {
+		if m, err := nc.Request(subject, nil, natstest.Patience); !errors.Is(err, nats.ErrNoResponders) {
 			t.Errorf("%s is answered: %v %v", subject, m, err)
 		}
 	}
@@ -270,14 +267,14 @@ func TestNATSNamesThePortThatIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	_, err = StartNATS(t.Context(), NATSConfig{Region: "us", Dir: dir, Listen: l.Addr().String()})
 	wantCode(t, err, ErrAddressInUse, l.Addr().String(), "nothing was started")
 	startTestNATS(t, NATSConfig{Dir: dir}) // the failed start holds nothing
 }
 
 func TestNATSRefusesWhatCannotWork(t *testing.T) {
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	for name, c := range map[string]struct {
 		cfg  NATSConfig
 		code events.Code
@@ -301,7 +298,7 @@ func TestNATSRefusesWhatCannotWork(t *testing.T) {
 }
 
 func TestNATSWithAnUnusableStoreFailsAndHoldsNothing(t *testing.T) {
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	store := filepath.Join(dir.Path(), "nats", server.JetStreamStoreDir)
 	if err := os.MkdirAll(filepath.Dir(store), 0o700); err != nil {
 		t.Fatal(err)
@@ -318,7 +315,7 @@ func TestNATSWithAnUnusableStoreFailsAndHoldsNothing(t *testing.T) {
 }
 
 func TestNATSRunsOncePerDirectory(t *testing.T) {
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	startTestNATS(t, NATSConfig{Dir: dir})
 	_, err := StartNATS(t.Context(), NATSConfig{Region: "us", Dir: dir})
 	wantCode(t, err, ErrDirInUse, "nats")
@@ -326,7 +323,7 @@ func TestNATSRunsOncePerDirectory(t *testing.T) {
 
 // A server that listens before its streams are recovered tells its first client that there are none.
 func TestNATSHasItsStreamsForTheFirstClient(t *testing.T) {
-	dir := openDir(t, t.TempDir())
+	dir := openDir(t, natstest.StoreDir(t))
 	first := startTestNATS(t, NATSConfig{Dir: dir})
 	if err := makeStream(t.Context(), connect(t, first)); err != nil {
 		t.Fatal(err)
@@ -365,7 +362,7 @@ func TestNATSHasItsStreamsForTheFirstClient(t *testing.T) {
 }
 
 func TestNATSBoundsAMessage(t *testing.T) {
-	n := startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir())})
+	n := startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t))})
 	js := connect(t, n)
 	if err := makeStream(t.Context(), js); err != nil {
 		t.Fatal(err)
@@ -380,7 +377,7 @@ func TestNATSBoundsAMessage(t *testing.T) {
 
 func TestNATSLogsNoSecret(t *testing.T) {
 	var out logs
-	n := startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir()), Logger: out.logger()})
+	n := startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t)), Logger: out.logger()})
 	if _, err := nats.Connect(n.URL(), nats.UserInfo("stranger", n.Password())); err == nil {
 		t.Error("a stranger got in")
 	}
@@ -425,7 +422,7 @@ func TestNATSLogBlotsSecretsOutOfFatalMessages(t *testing.T) {
 // A missing right shows in no other place: the request just times out.
 func TestNATSLogsErrorsThatHaveNoCaller(t *testing.T) {
 	var out logs
-	n := startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir()), Logger: out.logger()})
+	n := startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t)), Logger: out.logger()})
 	nc, err := n.Connect()
 	must(t, err)
 	defer nc.Close()
@@ -444,14 +441,14 @@ func TestNATSLogsErrorsThatHaveNoCaller(t *testing.T) {
 
 func TestNATSWarnsWhenOthersCanReachIt(t *testing.T) {
 	var out logs
-	startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir()), Listen: "0.0.0.0:0", Logger: out.logger()})
+	startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t)), Listen: "0.0.0.0:0", Logger: out.logger()})
 	if !strings.Contains(out.String(), "not encrypted") {
 		t.Errorf("no warning:\n%s", out.String())
 	}
 }
 
 func TestNATSClientKeepsNothingBackWithoutAServer(t *testing.T) {
-	n := startTestNATS(t, NATSConfig{Dir: openDir(t, t.TempDir())})
+	n := startTestNATS(t, NATSConfig{Dir: openDir(t, natstest.StoreDir(t))})
 	lost := make(chan struct{})
 	nc, err := n.Connect(nats.DisconnectErrHandler(func(*nats.Conn, error) { close(lost) }))
 	if err != nil {

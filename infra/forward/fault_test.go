@@ -303,7 +303,7 @@ func TestALeaderThatIsOutOfReachIsNamedAndNothingWasWritten(t *testing.T) {
 func TestAHalfOpenLinkLeavesAnUnknownOutcomeThatARepeatResolves(t *testing.T) {
 	t.Parallel()
 	r := startRegions(t)
-	a := appender(t, r.eu.ClientURL(), atMirror, Options{AttemptTimeout: 100 * time.Millisecond, ResolveFor: 400 * time.Millisecond, Patience: 100 * time.Millisecond})
+	a := appender(t, r.eu.ClientURL(), atMirror, Options{AttemptTimeout: time.Second, ResolveFor: 4 * time.Second, Patience: time.Second})
 	accepted(t, a, several(1, 1, nil))
 	before := head1(t, r.log)
 	b := events.One(about(entity(2), 0), events.ExpectNone())
@@ -326,7 +326,7 @@ func TestARequestThatWasHeldUpIsRefusedAfterItsDeadline(t *testing.T) {
 	t.Parallel()
 	r := startRegions(t)
 	client := wire(t, r.eu.Addr().String())
-	a := appender(t, "nats://"+client.Addr(), atMirror, Options{AttemptTimeout: 50 * time.Millisecond, ResolveFor: 200 * time.Millisecond, Patience: 50 * time.Millisecond})
+	a := appender(t, "nats://"+client.Addr(), atMirror, Options{AttemptTimeout: 500 * time.Millisecond, ResolveFor: 2 * time.Second, Patience: 500 * time.Millisecond})
 	accepted(t, a, several(1, 1, nil))
 	before, carried := head1(t, r.log), client.Carried(netfault.ToTarget)
 	client.Stall()

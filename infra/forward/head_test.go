@@ -37,7 +37,7 @@ func TestTheHeadIsTheLeadersOwnAtTheTimeOfTheQuestion(t *testing.T) {
 	eu := startMirror(t, link.Addr())
 	log := openLog(t, us, "us")
 	serve(t, us, atLeader, log, nil, ServerOptions{Head: theHeadOf{log}})
-	f := asking(t, eu.ClientURL(), Options{AttemptTimeout: 500 * time.Millisecond})
+	f := asking(t, eu.ClientURL(), Options{AttemptTimeout: 3 * time.Second})
 	eventually(t, "the link is up", func() bool {
 		_, err := f.Head(within(t))
 		return err == nil

@@ -176,7 +176,7 @@ func TestGarbageInsteadOfAnAnswerLeavesTheOutcomeUnknown(t *testing.T) {
 		}
 		return []byte{mark, kindAnswer, version, answerReceipt}
 	})
-	a := appender(t, s.ClientURL(), atMirror, Options{ResolveFor: 200 * time.Millisecond})
+	a := appender(t, s.ClientURL(), atMirror, Options{ResolveFor: 2 * time.Second})
 	_, err := a.Append(within(t), several(1, 1, nil))
 	wantCode(t, err, events.ErrUnknownOutcome)
 	if asked.Load() < 2 {
@@ -216,7 +216,7 @@ func TestOnceInDoubtOnlyTheAppendsOwnFateCounts(t *testing.T) {
 func TestWithoutExpectationNothingIsRepeatedBeyondHalfOfTheWindow(t *testing.T) {
 	t.Parallel()
 	s := startLeader(t)
-	const window = 400 * time.Millisecond
+	const window = 4 * time.Second
 	var mu sync.Mutex
 	var deadlines []int64
 	var first time.Time

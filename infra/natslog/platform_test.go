@@ -177,7 +177,7 @@ func TestProbe(t *testing.T) {
 func TestPlatformBatchLimits(t *testing.T) {
 	s := startServer(t, func(o *server.Options) {
 		o.JetStreamLimits.MaxBatchInflightPerStream = 1
-		o.JetStreamLimits.MaxBatchTimeout = 300 * time.Millisecond
+		o.JetStreamLimits.MaxBatchTimeout = 3 * time.Second
 	})
 	nc := dial(t, s.ClientURL())
 	if err := Setup(within(t), nc, config); err != nil {

@@ -131,6 +131,19 @@ func (o *theirs) state() jetstream.StreamState {
 	return info.State
 }
 
+// noConsumers waits until nobody reads any more, for less time than the servers do before they remove what is left by themselves.
+func (o *theirs) noConsumers() {
+	o.t.Helper()
+	late := time.Now().Add(patience / 3)
+	eventually(o.t, "consumers are removed", func() bool {
+		n := o.state().Consumers
+		if n > 0 && time.Now().After(late) {
+			o.t.Fatalf("%d consumers are left", n)
+		}
+		return n == 0
+	})
+}
+
 func open(t testing.TB, nc *nats.Conn) *Stream {
 	t.Helper()
 	return openSource(t, nc, orders)

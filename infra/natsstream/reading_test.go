@@ -163,9 +163,7 @@ func TestWhatTheStreamForgotHasARecordInItsPlace(t *testing.T) {
 				}
 			}
 			s.Close()
-			if n := o.state().Consumers; n != 0 {
-				t.Errorf("%d consumers are left", n)
-			}
+			o.noConsumers()
 		})
 	}
 }

@@ -41,7 +41,7 @@ func Start(t testing.TB, change ...func(*server.Options)) *Server {
 	t.Helper()
 	s := &Server{t: t, Options: &server.Options{
 		ServerName: "test", Host: "127.0.0.1", Port: FreePorts(t, 1)[0], NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: storeDir(t), JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
+		JetStream: true, StoreDir: StoreDir(t), JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 1 << 30,
 	}}
 	for _, f := range change {
 		if f != nil {
@@ -84,15 +84,15 @@ func (s *Server) Backup() string {
 	if s.Running() {
 		s.t.Fatalf("natstest: the server runs; call Stop first")
 	}
-	dir := storeDir(s.t)
+	dir := StoreDir(s.t)
 	if err := os.CopyFS(dir, os.DirFS(s.Options.StoreDir)); err != nil {
 		s.t.Fatalf("natstest: %v", err)
 	}
 	return dir
 }
 
-// storeDir is t.TempDir for a server: one that has shut down may still be removing files.
-func storeDir(t testing.TB) string {
+// StoreDir is t.TempDir for a server: one that has shut down may still be removing files.
+func StoreDir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	t.Cleanup(func() {
@@ -101,8 +101,7 @@ func storeDir(t testing.TB) string {
 	return dir
 }
 
-// Cluster starts three servers that form a cluster, with options changed as in Start. It returns when they have a
-// leader, all of them are current, and a stream can be placed on all of them.
+// Cluster starts three servers that form a cluster, with options changed as in Start. It returns when Places does.
 func Cluster(t testing.TB, change ...func(*server.Options)) []*Server {
 	t.Helper()
 	ports := FreePorts(t, 3)
@@ -118,6 +117,15 @@ func Cluster(t testing.TB, change ...func(*server.Options)) []*Server {
 		}
 		servers = append(servers, Start(t, append(slices.Clip(change), member)...))
 	}
+	nc := Dial(t, servers[0].ClientURL())
+	defer nc.Close()
+	Places(t, nc, servers)
+	return servers
+}
+
+// Places waits until the servers of a cluster have a leader, all of them are current, and a stream can be placed on all of them.
+func Places(t testing.TB, nc *nats.Conn, servers []*Server) {
+	t.Helper()
 	Eventually(t, "the cluster has a leader and all its members", func() bool {
 		leaders := 0
 		for _, s := range servers {
@@ -130,8 +138,6 @@ func Cluster(t testing.TB, change ...func(*server.Options)) []*Server {
 		}
 		return leaders == 1
 	})
-	nc := Dial(t, servers[0].ClientURL())
-	defer nc.Close()
 	js := JetStream(t, nc)
 	Eventually(t, "the leader places streams on all of them", func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
@@ -139,18 +145,18 @@ func Cluster(t testing.TB, change ...func(*server.Options)) []*Server {
 		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "PROBE", Replicas: len(servers)})
 		return err == nil && js.DeleteStream(ctx, "PROBE") == nil
 	})
-	return servers
 }
 
-// Ports that FreePorts chooses from: below those that a system gives to whoever asks for any, or a server that begins later, or again, could find its port in use by somebody's connection.
-const firstPort, lastPort = 12_000, 32_000
+// Ports that FreePorts chooses from: below those that a system gives to whoever asks for any, or a server that begins later, or again, could find its port in use by somebody's
+// connection; and above those of clustertest. Processes that run at once choose from different slices, unless they are many.
+const firstPort, portsEach, portSlices = 23_000, 500, 18
 
 // FreePorts returns ports of loopback that nobody listens on, to be listened on later. They are all held at once, so that they differ.
 func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
 	for tries := 0; len(ports) < n; tries++ {
-		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // no secret
+		port := firstPort + os.Getpid()%portSlices*portsEach + rand.IntN(portsEach) //nolint:gosec // no secret
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		switch {
 		case err == nil:

@@ -75,12 +75,7 @@ func startServer(t testing.TB, change ...func(*server.Options)) *natstest.Server
 
 func (f *fixture) connect(t testing.TB, options ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(f.nats.ClientURL(), options...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
+	return natstest.Dial(t, f.nats.ClientURL(), options...)
 }
 
 // serve runs a service until the test ends, or the function that it returns is called, which returns what Run returned.

@@ -6,11 +6,12 @@ import (
 	"path/filepath"
 	"testing"
 
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/region"
 )
 
 func TestTheRegionThatLeadsIsFoundUnlessAnotherIsNamed(t *testing.T) {
-	dir := t.TempDir()
+	dir := natstest.StoreDir(t)
 	if _, err := region.Find(dir, ""); !errors.Is(err, region.ErrNotRunning) {
 		t.Errorf("in an empty folder: %v", err)
 	}

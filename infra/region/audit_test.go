@@ -18,6 +18,7 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
@@ -60,7 +61,7 @@ type watchedSite struct {
 func newWatched(t *testing.T) *watched {
 	t.Helper()
 	w := &watched{t: t, regions: map[string]*region.Region{}, configs: map[string]region.Config{}, sites: map[string]*watchedSite{}}
-	dir := t.TempDir()
+	dir := natstest.StoreDir(t)
 	w.configs["us"] = region.Config{Name: "us", Leader: "us", Role: region.Writer, DataDir: filepath.Join(dir, "us"), LazySync: true, Peers: []string{"eu"}}
 	w.open("us")
 	w.configs["eu"] = region.Config{
@@ -184,6 +185,7 @@ func (w *watched) level(name string) {
 
 func (w *watched) clean(name string) {
 	w.t.Helper()
+	eventually(w.t, "the audit of "+name+" is known", func() bool { return w.sites[name].auditor.State().Known })
 	if f := w.state(name).Finding; f != nil || w.sites[name].auditor.Verdict() != nil {
 		w.t.Fatalf("%+v, %v", f, w.sites[name].auditor.Verdict())
 	}
@@ -295,12 +297,7 @@ func (w *watched) flip(name string, n int) {
 func (w *watched) nats(name string) jetstream.JetStream {
 	w.t.Helper()
 	a := w.regions[name].Address()
-	nc, err := nats.Connect(a.NATS, nats.UserInfo(a.User, a.Password))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(natstest.Dial(w.t, a.NATS, nats.UserInfo(a.User, a.Password)))
 	if err != nil {
 		w.t.Fatal(err)
 	}

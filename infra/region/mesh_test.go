@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 	"tidemark.dev/infra/region"
 )
@@ -24,7 +25,7 @@ type mesh struct {
 func newMesh(t *testing.T) *mesh {
 	t.Helper()
 	m := &mesh{wires: map[string][]*netfault.Proxy{}, configs: map[string]region.Config{}}
-	dir := t.TempDir()
+	dir := natstest.StoreDir(t)
 	var opened []*region.Region
 	for i, name := range []string{"us", "eu", "ap"} {
 		c := region.Config{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tidemark.dev/events"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 	"tidemark.dev/infra/region"
 	"tidemark.dev/projections"
@@ -26,7 +27,7 @@ func newJoining(t *testing.T) (w *watched, taken projections.Snapshot) {
 		t: t, regions: map[string]*region.Region{}, configs: map[string]region.Config{}, sites: map[string]*watchedSite{},
 		snapshots: map[string]*memstore.Snapshots{"us": memstore.NewSnapshots(), "eu": memstore.NewSnapshots()},
 	}
-	dir := t.TempDir()
+	dir := natstest.StoreDir(t)
 	w.configs["us"] = region.Config{Name: "us", Leader: "us", Role: region.Writer, DataDir: filepath.Join(dir, "us"), LazySync: true, Peers: []string{"eu"}}
 	w.configs["eu"] = region.Config{Name: "eu", Leader: "us", Role: region.Writer, DataDir: filepath.Join(dir, "eu"), LazySync: true, KeepDamaged: true}
 	w.open("us")
@@ -306,7 +307,7 @@ func TestARegionCannotBeginBeyondTheLog(t *testing.T) {
 	if err := w.tryOpen("eu"); !errors.Is(err, projections.ErrInvalidOffset) || !strings.Contains(err.Error(), "nothing was made") {
 		t.Error(err)
 	}
-	if _, err := region.Open(t.Context(), region.Config{Name: "us", Leader: "us", DataDir: t.TempDir(), LogFrom: 7}); !errors.Is(err, projections.ErrInvalidOffset) {
+	if _, err := region.Open(t.Context(), region.Config{Name: "us", Leader: "us", DataDir: natstest.StoreDir(t), LogFrom: 7}); !errors.Is(err, projections.ErrInvalidOffset) {
 		t.Errorf("the leader: %v", err)
 	}
 	w.join(1) // which is the beginning, like 0

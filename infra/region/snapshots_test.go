@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/redis/go-redis/v9"
@@ -43,7 +42,7 @@ func TestWhoReadsHasTheRegionsSnapshots(t *testing.T) {
 
 func TestTheWholeRegionKeepsItsSnapshotsOverRestarts(t *testing.T) {
 	t.Parallel()
-	c := region.Config{Name: "us", DataDir: t.TempDir(), Redis: "mini", LazySync: true}
+	c := region.Config{Name: "us", DataDir: natstest.StoreDir(t), Redis: "mini", LazySync: true}
 	first, err := region.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -82,11 +81,7 @@ func TestARegionWithoutTheRightToSnapshotsWorks(t *testing.T) {
 	}}
 	address := natsServer(t, old)
 	c := region.Config{Name: "us", Role: region.Writer, NATS: address, User: "old", Password: "x"}
-	began := time.Now()
 	writer := open(t, c)
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("it took %s to open", took)
-	}
 	if notes := strings.Join(writer.Notes(), ""); !strings.Contains(notes, "natsobjects/README.md") {
 		t.Errorf("the notes are %q", notes)
 	}

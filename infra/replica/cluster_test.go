@@ -52,14 +52,7 @@ func startCluster(t *testing.T, region, peer string, to *cluster) *cluster {
 			}
 		}))
 	}
-	eventually(t, "the cluster has a leader and all its members", func() bool {
-		for _, s := range c.servers {
-			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 {
-				return true
-			}
-		}
-		return false
-	})
+	natstest.Places(t, c.connect(t), c.servers)
 	return c
 }
 
@@ -69,12 +62,19 @@ func (c *cluster) connect(t *testing.T) *nats.Conn {
 	for _, s := range c.servers {
 		urls = append(urls, s.ClientURL())
 	}
-	nc, err := nats.Connect(strings.Join(urls, ","), nats.UserInfo("app", "made-up"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
+	return natstest.Dial(t, strings.Join(urls, ","), nats.UserInfo("app", "made-up"), nats.ReconnectWait(50*time.Millisecond))
+}
+
+// endLeader ends the server that leads the region's stream.
+func (c *cluster) endLeader(t *testing.T) {
+	t.Helper()
+	eventually(t, "somebody leads the stream of region "+c.region, func() bool {
+		s := c.leads()
+		if s != nil {
+			s.Stop()
+		}
+		return s != nil
+	})
 }
 
 // leads returns the server that leads the region's stream.
@@ -138,8 +138,8 @@ func clustersFollow(t *testing.T, from uint64) {
 	}{
 		{"the leader's leader changes", func() { us.stepDown(t, usConn) }},
 		{"the mirror's leader changes", func() { eu.stepDown(t, euConn) }},
-		{"the server that leads the leader's stream dies", func() { us.leads().Shutdown() }},
-		{"the server that leads the mirror's stream dies", func() { eu.leads().Shutdown() }},
+		{"the server that leads the leader's stream dies", func() { us.endLeader(t) }},
+		{"the server that leads the mirror's stream dies", func() { eu.endLeader(t) }},
 	} {
 		change.do()
 		last = fill(t, leader, 500)

@@ -14,6 +14,7 @@ import (
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
 	"tidemark.dev/infra/natslog"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 )
 
@@ -78,7 +79,7 @@ var (
 func startPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{}
-	p.us = startServer(t, t.TempDir(), embedded.NATSConfig{Region: "us", Peers: []string{"eu"}, LazySync: true})
+	p.us = startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "us", Peers: []string{"eu"}, LazySync: true})
 	link := p.us.LinkFor("eu")
 	var err error
 	if p.wire, err = netfault.New(link.Address, netfault.Options{}); err != nil {
@@ -86,7 +87,7 @@ func startPair(t *testing.T) *pair {
 	}
 	t.Cleanup(p.wire.Close)
 	link.Address = p.wire.Addr()
-	p.eu = startServer(t, t.TempDir(), embedded.NATSConfig{Region: "eu", Links: []embedded.Link{link}, SyncInterval: embedded.MirrorSyncInterval})
+	p.eu = startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "eu", Links: []embedded.Link{link}, SyncInterval: embedded.MirrorSyncInterval})
 	p.usConn, p.euConn = p.us.connect(), p.eu.connect()
 	p.leader = openLeader(t, p.usConn)
 	return p

@@ -7,14 +7,15 @@ import (
 
 	"tidemark.dev/events"
 	"tidemark.dev/infra/embedded"
+	"tidemark.dev/infra/natstest"
 	"tidemark.dev/infra/netfault"
 )
 
 func TestTwoRegionsFollowOneLeader(t *testing.T) {
 	t.Parallel()
-	us := startServer(t, t.TempDir(), embedded.NATSConfig{Region: "us", Peers: []string{"eu", "ap"}, LazySync: true})
-	eu := startServer(t, t.TempDir(), embedded.NATSConfig{Region: "eu", Peers: []string{"ap"}, Links: []embedded.Link{us.LinkFor("eu")}, SyncInterval: embedded.MirrorSyncInterval})
-	ap := startServer(t, t.TempDir(), embedded.NATSConfig{Region: "ap", Links: []embedded.Link{us.LinkFor("ap"), eu.LinkFor("ap")}, SyncInterval: embedded.MirrorSyncInterval})
+	us := startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "us", Peers: []string{"eu", "ap"}, LazySync: true})
+	eu := startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "eu", Peers: []string{"ap"}, Links: []embedded.Link{us.LinkFor("eu")}, SyncInterval: embedded.MirrorSyncInterval})
+	ap := startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "ap", Links: []embedded.Link{us.LinkFor("ap"), eu.LinkFor("ap")}, SyncInterval: embedded.MirrorSyncInterval})
 	leader := openLeader(t, us.connect())
 	last := fill(t, leader, 500)
 	one := follow(t, eu.connect(), config)

@@ -32,7 +32,7 @@ func jetStream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 
 func TestFollowRefusesWhatIsNoCopy(t *testing.T) {
 	t.Parallel()
-	eu := startServer(t, t.TempDir(), embedded.NATSConfig{Region: "eu", LazySync: true})
+	eu := startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "eu", LazySync: true})
 	nc := eu.connect()
 	js := jetStream(t, nc)
 	good := natslog.Config{Origin: "us"}.MirrorStream("eu", config.gate())
@@ -99,10 +99,10 @@ func TestFollowRefusesWhatIsNoCopy(t *testing.T) {
 // The leader is not there at first, then has no log, then has one.
 func TestTheLeaderIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	us := startServer(t, t.TempDir(), embedded.NATSConfig{Region: "us", Peers: []string{"eu"}, LazySync: true})
+	us := startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "us", Peers: []string{"eu"}, LazySync: true})
 	link := us.LinkFor("eu")
 	us.Shutdown()
-	eu := startServer(t, t.TempDir(), embedded.NATSConfig{Region: "eu", Links: []embedded.Link{link}, LazySync: true})
+	eu := startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "eu", Links: []embedded.Link{link}, LazySync: true})
 	m := follow(t, eu.connect(), config)
 	said := func(code events.Code) {
 		t.Helper()
@@ -152,12 +152,7 @@ func allow(subjects ...string) *server.SubjectPermission {
 
 func user(t *testing.T, s *natstest.Server, name string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(name, "made-up"), nats.CustomInboxPrefix("_INBOX."+name), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
+	return natstest.Dial(t, s.ClientURL(), nats.UserInfo(name, "made-up"), nats.CustomInboxPrefix("_INBOX."+name), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 }
 
 // runnerRights are what README.md says that Run needs, and nothing more.
@@ -280,7 +275,7 @@ func TestAConsumerOfSomebodyElsesIsNotUsed(t *testing.T) {
 
 func TestFloorsSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	us := startServer(t, t.TempDir(), embedded.NATSConfig{Region: "us", LazySync: true})
+	us := startServer(t, natstest.StoreDir(t), embedded.NATSConfig{Region: "us", LazySync: true})
 	nc := us.connect()
 	f := NewFloors(nc, "us", "us")
 	if _, err := f.Floors(within(t)); !errors.Is(err, events.ErrNoLog) {
