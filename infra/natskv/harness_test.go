@@ -61,6 +61,8 @@ func (b *buckets) next() string {
 }
 
 func runSuites(t *testing.T, address string, replicas int) {
+	t.Helper()
+	t.Parallel()
 	var fresh buckets
 	t.Run("KV", func(t *testing.T) {
 		storetest.RunKV(t, func(t *testing.T) projections.KV {

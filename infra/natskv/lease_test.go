@@ -47,6 +47,7 @@ func wantKept(t testing.TB, l projections.Lease, d time.Duration) {
 }
 
 func TestAHolderThatIsCutOffIsToldInTimeAndComesToNothingLater(t *testing.T) {
+	t.Parallel()
 	address := natstest.Start(t).ClientURL()
 	link := &cutLink{}
 	c := Config{LeaseTTL: shortTTL}
@@ -118,6 +119,7 @@ func (c *cutConn) Write(b []byte) (int, error) {
 }
 
 func TestALeaseSurvivesTheRestartOfTheServer(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	address := s.ClientURL()
 	c := Config{LeaseTTL: patience}
@@ -218,6 +220,7 @@ func TestTakingOverIsForTheSameHolderAndOnlyWhenAllowed(t *testing.T) {
 }
 
 func TestAnEarlierProcessOfTheSameHolderLosesItsLeaseAtItsNextRenewal(t *testing.T) {
+	t.Parallel()
 	address := natstest.Start(t).ClientURL()
 	c := Config{LeaseTTL: shortTTL, Takeover: true}
 	_, l := open(t, dial(t, address), c)
@@ -269,6 +272,7 @@ func TestALostAnswerToTakingIsFoundOut(t *testing.T) {
 }
 
 func TestAKilledHoldersNameIsFreeAfterItsTimeToLive(t *testing.T) {
+	t.Parallel()
 	address := natstest.Start(t).ClientURL()
 	_, a := open(t, dial(t, address), Config{LeaseTTL: shortTTL})
 	key := leasePrefix + "n"
@@ -286,6 +290,7 @@ func TestAKilledHoldersNameIsFreeAfterItsTimeToLive(t *testing.T) {
 }
 
 func TestARenewalKeepsTheTimeToLive(t *testing.T) {
+	t.Parallel()
 	_, l := open(t, dial(t, natstest.Start(t).ClientURL()), Config{LeaseTTL: shortTTL})
 	held := acquire(t, l, "n", "a")
 	eventually(t, "the lease was renewed", func() bool {

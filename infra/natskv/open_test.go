@@ -98,6 +98,7 @@ func TestABucketWithoutTimesToLiveIsUnsafe(t *testing.T) {
 }
 
 func TestWhatIsDeletedOrRunsOutLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	nc := dial(t, natstest.Start(t).ClientURL())
 	ctx := t.Context()
 	_, err := jetStream(t, nc).CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: region, History: 1, LimitMarkerTTL: time.Second})
@@ -154,6 +155,7 @@ func TestAServerThatDoesNotAnswerIsUnreachable(t *testing.T) {
 }
 
 func TestAMissingRightIsToldApart(t *testing.T) {
+	t.Parallel()
 	all := &server.Permissions{}
 	none := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$KV.>", "$JS.API.STREAM.MSG.GET.>"}}}
 	address := natstest.Start(t, func(o *server.Options) {

@@ -5,11 +5,11 @@ package natstest
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,16 +147,19 @@ func Places(t testing.TB, nc *nats.Conn, servers []*Server) {
 	})
 }
 
-// Ports that FreePorts chooses from: below those that a system gives to whoever asks for any, or a server that begins later, or again, could find its port in use by somebody's
-// connection; and above those of clustertest. Processes that run at once choose from different slices, unless they are many.
-const firstPort, portsEach, portSlices = 23_000, 500, 18
+// Ports that FreePorts gives: below those that a system gives to whoever asks for any, or a server that begins later, or again, could find its port in use by somebody's
+// connection; above those of clustertest; and most processes that run at once have their own.
+const firstPort, portsEach, processes = 23_000, 2_250, 4
+
+// given counts the ports that this process was given, so that none is given again before all others were: who asked for it may listen on it later.
+var given atomic.Int64
 
 // FreePorts returns ports of loopback that nobody listens on, to be listened on later. They are all held at once, so that they differ.
 func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
-	var ports []int
+	pid, ports := os.Getpid(), []int(nil)
 	for tries := 0; len(ports) < n; tries++ {
-		port := firstPort + os.Getpid()%portSlices*portsEach + rand.IntN(portsEach) //nolint:gosec // no secret
+		port := firstPort + pid%processes*portsEach + (101*pid+int(given.Add(1)))%portsEach
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		switch {
 		case err == nil:
