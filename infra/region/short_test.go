@@ -282,8 +282,15 @@ func TestWithoutASnapshotAndWithoutItsLeaderAProjectionWaits(t *testing.T) {
 	w.mirrored()
 	w.wire.Cut()
 	w.audit("eu")
+	var s projections.Status
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the status was %+v", s)
+		}
+	})
 	eventually(t, "it waits, and says for what", func() bool {
-		s, _, err := projections.ReadJSON[projections.Status](t.Context(), w.regions["eu"].KV(), projections.StatusKey("things"))
+		var err error
+		s, _, err = projections.ReadJSON[projections.Status](t.Context(), w.regions["eu"].KV(), projections.StatusKey("things"))
 		return err == nil && s.State == projections.ProjectorWaiting && s.Code == string(events.ErrUnreachable) && strings.Contains(s.Message, "tidemark snapshot copy things --from REGION")
 	})
 	if n := w.applied("eu"); n != 0 {

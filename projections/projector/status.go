@@ -32,8 +32,8 @@ func (w *statusWriter) own(token uint64) {
 	w.lease = token
 }
 
-// set logs and publishes a state unless it is the one set last. A status that cannot be published is not worth failing for: it is
-// tried again at the next call of set or publish, and the log has it.
+// set logs and publishes a state unless it is the one set last. Of one that stays for another reason the reason is published. A status that cannot be
+// published is not worth failing for: it is tried again at the next call of set or publish, and the log has it.
 func (w *statusWriter) set(ctx context.Context, state projections.ProjectorState, generation uint32, reason error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -59,8 +59,8 @@ func (w *statusWriter) set(ctx context.Context, state projections.ProjectorState
 		if w.observer != nil {
 			w.observer.Changed(next)
 		}
-	} else if w.now.Lease != next.Lease {
-		w.now.Lease, w.written = next.Lease, false
+	} else if w.now.Lease != next.Lease || w.now.Message != next.Message {
+		w.now.Lease, w.now.Message, w.written = next.Lease, next.Message, false
 	}
 	if time.Since(w.now.Confirmed) >= projections.StatusInterval {
 		w.written = false

@@ -1,6 +1,7 @@
 package projector_test
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,6 +59,35 @@ func (w *world) refused2(code events.Code) {
 			w.t.Errorf("partition %d went on to %s", i, h.Checkpoint)
 		}
 	}
+}
+
+// TestAProjectorThatWaitsForAnotherReasonSaysSo: the code is the same, and what to do about it is not. It is logged once.
+func TestAProjectorThatWaitsForAnotherReasonSaysSo(t *testing.T) {
+	everyKind(t, func(w *world) {
+		d := w.distrust()
+		says := func(what string) {
+			t.Helper()
+			d.reason.Store(events.Errorf(events.ErrUnreachable, "%s", what))
+			w.until(what, func() bool {
+				s := w.status()
+				return s.State == projections.ProjectorWaiting && s.Code == string(events.ErrUnreachable) && strings.Contains(s.Message, what)
+			})
+		}
+		w.add(10)
+		d.reason.Store(events.Errorf(events.ErrUnreachable, "the audit was not read"))
+		w.start()
+		says("the audit was not read")
+		since := w.status().Since
+		says("the leader is gone")
+		if now := w.status(); !now.Since.Equal(since) {
+			t.Errorf("it waits since %s, and then since %s", since, now.Since)
+		}
+		if n := w.logs.count("state=waiting"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		d.reason.Store(nil)
+		w.settle()
+	})
 }
 
 func TestALogThatIsNotTrustedBeforeAnythingWasAppliedMakesNothing(t *testing.T) {
