@@ -235,7 +235,7 @@ func TestTheSuitesFindPlantedBugs(t *testing.T) {
 		t.Fatal(err)
 	}
 	suite := func(bug, pattern string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestASuiteWithAPlantedBug$/"+pattern, "-test.v", "-test.timeout=1m") //nolint:gosec // ourselves
+		cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestASuiteWithAPlantedBug$/"+pattern, "-test.v", "-test.timeout=10m") //nolint:gosec // ourselves
 		cmd.Env = append(os.Environ(), plantedBug+"="+bug)
 		out, err := cmd.CombinedOutput()
 		return string(out), err

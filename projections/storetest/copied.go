@@ -61,6 +61,9 @@ func copyLive(t testing.TB, store projections.Store, p *projections.Pointer, pro
 				t.Fatal(err)
 			}
 			if !now.Checkpoint.Equal(h.Checkpoint) {
+				if err := store.Drop(ctx, to); err != nil {
+					t.Fatal(err)
+				}
 				return projections.Copy{}, false
 			}
 			if len(page) == 0 {

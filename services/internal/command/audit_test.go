@@ -48,7 +48,7 @@ func TestAPersonAcceptsALogThatTheAuditRefuses(t *testing.T) {
 	start(t, dir)
 	do := func(code int, args ...string) result {
 		t.Helper()
-		return want(t, cli(t, flight, append([]string{"--dir", dir}, args...)...), code)
+		return done(t, code, dir, flight, args...)
 	}
 	do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight)
 	if p := do(1, "audit", "accept", "--yes", "-o", "json").problem(t); p.Error.Code != "conflict" {

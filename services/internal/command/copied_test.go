@@ -15,13 +15,13 @@ func TestACopyIsReadFromTheCommandLine(t *testing.T) {
 	start(t, dir)
 	do := func(code int, args ...string) result {
 		t.Helper()
-		return want(t, cli(t, flight, append([]string{"--dir", dir}, args...)...), code)
+		return done(t, code, dir, flight, args...)
 	}
 	for _, airport := range []string{"ORD", "JFK"} {
 		do(0, "publish", "airport/"+airport, "FlightDeparted", "--data", flight)
 	}
 	earlier := strings.TrimSpace(do(0, "publish", "airport/JFK", "FlightLanded", "--data", `{"delay":"much"}`).out)
-	do(0, "count", "airports", "--at-least", earlier)
+	do(0, "count", "airports", "--at-least", earlier, "--wait", "60s")
 	c, err := client.Open(t.Context(), client.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestACopyIsReadFromTheCommandLine(t *testing.T) {
 		At       string
 		Document struct{ Departures int }
 	}
-	if now := decode[document](t, do(0, "get", "airports", "ORD", "--at-least", later, "-o", "json").out); now.Document.Departures != 2 || now.At != "" {
+	if now := decode[document](t, do(0, "get", "airports", "ORD", "--at-least", later, "--wait", "60s", "-o", "json").out); now.Document.Departures != 2 || now.At != "" {
 		t.Errorf("live: %+v", now)
 	}
 	then := decode[document](t, do(0, "get", "airports", "ORD", "--at", "before", "--at-least", earlier, "-o", "json").out)
@@ -91,7 +91,7 @@ func TestACopyIsReadFromTheCommandLine(t *testing.T) {
 	for _, args := range [][]string{{"get", "airports", "ORD", "--at", ""}, {"parked", "list", "airports", "--at", ""}, {"parked", "list", "--at", "before"}, {"watch", "airports", "--at", "before"}} {
 		do(2, args...)
 	}
-	if p := do(1, "get", "airports", "ORD", "--at", "before", "--at-least", later, "-o", "json").problem(t); p.Error.Code != "not-reached" || p.Error.Position != made.Position {
+	if p := do(1, "get", "airports", "ORD", "--at", "before", "--at-least", later, "--wait", "60s", "-o", "json").problem(t); p.Error.Code != "not-reached" || p.Error.Position != made.Position {
 		t.Errorf("a later position: %+v", p)
 	}
 
@@ -100,10 +100,7 @@ func TestACopyIsReadFromTheCommandLine(t *testing.T) {
 		t.Errorf("status printed %s", shown)
 	}
 	for _, command := range [][]string{{"get", "airports", "ORD"}, {"list", "airports"}, {"count", "airports"}, {"parked", "list", "airports"}} {
-		args := append([]string{"__complete", "--dir", dir}, append(command, "--at", "")...)
-		if out := want(t, cli(t, "", args...), 0).out; !strings.HasPrefix(out, "before\t"+made.Position+"\n:4") {
-			t.Errorf("the completion of %q is %q", command, out)
-		}
+		completes(t, dir, strings.Join(append(command, "--at"), " "), "before\t"+made.Position+"\n:4")
 	}
 
 	storetest.DropCopy(t, c.Region().Store(), c.Region().KV(), "airports", "before")

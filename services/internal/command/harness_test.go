@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,6 +69,21 @@ func decode[T any](t *testing.T, text string) T {
 		t.Fatalf("%v in %q", err, text)
 	}
 	return v
+}
+
+// done runs a command line on a directory. One that only reads, and is to succeed, is repeated while a region does not answer in time, which says that it may be.
+func done(t *testing.T, code int, dir, stdin string, args ...string) (r result) {
+	t.Helper()
+	args = append([]string{"--dir", dir}, args...)
+	if code != 0 || !slices.Contains([]string{"get", "list", "count", "history", "status", "verify"}, args[2]) {
+		return want(t, cli(t, stdin, args...), code)
+	}
+	eventually(t, strings.Join(args, " ")+" succeeds", func() (bool, string) {
+		const unreachable = 3
+		r = cli(t, stdin, args...)
+		return r.code != unreachable, fmt.Sprint(r)
+	})
+	return want(t, r, code)
 }
 
 // announcement is what up writes as JSON.

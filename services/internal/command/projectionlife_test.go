@@ -49,7 +49,7 @@ func TestTheLifeOfAProjectionOnTheCommandLine(t *testing.T) {
 	start(t, dir)
 	do := func(code int, args ...string) result {
 		t.Helper()
-		return want(t, cli(t, "", append([]string{"--dir", dir}, args...)...), code)
+		return done(t, code, dir, "", args...)
 	}
 	machine := func(args ...string) outcome {
 		t.Helper()
@@ -205,9 +205,7 @@ func pauseAndRemove(t *testing.T, dir, two string, do func(int, ...string) resul
 	if got := n(at); got != 8.0 {
 		t.Errorf("built anew it counts %v", got)
 	}
-	if out := do(0, "__complete", "projection", "pause", "").out; !strings.HasPrefix(out, "airports\ncounts\nroutes\n") {
-		t.Errorf("the completion is %s", out)
-	}
+	completes(t, dir, "projection pause", "airports\ncounts\nroutes\n")
 }
 
 // TestAProjectionOfAStreamThatIsNotTheLogIsApplied reads the stream of the region's own key-value bucket, which is there without any client of NATS: a subject for each key,
@@ -217,7 +215,7 @@ func TestAProjectionOfAStreamThatIsNotTheLogIsApplied(t *testing.T) {
 	start(t, dir)
 	do := func(code int, args ...string) result {
 		t.Helper()
-		return want(t, cli(t, "", append([]string{"--dir", dir}, args...)...), code)
+		return done(t, code, dir, "", args...)
 	}
 	const text = `projection: pointers
 version: 1

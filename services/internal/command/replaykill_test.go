@@ -63,7 +63,7 @@ func TestAReplayThatIsKilledGoesOn(t *testing.T) {
 	}
 	w.end()
 	w.finally()
-	if list := decode[listOf](t, want(t, cli(t, "", "--dir", dir, "replay", "list", "airports", "-o", "json"), 0).out); len(list.Replays) < 6 {
+	if list := decode[listOf](t, want(t, cli(t, "", "--dir", dir, "replay", "list", "airports", "-o", "json"), 0).out); len(list.Replays) < 5 { // at "rollback" and "random" it may have been killed before it was asked for one
 		t.Errorf("only %d replays are remembered", len(list.Replays))
 	}
 	_ = up.Process.Kill()

@@ -32,7 +32,7 @@ func TestAReplayIsWatchedGivenUpAndResumed(t *testing.T) {
 	start(t, dir)
 	do := func(code int, args ...string) result {
 		t.Helper()
-		return want(t, cli(t, "", append([]string{"--dir", dir}, args...)...), code)
+		return done(t, code, dir, "", args...)
 	}
 	want(t, cli(t, "", importFlights(t, dir)...), 0)
 	running := func() (id string) {
@@ -68,6 +68,9 @@ func TestAReplayIsWatchedGivenUpAndResumed(t *testing.T) {
 
 	t.Log("watched again, and given up by somebody else")
 	again := watch(t, "--dir", dir, "replay", "airports", "--resume", id)
+	eventually(t, "it is watched", func() (bool, string) {
+		return strings.Contains(again.err.text(), "replay airports: building"), again.err.text()
+	})
 	if out := do(0, "replay", "airports", "--cancel", id).out; !strings.Contains(out, "the replay was given up; what was live goes on") {
 		t.Errorf("giving it up printed %s", out)
 	}
@@ -98,15 +101,15 @@ func TestAReplayIsWatchedGivenUpAndResumed(t *testing.T) {
 
 func TestReplaysAndSnapshotsOfTwoRegions(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "regions")
-	startAll(t, dir, "--regions", "us,eu")
+	startAll(t, dir, "--regions", "us,eu", "--snapshot-interval", "0")
 	do := func(code int, args ...string) result {
 		t.Helper()
-		return want(t, cli(t, "", append([]string{"--dir", dir}, args...)...), code)
+		return done(t, code, dir, "", args...)
 	}
 	want(t, cli(t, "", importFlights(t, dir)...), 0)
 	publish := func() string {
 		t.Helper()
-		return strings.TrimSpace(do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--confirm", "2").out)
+		return strings.TrimSpace(do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight, "--confirm", "2", "--confirm-wait", "60s").out)
 	}
 	at := publish()
 	do(0, "get", "airports", "ORD", "--at-least", at, "--wait", "30s", "--region", "eu")
@@ -199,9 +202,7 @@ func TestReplaysAndSnapshotsOfTwoRegions(t *testing.T) {
 		t.Errorf("copying again printed %s", out)
 	}
 	for _, c := range []struct{ args, line string }{{"snapshot delete airports", took.ID + "\tof sequence "}, {"snapshot take", "airports\n"}, {"snapshot copy airports --from", "us\n"}} {
-		if out := do(0, append([]string{"__complete"}, append(strings.Fields(c.args), "")...)...).out; !strings.Contains(out, c.line) {
-			t.Errorf("%s is completed by %s", c.args, out)
-		}
+		completes(t, dir, c.args, c.line)
 	}
 
 	t.Log("a replay in the other region begins with it")

@@ -70,7 +70,7 @@ func TestAPersonComparesThreeRegions(t *testing.T) {
 	startAll(t, dir)
 	do := func(code int, args ...string) result {
 		t.Helper()
-		return want(t, cli(t, flight, append([]string{"--dir", dir}, args...)...), code)
+		return done(t, code, dir, flight, args...)
 	}
 	position := strings.TrimSpace(do(0, "publish", "airport/ORD", "FlightDeparted", "--data", flight).out)
 
@@ -154,9 +154,7 @@ func TestAPersonComparesThreeRegions(t *testing.T) {
 			t.Errorf("%v answered %+v", c.args, p)
 		}
 	}
-	if out := do(0, "__complete", "verify", "").out; !strings.HasPrefix(out, "airports\nroutes\n") {
-		t.Errorf("the completion is %q", out)
-	}
+	completes(t, dir, "verify", "airports\nroutes\n")
 }
 
 func TestARegionAloneIsComparedWithNobody(t *testing.T) {

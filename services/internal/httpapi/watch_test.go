@@ -288,7 +288,7 @@ func (c *counted) now() (running int, ends string, requests []string) {
 
 func TestAClientThatDoesNotTakeWhatItIsSentIsCutOff(t *testing.T) {
 	seen := &counted{}
-	f := newFixture(t, httpapi.Options{WatchPatience: 100 * time.Millisecond, Observer: seen})
+	f := newFixture(t, httpapi.Options{WatchPatience: 2 * time.Second, Observer: seen})
 	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)

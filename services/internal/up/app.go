@@ -30,7 +30,7 @@ type Config struct {
 
 const (
 	// knownPatience bounds how long a start waits for its projectors. Where another process runs them, there is nothing to wait for.
-	knownPatience = 10 * time.Second
+	knownPatience = 30 * time.Second
 	knownPoll     = 10 * time.Millisecond
 )
 

@@ -85,7 +85,7 @@ func newVisited(t *testing.T) (app *up.App, at events.Position) {
 	}
 	for deadline := time.Now().Add(patience); ; { // every partition stands at the end
 		o, err := app.Reader().Overview(t.Context())
-		if err == nil && len(o.Projections) == 1 && o.Projections[0].Position.Equal(at) {
+		if err == nil && len(o.Projections) == 1 && !o.Projections[0].Position.IsZero() && o.Projections[0].Position.Points()[0].Sequence >= at.Points()[0].Sequence { // a mark may have come
 			return app, at
 		}
 		if time.Now().After(deadline) {
@@ -166,7 +166,7 @@ func rows(at events.Position, after string) []row {
 // TestReaderHTTPAndNATSAnswerAlike asks each request of a table in three ways. What a lag is as of, and when a projector confirmed its state, are other times at each look.
 func TestReaderHTTPAndNATSAnswerAlike(t *testing.T) {
 	app, at := newVisited(t)
-	nats, err := client.Dial(t.Context(), client.Config{Patience: -1, Regions: []region.Config{app.Address().Config()}})
+	nats, err := client.Dial(t.Context(), client.Config{Patience: -1, AttemptTimeout: patience, Regions: []region.Config{app.Address().Config()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +181,16 @@ func TestReaderHTTPAndNATSAnswerAlike(t *testing.T) {
 			read, readErr := r.ask(t.Context(), app.Reader())
 			asked, askedErr := r.ask(t.Context(), nats)
 			status, body := httpGet(t, app.Address().HTTP+r.path)
+			for range 10 { // until no mark comes meanwhile
+				again, againErr := r.ask(t.Context(), app.Reader())
+				if readErr != nil && againErr != nil && failure.ProblemOf(againErr) == failure.ProblemOf(readErr) ||
+					readErr == nil && againErr == nil && alike(encoded(t, again), encoded(t, read)) {
+					break
+				}
+				read, readErr = again, againErr
+				asked, askedErr = r.ask(t.Context(), nats)
+				status, body = httpGet(t, app.Address().HTTP+r.path)
+			}
 			if (readErr != nil) != (r.code != "") {
 				t.Fatalf("the reader says %v", readErr)
 			}
@@ -239,10 +249,15 @@ func encoded(t *testing.T, v any) []byte {
 // same compares two answers, but for times.
 func same(t *testing.T, how string, err error, got, want []byte) {
 	t.Helper()
-	var a, b any
-	if err != nil || json.Unmarshal(got, &a) != nil || json.Unmarshal(want, &b) != nil || !reflect.DeepEqual(timeless(a), timeless(b)) {
+	if err != nil || !alike(got, want) {
 		t.Errorf("%s it is\n%s, %v\nthe reader's is\n%s", how, got, err, want)
 	}
+}
+
+// alike reports whether two answers are the same, but for times.
+func alike(one, other []byte) bool {
+	var a, b any
+	return json.Unmarshal(one, &a) == nil && json.Unmarshal(other, &b) == nil && reflect.DeepEqual(timeless(a), timeless(b))
 }
 
 // timeless removes times from what was JSON.

@@ -167,11 +167,11 @@ func (f *fleet) documents(in, projection string, at events.Position) map[string]
 	f.t.Helper()
 	out := map[string][]string{}
 	o := query.ListOptions{Options: query.Options{AtLeast: at, Wait: patience}, Limit: query.MaxLimit}
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(3 * patience); ; {
 		page, err := f.app(in).Reader().List(f.t.Context(), projection, o)
-		if errors.Is(err, events.ErrUnreachable) && time.Now().Before(end) {
+		if (errors.Is(err, events.ErrUnreachable) || errors.Is(err, projections.ErrNotReached)) && time.Now().Before(end) {
 			<-time.After(20 * time.Millisecond)
-			continue // the log took longer than a query waits for it: it says to ask again
+			continue // the log, or the fold, took longer than a query waits for it: it says to ask again
 		}
 		if err != nil {
 			f.t.Fatalf("%s of %s: %v", projection, in, err)
