@@ -60,7 +60,7 @@ func TestAReplayMakesRoomForWhatIsLive(t *testing.T) {
 		t.Errorf("a replay that does not fit: %+v", p)
 	}
 	share(0.7)
-	running := watch(t, "--dir", dir, "replay", "airports", "--from-start", "--rate", "200")
+	running := watch(t, "--dir", dir, "replay", "airports", "--from-start", "--rate", "500")
 	eventually(t, "the replay builds", func() (bool, string) { r := look(); return r.State == "building", fmt.Sprint(r) })
 	share(0.93)
 	eventually(t, "the replay stands still", func() (bool, string) { r := look(); return r.Yields != "", fmt.Sprint(r) })
