@@ -87,7 +87,7 @@ type Config struct {
 }
 
 // logPatience is how long Open waits for a mirror to be made, which needs the leader.
-const logPatience = time.Minute
+const logPatience = 2 * time.Minute
 
 func (c Config) withDefaults() Config {
 	if c.Leader == "" {

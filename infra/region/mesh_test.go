@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds every wait of these tests.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // mesh is three regions of one log in this process, without read models. Each link goes through a wire that breaks on demand.
 type mesh struct {
