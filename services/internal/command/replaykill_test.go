@@ -43,7 +43,7 @@ func TestAReplayThatIsKilledGoesOn(t *testing.T) {
 			asked = []string{"--dir", dir, "replay", "rollback", "airports", "--yes"}
 		case "random", "switching":
 		default:
-			asked = append(asked, "--rate", "1500")
+			asked = append(asked, "--rate", "3000")
 		}
 		before := w.look().ID
 		watched := watch(t, asked...)
