@@ -2,8 +2,9 @@ package clustertest
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
+	"os"
+	"sync/atomic"
 	"testing"
 )
 
@@ -16,6 +17,9 @@ const (
 	busOffset = 10_000
 	portTries = 1_000
 )
+
+// given counts the ports that this process was given: none is given again before all others were, or the nodes of a cluster could take another's node for their dead one.
+var given atomic.Int64
 
 // freePorts returns ports on which nobody listens; nor does anybody on those busOffset above them.
 func freePorts(t testing.TB, n int) []int {
@@ -31,7 +35,7 @@ func freePorts(t testing.TB, n int) []int {
 		if len(found) == n {
 			return found
 		}
-		port := lowestPort + rand.IntN(ports)
+		port := lowestPort + (101*os.Getpid()+int(given.Add(1)))%ports
 		a, err := net.Listen("tcp", address(port))
 		if err != nil {
 			continue
