@@ -318,7 +318,7 @@ func TestNothingIsFoundThatIsRight(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					for i := range 200 {
+					for i := range 300 {
 						p.add(1)
 						if i%20 == 0 {
 							p.mark()
